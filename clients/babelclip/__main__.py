@@ -1,0 +1,5 @@
+"""`python -m babelclip`: the command line."""
+
+from babelclip.cli import main
+
+main()

@@ -1,0 +1,231 @@
+"""The command line: `babelclip embed`, `similarity` and `search`, against a running server.
+
+    babelclip similarity "a red heart" "un chat noir" --image heart.png cat.jpg
+    babelclip search ~/Pictures "bonfire on a beach" --top 5
+
+Exit codes: 0 all done, 1 some items could not be embedded (the others were), 2 wrong usage, 3 failed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from typer.core import TyperCommand
+
+from babelclip import report
+from babelclip.client import Client
+from babelclip.console import (
+    FAILED,
+    SOME_ITEMS_FAILED,
+    note,
+    plain_errors,
+    print_json,
+    print_table,
+    progress_bar,
+)
+from babelclip.embeddings import similarity
+from babelclip.folder import find_images
+
+# So many files are embedded between two steps of the progress bar.
+SEARCH_STEP = 32
+
+app = typer.Typer(
+    help="Embed, compare and search texts and images with a babelclip server.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class _ManyImages(TyperCommand):
+    """Lets one `--image` take every file up to the next option, as a shell's `*.jpg` needs it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        taking = False
+        for position, arg in enumerate(args):
+            if arg == "--":
+                spread += args[position:]
+                break
+            if arg.startswith("-") and arg != "-":
+                taking = arg == "--image"
+            elif taking and spread[-1] != "--image":
+                spread.append("--image")
+            spread.append(arg)
+        return super().parse_args(ctx, spread)
+
+
+Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Texts, in any language.")]
+Images = Annotated[
+    list[Path] | None, typer.Option("--image", metavar="FILE...", help="Image files; texts go before it.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Url = Annotated[
+    str,
+    typer.Option(
+        envvar="BABELCLIP_URL", help="The server: http://, https://, grpc:// or grpcs://, host and port."
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(help="TorchServe's inference key; others see it in the process list, BABELCLIP_TOKEN not."),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(help="TorchServe's key_file.json, or a bare token; or BABELCLIP_TOKEN_FILE."),
+]
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+@app.command(cls=_ManyImages)
+def embed(
+    texts: Texts = None,
+    image: Images = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the vectors here: .npy, float32 [items, dim].")
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Turn texts, or images, into vectors.
+
+    In the .npy file the row of an item that failed is all zeros.
+    """
+    if bool(texts) == bool(image):
+        raise typer.BadParameter("give texts, or --image with files; one kind of item at a time")
+    with plain_errors(), Client(url, token=token, token_file=token_file) as client:
+        if image:
+            names, embeddings = [str(path) for path in image], client.embed_images(image, errors="return")
+        else:
+            names, embeddings = list(texts or ()), client.embed_texts(texts or (), errors="return")
+        if output is not None:
+            with output.open("wb") as file:  # np.save would add a suffix to a plain path.
+                np.save(file, embeddings.vectors)
+        if as_json:
+            print_json(report.as_json(embeddings))
+        elif output is None and embeddings.ok.any():
+            print_table(report.vector_table(names, embeddings))
+        elif output is not None:
+            note(
+                f"wrote float32 {list(embeddings.vectors.shape)} of the space {embeddings.space} to {output}"
+            )
+    if report.print_failures(names, embeddings):
+        raise typer.Exit(SOME_ITEMS_FAILED)
+
+
+@app.command(name="similarity", cls=_ManyImages)
+def compare(
+    texts: Texts = None,
+    image: Images = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Cosines of every text with every image, as a table."""
+    if not texts or not image:
+        raise typer.BadParameter("give at least one text, then --image with at least one file")
+    with plain_errors(), Client(url, token=token, token_file=token_file) as client:
+        rows = client.embed_texts(texts, errors="return")
+        columns = client.embed_images(image, errors="return")
+        cosines = similarity(rows, columns)
+    files = [str(path) for path in image]
+    if as_json:
+        print_json(
+            {
+                "space": client.space,
+                "texts": texts,
+                "images": files,
+                "cosines": [[None if np.isnan(c) else report.short(c) for c in row] for row in cosines],
+                "errors": [*report.failures(texts, rows), *report.failures(files, columns)],
+            }
+        )
+    elif not np.isnan(cosines).all():
+        print_table(report.cosine_table(texts, files, cosines))
+    if any([report.print_failures(texts, rows), report.print_failures(files, columns)]):
+        raise typer.Exit(SOME_ITEMS_FAILED)
+
+
+@app.command()
+def search(
+    folder: Annotated[Path, typer.Argument(help="Searched with all folders below it.")],
+    queries: Annotated[list[str], typer.Argument(metavar="QUERY...", help="Texts, in any language.")],
+    top: Annotated[int, typer.Option(min=1, help="Results for each query.")] = 10,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Rank the images of a folder by how well they fit a text.
+
+    Files that cannot be embedded are skipped and listed at the end.
+    """
+    with plain_errors(), Client(url, token=token, token_file=token_file) as client:
+        files = find_images(folder)
+        if not files:
+            raise ValueError(f"there are no images in {folder}")
+        asked = client.embed_texts(queries)
+        cosines = np.empty((len(queries), len(files)), dtype=np.float32)
+        skipped: list[dict[str, str]] = []
+        with progress_bar("embedding", len(files)) as progress:
+            for start in range(0, len(files), SEARCH_STEP):
+                part = files[start : start + SEARCH_STEP]
+                images = client.embed_images(part, errors="return")
+                cosines[:, start : start + len(part)] = similarity(asked, images)
+                skipped += report.failures([str(path) for path in part], images)
+                progress.advance(progress.task_ids[0], len(part))
+    ranked = [report.best(row, top) for row in cosines]
+    if as_json:
+        results = [
+            {
+                "query": query,
+                "results": [{"path": str(files[i]), "cosine": report.short(row[i])} for i in best],
+            }
+            for query, row, best in zip(queries, cosines, ranked, strict=True)
+        ]
+        print_json({"space": client.space, "queries": results, "skipped": skipped})
+    else:
+        for query, row, best in zip(queries, cosines, ranked, strict=True):
+            print_table(report.ranking_table(query, [(row[i], str(files[i])) for i in best]))
+    for index in asked.truncated:
+        note(f"cut to the model's token limit: {queries[index]}")
+    if skipped:
+        note(f"skipped {len(skipped)} of {len(files)} images:")
+        for error in skipped:
+            note(f"  {error['item']}: {error['code']}: {error['message']}")
+    if len(skipped) == len(files):
+        raise typer.Exit(SOME_ITEMS_FAILED)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(importlib.metadata.version("babelclip"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Embed, compare and search texts and images with a babelclip server."""
+
+
+def main() -> None:
+    """The entry point: runs the command line and ends the process, never with a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no UTF-8 gets escapes for what it cannot show.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    try:
+        app()
+    except Exception as error:
+        note(f"error: unexpected {type(error).__name__}: {error}")
+        sys.exit(FAILED)

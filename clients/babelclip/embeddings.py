@@ -1,0 +1,111 @@
+"""Vectors, the embedding space they live in, and the only comparison that is defined between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from babelclip.errors import ItemError, SpaceMismatch
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """The vectors of N items, in the order of the call.
+
+    Attributes:
+        vectors: float32 [N, D], each row of length 1. The row of a failed item is all zeros. D is 0 where
+            no answer has told it yet: an empty call, or one whose items all failed before they were sent.
+        space: fingerprint of the weights, tokenizer and preprocessing; vectors of two spaces are never
+            comparable. Empty where no answer has told it yet.
+        logit_scale: what to multiply a cosine by before a softmax over candidates; 1.0 where no answer
+            has told it yet.
+        errors: the items without a vector, by ascending index.
+        truncated: indices of the texts that were cut to the tower's token limit.
+    """
+
+    vectors: Vectors
+    space: str
+    logit_scale: float
+    errors: tuple[ItemError, ...] = ()
+    truncated: tuple[int, ...] = ()
+    _failed: frozenset[int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_failed", frozenset(error.index for error in self.errors))
+
+    @property
+    def dim(self) -> int:
+        """D, the number of values in a vector."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """bool [N]: which items have a vector; `embeddings[embeddings.ok]` holds just those."""
+        mask = np.ones(len(self), dtype=np.bool_)
+        mask[list(self._failed)] = False
+        return mask
+
+    def __len__(self) -> int:
+        return int(self.vectors.shape[0])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.vectors, dtype=dtype, copy=copy)
+
+    @overload
+    def __getitem__(self, key: int | np.integer[Any]) -> Vectors: ...
+    @overload
+    def __getitem__(self, key: slice | Sequence[int] | NDArray[Any]) -> Embeddings: ...
+    def __getitem__(
+        self, key: int | np.integer[Any] | slice | Sequence[int] | NDArray[Any]
+    ) -> Vectors | Embeddings:
+        """One position → its vector, float32 [D]. A slice, positions or a mask [N] → Embeddings of those.
+
+        Raises:
+            IndexError: there is no such position, or a mask has another length than N.
+        """
+        if isinstance(key, int | np.integer):
+            row: Vectors = self.vectors[key]
+            return row
+        if not isinstance(key, slice) and len(key) == 0:
+            key = slice(0, 0)
+        chosen = np.arange(len(self))[key].tolist()
+        by_index = {error.index: error for error in self.errors}
+        cut = set(self.truncated)
+        return Embeddings(
+            vectors=self.vectors[chosen],
+            space=self.space,
+            logit_scale=self.logit_scale,
+            errors=tuple(
+                ItemError(new, by_index[old].code, by_index[old].message)
+                for new, old in enumerate(chosen)
+                if old in by_index
+            ),
+            truncated=tuple(new for new, old in enumerate(chosen) if old in cut),
+        )
+
+
+def similarity(a: Embeddings, b: Embeddings) -> Vectors:
+    """Cosines of every item of `a` with every item of `b`: float32 [len(a), len(b)], from -1 to 1.
+
+    The rows and columns of failed items are NaN, so that a missing vector never passes for a poor match.
+
+    Raises:
+        SpaceMismatch: `a` and `b` are vectors of different embedding spaces.
+    """
+    if a.space != b.space and a.space and b.space:
+        raise SpaceMismatch(
+            f"vectors of the spaces {a.space} and {b.space} cannot be compared; embed both with one model"
+        )
+    if a.space == b.space and a.dim == b.dim:
+        cosines: Vectors = (a.vectors @ b.vectors.T).clip(-1.0, 1.0)
+    else:  # One side never reached a tower: it is empty, or all of it failed.
+        cosines = np.zeros((len(a), len(b)), dtype=np.float32)
+    cosines[~a.ok, :] = np.nan
+    cosines[:, ~b.ok] = np.nan
+    return cosines

@@ -1,0 +1,108 @@
+"""What can go wrong, as a tree; catch the branch you can do something about.
+
+    BabelclipError
+    ├── TransportError             no usable answer came back
+    │   ├── Unavailable            nobody answered, or the server has no free worker
+    │   └── DeadlineExceeded       the answer took longer than the timeout
+    ├── AuthenticationError        the token is missing, wrong, expired or unreadable
+    ├── ModelNotFound              the server has no model of that name or version
+    ├── RequestRefused             the server refused the request as a whole; see `code`
+    ├── ItemErrors                 some items have no vector; the others do
+    ├── SpaceMismatch              vectors of different embedding spaces would be mixed
+    └── ProtocolError              the answer is not one of babelclip's wire format
+
+No message holds a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from babelclip.embeddings import Embeddings
+
+# Codes of items that the client itself turns away; all but the first are the server's words too.
+UNREADABLE_FILE = "unreadable_file"
+INVALID_ITEM = "invalid_item"
+INVALID_UTF8 = "invalid_utf8"
+TEXT_TOO_LONG = "text_too_long"
+IMAGE_UNDECODABLE = "image_undecodable"
+IMAGE_TOO_MANY_BYTES = "image_too_many_bytes"
+
+# Codes of requests. A proxy or TorchServe itself turns a message away before a tower can name its code.
+SPACE_MISMATCH = "space_mismatch"
+MESSAGE_TOO_LARGE = "message_too_large"
+MALFORMED_REQUEST = "malformed_request"
+
+
+@dataclass(frozen=True)
+class ItemError:
+    """Why one item has no vector: its position in the call, a word for programs, a sentence for people."""
+
+    index: int
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"item {self.index}: {self.code}: {self.message}"
+
+
+class BabelclipError(Exception):
+    """Everything this package raises on purpose, except ValueError and TypeError for wrong arguments."""
+
+
+class TransportError(BabelclipError):
+    """No usable answer came back."""
+
+
+class Unavailable(TransportError):
+    """Nobody answered, or the server had no free worker.
+
+    `retryable` is False where trying again could do harm: a request that was being computed when the
+    worker died may be what killed it.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class DeadlineExceeded(TransportError):
+    """The answer took longer than the timeout. The server may still be computing it."""
+
+
+class AuthenticationError(BabelclipError):
+    """The server refused the token, or the token file cannot be read."""
+
+
+class ModelNotFound(BabelclipError):
+    """The server has no model of that name, or not in that version."""
+
+
+class RequestRefused(BabelclipError):
+    """The server refused the request as a whole; no item of it was embedded."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class ItemErrors(BabelclipError):
+    """Some items have no vector. `embeddings` holds the vectors of the others, in their places."""
+
+    def __init__(self, errors: Sequence[ItemError], embeddings: Embeddings) -> None:
+        first, rest = errors[0], len(errors) - 1
+        super().__init__(f"{first}{f' (and {rest} more)' if rest else ''}")
+        self.errors = tuple(errors)
+        self.embeddings = embeddings
+
+
+class SpaceMismatch(BabelclipError):
+    """Vectors of two embedding spaces would be compared or mixed; their cosines mean nothing."""
+
+
+class ProtocolError(BabelclipError):
+    """The answer is not one of babelclip's wire format: something else answers at this address."""

@@ -1,0 +1,158 @@
+"""What a caller may pass as a text or an image, and how each becomes the bytes that travel.
+
+An encoded image is sent exactly as it is: a client that re-encodes changes the vector. Only pixels, from
+numpy or Pillow, are encoded here, without loss. Anything wrong with an item is an ItemError in
+its place, never an exception, so that one broken file does not cost a folder.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from babelclip import errors
+from babelclip.errors import ItemError
+from babelclip.wire import largest_item, oversized
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# An encoded image, the path of one, or pixels: a Pillow image or uint8 [H, W, 3] (RGB) or [H, W] (grey).
+ImageInput: TypeAlias = (
+    "bytes | bytearray | memoryview | str | os.PathLike[str] | Image.Image | NDArray[np.uint8]"
+)
+
+# The modes that a PNG holds without loss. Wider grey values (the modes I… and F) go into a TIFF; what is left
+# are other ways to say RGB.
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+
+def text_items(texts: Iterable[str]) -> Iterator[bytes | ItemError]:
+    """Texts → UTF-8, in order; `invalid_item` for what is no str, `invalid_utf8` for a lone surrogate.
+
+    Raises:
+        TypeError: `texts` is a single text.
+    """
+    if isinstance(texts, str | bytes):
+        raise TypeError("pass a list of texts, not one text")
+    return (_text(index, text) for index, text in enumerate(texts))
+
+
+def image_items(images: Iterable[ImageInput], max_message_bytes: int) -> Iterator[bytes | ItemError]:
+    """Images of any accepted kind → encoded images, in order, each read only when it is asked for.
+
+    Items that fail get `unreadable_file`, `image_too_many_bytes` (more than a message can carry),
+    `image_undecodable` (a Pillow image whose pixels cannot be loaded) or `invalid_item`.
+
+    Raises:
+        TypeError: `images` is a single image.
+        ImportError: there are pixels to encode and Pillow is not installed.
+    """
+    single = isinstance(images, str | bytes | bytearray | memoryview | os.PathLike) or _is_pillow(images)
+    if single or (isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype != object):
+        raise TypeError("pass a list of images, not one image")
+    return (_image(index, image, max_message_bytes) for index, image in enumerate(images))
+
+
+def _text(index: int, text: object) -> bytes | ItemError:
+    if not isinstance(text, str):
+        return ItemError(index, errors.INVALID_ITEM, f"a text must be a str, not {type(text).__name__}")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        return ItemError(
+            index,
+            errors.INVALID_UTF8,
+            f"character {error.start} is half of a surrogate pair, which UTF-8 cannot hold",
+        )
+
+
+def _image(index: int, image: object, max_message_bytes: int) -> bytes | ItemError:
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, str | os.PathLike):
+        return _file(index, image, max_message_bytes)
+    if isinstance(image, np.ndarray):
+        return _array(index, image)
+    if _is_pillow(image):
+        return _encode(index, image)
+    return ItemError(
+        index,
+        errors.INVALID_ITEM,
+        "an image must be bytes, a path, a Pillow image or a uint8 array, not " + type(image).__name__,
+    )
+
+
+def _file(index: int, path: str | os.PathLike[str], max_message_bytes: int) -> bytes | ItemError:
+    try:
+        # Non-blocking, and a look at the kind before reading: opening a pipe would wait for a writer forever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return ItemError(index, errors.UNREADABLE_FILE, f"{os.fspath(path)} is no regular file")
+            if status.st_size > largest_item(max_message_bytes):
+                return oversized("vision", index, status.st_size, max_message_bytes)
+            return file.read()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    except ValueError as error:  # A path with a NUL character, or one the file system's encoding cannot hold.
+        reason = str(error)
+    return ItemError(index, errors.UNREADABLE_FILE, f"cannot read {os.fspath(path)}: {reason}")
+
+
+def _is_pillow(image: object) -> bool:
+    # Whoever holds a Pillow image has imported Pillow; for everybody else it stays unimported.
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(image, module.Image)
+
+
+def _array(index: int, array: NDArray[Any]) -> bytes | ItemError:
+    rgb = array.ndim == 3 and array.shape[2] == 3
+    if array.dtype != np.uint8 or not (array.ndim == 2 or rgb) or 0 in array.shape:
+        shape = ", ".join(str(length) for length in array.shape)
+        return ItemError(
+            index,
+            errors.INVALID_ITEM,
+            f"an array must be uint8 [H, W, 3] (RGB) or [H, W] (grey), not {array.dtype} [{shape}]",
+        )
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            "sending pixels needs Pillow: pip install 'babelclip[images]'; or send encoded images or paths"
+        ) from error
+    return _encode(index, Image.fromarray(array))
+
+
+def _encode(index: int, image: Any) -> bytes | ItemError:
+    from PIL import ImageOps
+
+    buffer = io.BytesIO()
+    try:
+        # PNG has no agreed place for the orientation, so what a camera noted is applied to the pixels.
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode in _PNG_MODES:
+            upright.save(buffer, "PNG", compress_level=1)
+        elif upright.mode.startswith(("I", "F")):
+            upright.save(buffer, "TIFF")
+        else:
+            upright.convert("RGB").save(buffer, "PNG", compress_level=1)
+    except Exception as error:  # Pillow loads late, and its decoders raise nearly anything on broken data.
+        return ItemError(
+            index, errors.IMAGE_UNDECODABLE, f"the pixels of the image cannot be read: {_sentence(error)}"
+        )
+    return buffer.getvalue()
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,110 @@
+"""The seam between what is said and how it travels: one method, so that anything can stand behind it.
+
+HTTP and gRPC differ in addresses, headers and the names of their failures; a transport hides that and raises
+the errors of `babelclip.errors`. It makes one attempt: retries and tokens are the client's business.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to one model.
+
+    Attributes:
+        model: the name TorchServe knows the tower by.
+        version: its version, or None for the default one.
+        body: a serialized EmbedRequest.
+        token: goes into the `Authorization` header or metadata as a bearer token; None sends none.
+        timeout: seconds until `DeadlineExceeded`, from now to the last byte of the answer.
+    """
+
+    model: str
+    version: str | None
+    body: bytes
+    token: str | None
+    timeout: float
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Carries one call. Must be usable from several threads at once."""
+
+    def send(self, call: Call) -> bytes:
+        """A serialized EmbedResponse; which may itself say that the request or an item was refused.
+
+        Raises:
+            TransportError: and its subclasses; `Unavailable.retryable` says whether to try again.
+            AuthenticationError, ModelNotFound, RequestRefused, ProtocolError: as their names say.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives connections back; no call follows."""
+        ...
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is: `scheme` is http, https, grpc or grpcs; a gRPC server's `port` has a default."""
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+
+    @property
+    def target(self) -> str:
+        """`host:port`, or `host` where the port is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+
+def parse_address(url: str) -> Address:
+    """`http://…`, `https://…`, `grpc://…` (port 7070 unless named) or `grpcs://…` (gRPC over TLS, 443).
+
+    Raises:
+        ValueError: the URL has another scheme, no host, or parts that have no meaning here.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https", "grpc", "grpcs"):
+        raise ValueError(f"{url!r} is no address: it must start with http://, https://, grpc:// or grpcs://")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "an address holds no user name or password; pass the token as `token` or `token_file`"
+        )
+    if not parts.hostname:
+        raise ValueError(f"{url!r} names no host")
+    if not url.isprintable() or " " in url:
+        raise ValueError(f"{url!r} is no address: it holds characters that no address has")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{url!r} has a query or a fragment, which mean nothing here")
+    path = parts.path.rstrip("/")
+    if path and parts.scheme in ("grpc", "grpcs"):
+        raise ValueError(f"{url!r} has a path, which gRPC has no place for")
+    try:
+        port = parts.port or {"grpc": 7070, "grpcs": 443}.get(parts.scheme)
+    except ValueError:
+        raise ValueError(f"{url!r} has a port that is not from 0 to 65535") from None
+    return Address(parts.scheme, parts.hostname, port, path)
+
+
+def open_transport(url: str) -> Transport:
+    """The transport for an address; connects with the first call.
+
+    Raises:
+        ValueError: as in `parse_address`.
+    """
+    address = parse_address(url)
+    # Each library costs a tenth of a second to import and only one of the two is needed.
+    if address.scheme in ("http", "https"):
+        from babelclip.transport_http import HttpTransport
+
+        return HttpTransport(f"{address.scheme}://{address.target}{address.path}")
+    from babelclip.transport_grpc import GrpcTransport
+
+    return GrpcTransport(address.target, secure=address.scheme == "grpcs")

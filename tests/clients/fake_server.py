@@ -1,0 +1,220 @@
+"""A small babelclip server for tests: TorchServe's addresses, failures and wire format around hashed vectors.
+
+The sentences, statuses and Java names of its failures are those of TorchServe 0.12.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import grpc
+import numpy as np
+
+from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
+from babelclip.torchserve import INFERENCE
+from babelclip.torchserve_pb2 import PredictionResponse, PredictionsRequest
+
+SPACE = "0123456789abcdef"
+DIM = 16
+PROTOBUF = "application/x-protobuf"
+
+NO_WORKER = (
+    'Model "text" has no worker to serve inference request. Please use scale workers API to add workers.'
+)
+BAD_TOKEN = "Token Authorization failed. Token either incorrect, expired, or not provided correctly"
+
+
+def vector_of(item: bytes) -> np.ndarray:
+    """float32 [DIM] of length 1 that depends on the bytes alone."""
+    digest = hashlib.sha256(item).digest()[:DIM]
+    values = np.frombuffer(digest, dtype=np.uint8).astype(np.float32) - 127.5
+    return (values / np.linalg.norm(values)).astype(np.float32)
+
+
+class FakeServer:
+    """What both protocols share: the towers, the token, and the failures that a test has ordered.
+
+    `failures` holds what happens to the next requests, one each: "no_worker", "worker_died", "too_large",
+    "crashed", "garbage", "empty", "refused" or "stall" (until the server is closed).
+    """
+
+    def __init__(self) -> None:
+        self.space = SPACE
+        self.dim = DIM
+        self.token: str | None = None
+        self.versions = {"1.0", "2.0"}
+        self.failures: deque[str] = deque()
+        self.requests: list[tuple[str, str | None, EmbedRequest]] = []
+        self.released = threading.Event()
+        self.url = ""
+        self.stop: Callable[[], None] = lambda: None
+
+    def embed(self, model: str, version: str | None, body: bytes) -> bytes:
+        """One tower's answer; an item that begins with b"broken" fails, a text over 1,000 bytes is cut."""
+        request = EmbedRequest.FromString(body)
+        self.requests.append((model, version, request))
+        response = EmbedResponse()
+        if request.space and request.space != self.space:
+            response.error.code = "space_mismatch"
+            response.error.message = f"this tower serves the space {self.space}, not {request.space}"
+            return response.SerializeToString()
+        response.space, response.dim, response.logit_scale = self.space, self.dim, 20.0
+        rows = []
+        for index, item in enumerate(request.texts or request.images):
+            if not item or item.startswith(b"broken"):
+                code = "image_undecodable" if request.images else "empty_item"
+                response.errors.add(index=index, code=code, message="it is broken")
+                rows.append(np.zeros(self.dim, np.float32))
+                continue
+            if request.texts and len(item) > 1000:
+                response.truncated.append(index)
+            rows.append(vector_of(item)[: self.dim])
+        response.vectors = np.concatenate(rows).astype("<f4").tobytes()
+        return response.SerializeToString()
+
+    def next_failure(self) -> str | None:
+        """The failure ordered for this request, if any."""
+        failure = self.failures.popleft() if self.failures else None
+        if failure == "stall":
+            self.released.wait(30)
+        return failure
+
+    def close(self) -> None:
+        """Ends stalled requests and stops listening."""
+        self.released.set()
+        self.stop()
+
+
+def _payload(failure: str | None, answer: Callable[[], bytes]) -> bytes:
+    if failure == "garbage":
+        return b"\xff\xff\xff"
+    if failure == "empty":
+        return b""
+    if failure == "refused":
+        response = EmbedResponse()
+        response.error.code, response.error.message = "too_many_items", "300 items; at most 256 are allowed"
+        return response.SerializeToString()
+    return answer()
+
+
+def http_server() -> FakeServer:
+    """A FakeServer that answers HTTP."""
+    fake = FakeServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            _, root, model, *rest = self.path.split("/")
+            version = rest[0] if rest else None
+            failure = fake.next_failure()
+            if fake.token and self.headers.get("authorization") != f"Bearer {fake.token}":
+                self._fail(400, "InvalidKeyException", BAD_TOKEN)
+            elif root != "predictions" or model not in ("text", "vision"):
+                self._fail(404, "ModelNotFoundException", f"Model not found: {model}")
+            elif version and version not in fake.versions:
+                message = f"Model version: {version} does not exist for model: {model}"
+                self._fail(404, "ModelVersionNotFoundException", message)
+            elif failure == "no_worker":
+                self._fail(503, "ServiceUnavailableException", NO_WORKER)
+            elif failure == "worker_died":
+                self._fail(500, "InternalServerException", "Worker died.")
+            elif failure == "crashed":
+                self._fail(500, "InternalServerException", "boom")
+            elif failure == "too_large":
+                self._reply(413, None, b"")
+            elif failure and failure.startswith("status "):
+                self._reply(int(failure.split()[1]), "text/html", b"<h1>a proxy</h1>")
+            else:
+                payload = _payload(failure, lambda: fake.embed(model, version, body))
+                refused = (
+                    EmbedResponse.FromString(payload).HasField("error") if failure != "garbage" else False
+                )
+                self._reply(409 if refused else 200, PROTOBUF, payload)
+
+        def _fail(self, status: int, kind: str, message: str) -> None:
+            text = json.dumps({"code": status, "type": kind, "message": message}, indent=2)
+            self._reply(status, "application/json", text.encode())
+
+        def _reply(self, status: int, kind: str | None, body: bytes) -> None:
+            self.send_response(status)
+            if kind:
+                self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            pass  # A client that gave up on a stalled answer has closed the connection.
+
+    server = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+
+    def stop() -> None:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    fake.url, fake.stop = f"http://127.0.0.1:{server.server_port}", stop
+    return fake
+
+
+def grpc_server() -> FakeServer:
+    """A FakeServer that answers TorchServe's `Predictions` call."""
+    fake = FakeServer()
+
+    def predictions(request: PredictionsRequest, context: grpc.ServicerContext) -> PredictionResponse:
+        def fail(details: str, status: grpc.StatusCode = grpc.StatusCode.INTERNAL) -> None:
+            context.abort(status, details)
+
+        failure = fake.next_failure()
+        model, version = request.model_name, request.model_version
+        if fake.token and ("authorization", f"Bearer {fake.token}") not in context.invocation_metadata():
+            fail(BAD_TOKEN, grpc.StatusCode.PERMISSION_DENIED)
+        if model not in ("text", "vision"):
+            fail(f"Model not found: {model}\norg.pytorch.serve.archive.model.ModelNotFoundException")
+        if version and version not in fake.versions:
+            kind = "org.pytorch.serve.archive.model.ModelVersionNotFoundException"
+            fail(f"Model version: {version} does not exist for model: {model}\n{kind}")
+        if failure == "no_worker":
+            fail(f"{NO_WORKER}\nInternalServerException.()")
+        if failure == "worker_died":
+            fail("Worker died.\norg.pytorch.serve.http.InternalServerException")
+        if failure == "crashed":
+            fail("boom\nInternalServerException.()")
+        if failure == "too_large":
+            fail(
+                "Stream removed (RST_STREAM (Received RST_STREAM with error code 8))",
+                grpc.StatusCode.CANCELLED,
+            )
+        body = request.input["request"]
+        return PredictionResponse(
+            prediction=_payload(failure, lambda: fake.embed(model, version or None, body))
+        )
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        predictions,
+        request_deserializer=PredictionsRequest.FromString,
+        response_serializer=PredictionResponse.SerializeToString,
+    )
+    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", 16_000_000)])
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(INFERENCE, {"Predictions": handler})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    fake.url, fake.stop = f"grpc://127.0.0.1:{port}", lambda: server.stop(0).wait()
+    return fake

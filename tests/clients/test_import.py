@@ -1,0 +1,30 @@
+"""What importing the package costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_importing_loads_only_what_every_user_needs() -> None:
+    """No transport, image library, command line or framework is loaded before it is used."""
+    program = (
+        "import sys, babelclip\n"
+        "heavy = {'torch', 'PIL', 'httpx', 'grpc', 'typer', 'rich', 'handlers'} & sys.modules.keys()\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)\n"
+    )
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "clients")}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_exists() -> None:
+    """`from babelclip import *` works, and the list is kept in order."""
+    import babelclip
+
+    assert sorted(babelclip.__all__) == babelclip.__all__
+    for name in babelclip.__all__:
+        assert getattr(babelclip, name) is not None

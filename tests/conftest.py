@@ -1,0 +1,37 @@
+"""The wheel as a user gets it: built once, installed alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def run(*command: str | Path, cwd: Path = REPOSITORY) -> str:
+    """Run a command that must succeed; return what it printed."""
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, REPOSITORY)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def wheel_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of an empty environment into which only the wheel and what it declares is installed."""
+    environment = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", "--without-pip", environment)
+    binaries = environment / "bin"
+    # The pip of this environment installs into that one.
+    pip = (sys.executable, "-m", "pip", "--python", binaries / "python", "install", "-qq")
+    run(*pip, "-c", REPOSITORY / "constraints.txt", wheel)
+    return binaries
