@@ -1,0 +1,1 @@
+"""From a checkpoint to two served archives: tower programs, their parity with the checkpoint, MARs."""

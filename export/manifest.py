@@ -1,0 +1,96 @@
+"""model_store/manifest.json: what should be served, and how to tell that it is.
+
+Each entry is one space: its pair of archives with their checksums, and a canary — an input for each tower with
+the vector that the exported program gave. A server is ready when it answers the canaries with those vectors.
+"""
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.archive import sha256
+from export.golden import encode, picture
+from export.parity import Program, text_arrays
+from handlers.preprocess import decode_image
+from training.checkpoint import Checkpoint
+
+FORMAT = 1
+CANARY_TEXT = "a red heart"
+MIN_COSINE = 0.99  # loose enough for another dtype or device, far from another model's vectors
+
+
+class ManifestError(Exception):
+    """The manifest cannot take the entry, or is not one of this format."""
+
+
+def canary_image() -> bytes:
+    return encode(picture(7, 64, 64), "PNG")
+
+
+def base64_of(vector: NDArray[np.float32]) -> str:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+@torch.inference_mode()
+def canary(loaded: Checkpoint, programs: dict[str, Program]) -> dict[str, Any]:
+    """Both towers' canary inputs and vectors, by the exported programs."""
+    config = loaded.model.config
+    arrays = text_arrays(
+        loaded.tokenizer, [CANARY_TEXT], length=None, max_tokens=config.text.max_tokens, pad_id=config.text.pad_id
+    )
+    image = canary_image()
+    pixels = decode_image(image, size=config.vision.size, max_pixels=10_000, max_bytes=1_000_000)
+    text_vector = np.asarray(programs["text"](*arrays))[0]
+    image_vector = np.asarray(programs["vision"](torch.from_numpy(pixels)[None]))[0]
+    return {
+        "min_cosine": MIN_COSINE,
+        "text": {"input": CANARY_TEXT, "vector": base64_of(text_vector)},
+        "vision": {"input": base64.b64encode(image).decode(), "vector": base64_of(image_vector)},
+    }
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The manifest, or an empty one where there is none.
+
+    Raises:
+        ManifestError: the file is no manifest of this format.
+    """
+    if not path.exists():
+        return {"format": FORMAT, "spaces": []}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ManifestError(f"{path} is no JSON: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ManifestError(f"{path} is not of manifest format {FORMAT}")
+    return manifest
+
+
+def check_version(store: Path, name: str, version: str) -> None:
+    """Raises ManifestError when another space of the store has this version: TorchServe keeps one of each."""
+    for entry in read(store / "manifest.json")["spaces"]:
+        if entry["version"] == version and entry["name"] != name:
+            raise ManifestError(f"version {version} is taken by {entry['name']}; give another with --version")
+
+
+def put(store: Path, loaded: Checkpoint, *, version: str, canaries: dict[str, Any]) -> None:
+    """Enter the pair of archives, as the default; an entry of the same name is replaced. Atomic."""
+    path = store / "manifest.json"
+    manifest = read(path)
+    name = loaded.meta["name"]
+    entry = {"name": name, "space": loaded.meta["space"], "version": version, "default": True}
+    for tower in ("text", "vision"):
+        mar = f"{name}-{tower}.mar"
+        entry[tower] = {"mar": mar, "sha256": sha256(store / mar)}
+    entry["canary"] = canaries
+    others = [{**other, "default": False} for other in manifest["spaces"] if other["name"] != name]
+    manifest["spaces"] = [*others, entry]
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,1 @@
+"""Training, evaluation and checkpoints of multilingual CLIP models."""

@@ -1,0 +1,264 @@
+"""Train a small multilingual CLIP on the emoji–CLDR data set.
+
+    python -m training.train runs/mini --stage contrastive --steps 2600 --small-steps 2000
+    python -m training.train runs/mini --stage teacher --steps 1200
+
+Two stages, as the public systems have them:
+
+contrastive   Both towers learn together, images against captions (CLIP). One learned vector a concept, the
+              anchor, is a third party to the loss: with few images and a million captions it carries what
+              either side has learned to the other, and each tower learns several times faster for it. The
+              first --small-steps see images at --small-size, which cost a quarter and teach nearly as much.
+teacher       The vision tower is frozen and is the teacher: its mean embedding of a concept's drawings is what
+              every caption of the concept, in every language, is drawn to (AltCLIP's first stage, with a
+              softmax over all concepts in place of the squared error). Only the text tower moves, so a step
+              costs no image, and it passes over the captions many more times.
+
+A run is resumed by the same command; after it ends, `RUN/checkpoint` holds the checkpoint.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from training import checkpoint, data, losses, tokenizer
+from training.emoji import TRAIN_FAMILIES, ensure
+from training.models import DualEncoder, ModelConfig
+
+LENGTH_GROUPS = 3  # captions of a batch are padded in this many groups of like length
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of the run: state, log and checkpoint")
+    parser.add_argument("--data", type=Path, default=Path("data/emoji"), help="built when absent")
+    parser.add_argument("--stage", choices=("contrastive", "teacher"), required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--small-steps", type=int, default=0, help="of them, first steps with small images")
+    parser.add_argument("--small-size", type=int, default=32, help="side of the small images, in pixels")
+    parser.add_argument("--images", type=int, default=256, help="concepts, with one image each, in a step")
+    parser.add_argument("--captions", type=int, default=1, help="captions for each of them")
+    parser.add_argument("--teacher-captions", type=int, default=1024, help="captions in a step of the teacher stage")
+    parser.add_argument("--lr-vision", type=float, default=1.5e-3)
+    parser.add_argument("--lr-text", type=float, default=4e-3)
+    parser.add_argument("--warmup", type=int, default=100)
+    parser.add_argument("--save-every", type=int, default=100, help="steps between resumable states")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    return parser.parse_args()
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the hardware multiplies it; elsewhere it is emulated, and slower than float32."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
+
+
+def learning_rate(step: int, steps: int, warmup: int) -> float:
+    """Factor of the peak rate: linear warm-up, then a cosine down to 1 %."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
+
+
+def parameter_groups(module: torch.nn.Module, rate: float) -> list[dict[str, object]]:
+    """Weight decay for matrices, none for gains, biases and embeddings of positions."""
+    matrices = [p for p in module.parameters() if p.ndim > 1]
+    vectors = [p for p in module.parameters() if p.ndim <= 1]
+    return [
+        {"params": matrices, "peak": rate, "weight_decay": 0.05},
+        {"params": vectors, "peak": rate, "weight_decay": 0.0},
+    ]
+
+
+def embed_captions(model: DualEncoder, rows: list[list[int]], device: torch.device) -> Tensor:
+    """[len(rows), dim], in order; groups of like length keep the padding short."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    size = -(-len(order) // LENGTH_GROUPS)
+    parts = []
+    for start in range(0, len(order), size):
+        ids, mask = data.pad([rows[i] for i in order[start : start + size]], model.config.text.max_tokens)
+        parts.append(model.text(ids.to(device), mask.to(device)))
+    back = torch.empty(len(order), dtype=torch.int64)
+    back[torch.tensor(order)] = torch.arange(len(order))
+    return torch.cat(parts)[back.to(device)]
+
+
+@torch.no_grad()
+def teacher_targets(model: DualEncoder, drawings: data.Drawings, concepts: int, device: torch.device) -> Tensor:
+    """[concepts, dim]: the mean embedding of each concept's drawings, by the vision tower as it is."""
+    model.vision.eval()
+    total = torch.zeros(concepts, model.config.dim, device=device)
+    for start in range(0, len(drawings.label), 256):
+        part = slice(start, start + 256)
+        total.index_add_(0, drawings.label[part].to(device), model.vision(drawings.pixels[part].to(device)))
+    return torch.nn.functional.normalize(total, dim=-1)
+
+
+def revision() -> str:
+    """The git revision that trains, marked when files differ from it; "unknown" outside a repository."""
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def save_state(path: Path, state: dict[str, object]) -> None:
+    scratch = path.with_suffix(".partial")
+    torch.save(state, scratch)
+    os.replace(scratch, path)
+
+
+def main() -> None:
+    options = parse()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    chance = random.Random(options.seed)
+    noise = torch.Generator().manual_seed(options.seed)
+    device = torch.device(options.device)
+    run: Path = options.run
+    run.mkdir(parents=True, exist_ok=True)
+    root = ensure(options.data)
+
+    config = ModelConfig()
+    locales = data.locales_of(root)
+    words_path = run / "tokenizer.json"
+    if not words_path.exists():
+        texts = [
+            text
+            for locale in locales
+            for row in data.read_locale(root, locale).values()
+            for text in (row["name"], " ".join(row["keywords"]))  # type: ignore[call-overload]
+        ]
+        tokenizer.train(texts, config.text.vocab_size).save(str(words_path))
+    words = Tokenizer.from_file(str(words_path))
+    captions = data.load_captions(root, words, locales)
+    drawings = data.load_drawings(root, TRAIN_FAMILIES, config.vision.size)
+    concepts = len(captions.of_label)
+    images_of: list[list[int]] = [[] for _ in range(concepts)]
+    for i, label in enumerate(drawings.label.tolist()):
+        images_of[label].append(i)
+
+    model = DualEncoder(config).to(device)
+    anchors = torch.nn.Parameter(torch.randn(concepts, config.dim, device=device))
+    teaching = options.stage == "teacher"
+    state_path = run / f"{options.stage}.pt"
+    if teaching:
+        before = run / "contrastive.pt"
+        if not before.exists():
+            sys.exit(f"training.train: the teacher stage starts from {before}, which is not there")
+        model.load_state_dict(torch.load(before, map_location=device, weights_only=True)["model"])
+        model.vision.requires_grad_(False)
+        groups = parameter_groups(model.text, options.lr_text)
+    else:
+        groups = parameter_groups(model.text, options.lr_text) + parameter_groups(model.vision, options.lr_vision)
+        groups.append({"params": [anchors], "peak": 1e-2, "weight_decay": 0.0})
+    groups.append({"params": [model.log_scale], "peak": 1e-3, "weight_decay": 0.0})
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
+
+    step, spent = 0, 0.0
+    if state_path.exists():
+        state = torch.load(state_path, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        anchors.data.copy_(state["anchors"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"].cpu())
+        noise.set_state(state["noise"].cpu())
+        chance.setstate((state["chance"][0], tuple(state["chance"][1]), state["chance"][2]))
+        step, spent = state["step"], state["seconds"]
+    targets = teacher_targets(model, drawings, concepts, device) if teaching else None
+    fast = autocast(device)
+    log = (run / "log.jsonl").open("a", encoding="utf-8")
+    print(f"{options.stage}: {concepts} concepts, {len(drawings.label)} drawings, {len(captions.names)} names", flush=True)
+
+    started = time.monotonic() - spent
+    shown, since = step, time.monotonic()
+    while step < options.steps:
+        model.text.train()
+        model.vision.train(not teaching)  # frozen means eval mode too, or its BatchNorm would drift
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * learning_rate(step, options.steps, options.warmup)
+        if teaching:
+            labels = [chance.randrange(concepts) for _ in range(options.teacher_captions)]
+            with fast:
+                text = embed_captions(model, [data.draw_caption(captions, c, chance) for c in labels], device)
+            loss = losses.to_anchors(text, targets, torch.tensor(labels, device=device), model.scale())
+        else:
+            labels = chance.sample(range(concepts), options.images)
+            picked = torch.tensor([chance.choice(images_of[c]) for c in labels])
+            label = torch.tensor(labels, device=device)
+            text_labels = [c for c in labels for _ in range(options.captions)]
+            text_label = torch.tensor(text_labels, device=device)
+            size = options.small_size if step < options.small_steps else config.vision.size
+            pixels = data.augment(drawings.pixels[picked], noise, size).to(device)
+            with fast:
+                image = model.vision(pixels)
+                text = embed_captions(model, [data.draw_caption(captions, c, chance) for c in text_labels], device)
+            scale = model.scale()
+            loss = losses.contrastive(image, text, label, text_label, scale)
+            loss = loss + losses.to_anchors(image, anchors, label, scale)
+            loss = loss + losses.to_anchors(text, anchors, text_label, scale)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 1.0)  # type: ignore[attr-defined]
+        optimizer.step()
+        step += 1
+
+        if step % 20 == 0 or step == options.steps:
+            now = time.monotonic()
+            pace = (now - since) / (step - shown)
+            shown, since = step, now
+            row = {"stage": options.stage, "step": step, "loss": round(float(loss.detach()), 4)}
+            row |= {"scale": round(float(model.scale().detach()), 2), "s_per_step": round(pace, 3)}
+            if not teaching:
+                row["image_right"] = round((image @ text.T).argmax(1).div(options.captions, rounding_mode="floor")
+                                           .eq(torch.arange(len(labels), device=device)).float().mean().item(), 3)
+            else:
+                row["text_right"] = round((text @ targets.T).argmax(1).cpu().eq(torch.tensor(labels))
+                                          .float().mean().item(), 3)
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+            left = (options.steps - step) * pace / 60
+            print(f"{row}  {left:.1f} min left", flush=True)
+        if step % options.save_every == 0 or step == options.steps:
+            version, internal, gauss = chance.getstate()
+            save_state(
+                state_path,
+                {
+                    "model": model.state_dict(),
+                    "anchors": anchors.detach(),
+                    "optimizer": optimizer.state_dict(),
+                    "rng": torch.get_rng_state(),
+                    "noise": noise.get_state(),
+                    "chance": [version, list(internal), gauss],
+                    "step": step,
+                    "seconds": time.monotonic() - started,
+                },
+            )
+
+    about = {
+        "data": "emoji–CLDR",
+        "families": list(TRAIN_FAMILIES),
+        "stage": options.stage,
+        "steps": step,
+        "seconds": round(time.monotonic() - started),
+        "revision": revision(),
+    }
+    space = checkpoint.save(run / "checkpoint", model.eval(), words, languages=locales, training=about)
+    print(f"{run / 'checkpoint'}: space {space}")
+
+
+if __name__ == "__main__":
+    main()
