@@ -10,8 +10,8 @@ writes, for a checkpoint named `mini`,
     model_store/mini-{text,vision}.mar     the archives for TorchServe
     model_store/manifest.json              the entry that scripts/serve starts from
 
-Every program is compared with the checkpoint on golden inputs before it is kept. If one differs, nothing of this
-export reaches the store, and the command names the input that differs most and exits with status 1.
+Every program is compared with the checkpoint on golden inputs before it is kept. If one differs, nothing of
+this export reaches the store, and the command names the input that differs most and exits with status 1.
 """
 
 import argparse
@@ -74,8 +74,14 @@ def export(folder: Path, store: Path, *, version: str, dtype: str) -> dict[str, 
                 print(report.sentence(), flush=True)
                 parity.require(report)
                 reports.append(report)
-        document = {"checkpoint": name, "space": loaded.meta["space"], "reports": [r.to_json() for r in reports]}
-        (work / "parity.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        document = {
+            "checkpoint": name,
+            "space": loaded.meta["space"],
+            "reports": [r.to_json() for r in reports],
+        }
+        (work / "parity.json").write_text(
+            json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         canaries = manifest.canary(loaded, running)
         for tower in TOWERS:
             target = store / f"{name}-{tower}.mar"
@@ -83,7 +89,8 @@ def export(folder: Path, store: Path, *, version: str, dtype: str) -> dict[str, 
             print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
         shutil.rmtree(store / name, ignore_errors=True)
         shutil.copytree(work, store / name)
-    manifest.put(store, loaded, version=version, canaries=canaries)
+    made_from = manifest.sources(folder, version=version, dtype=dtype)
+    manifest.put(store, loaded, version=version, canaries=canaries, made_from=made_from)
     return {
         "space": loaded.meta["space"],
         "version": version,
@@ -101,10 +108,21 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="folder of a checkpoint")
     parser.add_argument("--store", type=Path, default=Path("model_store"))
     parser.add_argument("--version", default="1.0", help="TorchServe version of both archives")
-    parser.add_argument("--dtype", choices=tuple(programs.DTYPES), default="float32", help="of the served programs")
+    parser.add_argument(
+        "--dtype", choices=tuple(programs.DTYPES), default="float32", help="of the served programs"
+    )
+    parser.add_argument(
+        "--if-needed",
+        action="store_true",
+        help="do nothing when the store's default was made from the same sources",
+    )
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
     try:
+        made_from = manifest.sources(options.checkpoint, version=options.version, dtype=options.dtype)
+        if options.if_needed and manifest.is_current(options.store, made_from):
+            print(f"{options.store}: already exported from {options.checkpoint}, nothing to do")
+            return
         result = export(options.checkpoint, options.store, version=options.version, dtype=options.dtype)
     except (
         checkpoint.CheckpointError,

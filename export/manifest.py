@@ -1,10 +1,12 @@
 """model_store/manifest.json: what should be served, and how to tell that it is.
 
-Each entry is one space: its pair of archives with their checksums, and a canary — an input for each tower with
-the vector that the exported program gave. A server is ready when it answers the canaries with those vectors.
+Each entry is one space: its pair of archives with their checksums, and a canary — an input for each tower
+with the vector that the exported program gave. A server is ready when it answers the canaries with those
+vectors.
 """
 
 import base64
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,11 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import export
+import handlers
 from export.archive import sha256
 from export.golden import encode, picture
 from export.parity import Program, text_arrays
 from handlers.preprocess import decode_image
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, read_meta
 
 FORMAT = 1
 CANARY_TEXT = "a red heart"
@@ -42,7 +46,11 @@ def canary(loaded: Checkpoint, programs: dict[str, Program]) -> dict[str, Any]:
     """Both towers' canary inputs and vectors, by the exported programs."""
     config = loaded.model.config
     arrays = text_arrays(
-        loaded.tokenizer, [CANARY_TEXT], length=None, max_tokens=config.text.max_tokens, pad_id=config.text.pad_id
+        loaded.tokenizer,
+        [CANARY_TEXT],
+        length=None,
+        max_tokens=config.text.max_tokens,
+        pad_id=config.text.pad_id,
     )
     image = canary_image()
     pixels = decode_image(image, size=config.vision.size, max_pixels=10_000, max_bytes=1_000_000)
@@ -79,7 +87,27 @@ def check_version(store: Path, name: str, version: str) -> None:
             raise ManifestError(f"version {version} is taken by {entry['name']}; give another with --version")
 
 
-def put(store: Path, loaded: Checkpoint, *, version: str, canaries: dict[str, Any]) -> None:
+def sources(folder: Path, *, version: str, dtype: str) -> str:
+    """Fingerprint of all that an export is made from: the checkpoint, this code, its options, torch."""
+    digest = hashlib.sha256(
+        json.dumps([read_meta(folder)["space"], version, dtype, torch.__version__]).encode()
+    )
+    for package in (handlers, export):
+        for path in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def is_current(store: Path, made_from: str) -> bool:
+    """Whether the default entry was made from these sources and its archives are still what it says."""
+    for entry in read(store / "manifest.json")["spaces"]:
+        if entry["default"] and entry.get("sources") == made_from:
+            pair = [entry[tower] for tower in ("text", "vision")]
+            return all((store / e["mar"]).exists() and sha256(store / e["mar"]) == e["sha256"] for e in pair)
+    return False
+
+
+def put(store: Path, loaded: Checkpoint, *, version: str, canaries: dict[str, Any], made_from: str) -> None:
     """Enter the pair of archives, as the default; an entry of the same name is replaced. Atomic."""
     path = store / "manifest.json"
     manifest = read(path)
@@ -88,7 +116,7 @@ def put(store: Path, loaded: Checkpoint, *, version: str, canaries: dict[str, An
     for tower in ("text", "vision"):
         mar = f"{name}-{tower}.mar"
         entry[tower] = {"mar": mar, "sha256": sha256(store / mar)}
-    entry["canary"] = canaries
+    entry |= {"sources": made_from, "canary": canaries}
     others = [{**other, "default": False} for other in manifest["spaces"] if other["name"] != name]
     manifest["spaces"] = [*others, entry]
     partial = path.with_suffix(".partial")

@@ -1,8 +1,8 @@
 """The parity gate: an exported program must give the checkpoint's vectors, or it is not shipped.
 
 The reference embeds every golden input alone and unpadded, in float32, with the checkpoint's own modules. The
-program embeds them as serving does: in batches, padded to the length buckets. So the gate also catches padding
-that leaks into a vector, and a program that is bound to one shape.
+program embeds them as serving does: in batches, padded to the length buckets. So the gate also catches
+padding that leaks into a vector, and a program that is bound to one shape.
 """
 
 from collections.abc import Callable
@@ -58,9 +58,9 @@ def length_buckets(max_tokens: int) -> list[int]:
     return sorted({*(step for step in steps if step < max_tokens), max_tokens})
 
 
-def text_arrays(tokenizer: Tokenizer, texts: list[str], *, length: int | None, max_tokens: int, pad_id: int) -> tuple[
-    Tensor, Tensor
-]:
+def text_arrays(
+    tokenizer: Tokenizer, texts: list[str], *, length: int | None, max_tokens: int, pad_id: int
+) -> tuple[Tensor, Tensor]:
     """ids, mask int64 [N, length]; without a length, as long as the longest text."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
@@ -128,7 +128,7 @@ def nearest(vectors: Vectors) -> NDArray[np.int64]:
 
 
 def compare(name: str, inputs: Golden, vectors: Vectors, dtype: str) -> Report:
-    """How far a program's vectors are from the checkpoint's, and whether that is near enough for the dtype."""
+    """How far a program's vectors are from the checkpoint's, and whether that is near enough."""
     sound = np.isfinite(vectors).all(1) & (np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-2)
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(inputs.reference, axis=1)
     cosine = np.where(sound, (vectors * inputs.reference).sum(1) / np.maximum(norms, 1e-12), -1.0)
@@ -136,13 +136,13 @@ def compare(name: str, inputs: Golden, vectors: Vectors, dtype: str) -> Report:
     pairs = zip(nearest(inputs.reference), nearest(np.nan_to_num(vectors)), strict=True)
     agreement = float(np.mean([len(set(a.tolist()) & set(b.tolist())) / len(a) for a, b in pairs]))
     passed = bool(cosine[worst] >= MIN_COSINE[dtype] and agreement >= MIN_TOP_AGREEMENT[dtype])
-    return Report(
-        name, dtype, len(cosine), float(cosine[worst]), inputs.names[worst], agreement, passed
-    )
+    return Report(name, dtype, len(cosine), float(cosine[worst]), inputs.names[worst], agreement, passed)
 
 
 def require(report: Report) -> None:
     """Raises ParityError unless the report passed."""
     if not report.passed:
-        limits = f"allowed: cosine ≥ {MIN_COSINE[report.dtype]}, agreement ≥ {MIN_TOP_AGREEMENT[report.dtype]}"
+        limits = (
+            f"allowed: cosine ≥ {MIN_COSINE[report.dtype]}, agreement ≥ {MIN_TOP_AGREEMENT[report.dtype]}"
+        )
         raise ParityError(f"{report.sentence()}; {limits}. Not written.")

@@ -58,7 +58,7 @@ def write_pt2(program: ExportedProgram, path: Path) -> None:
 
 
 def write_onnx(model: DualEncoder, tower: str, path: Path) -> None:
-    """The float32 tower as one ONNX file; inputs are named as in the module docstring, the output `vectors`."""
+    """The float32 tower as one ONNX file; inputs are named as above, the output `vectors`."""
     names = {"text": ["ids", "mask"], "vision": ["pixels"]}[tower]
     for noisy in ("onnxscript", "torch.onnx._internal.exporter._registration"):
         logging.getLogger(noisy).setLevel(logging.ERROR)  # tells of torchvision, which is not needed

@@ -110,7 +110,8 @@ def pad(rows: list[list[int]], max_tokens: int) -> tuple[Tensor, Tensor]:
 
 
 def augment(pixels: Tensor, generator: torch.Generator, size: int) -> Tensor:
-    """uint8 [N, S, S, 3] → float [N, size, size, 3] in 0…255: turned, scaled, moved, recoloured, partly erased.
+    """uint8 [N, S, S, 3] → float [N, size, size, 3] in 0…255: turned, scaled, moved, recoloured, partly
+    erased.
 
     A drawing of another family differs in outline, proportions and palette, so those are what varies.
     """

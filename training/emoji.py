@@ -2,7 +2,8 @@
 
     python -m training.emoji data/emoji
 
-fetches seven families of drawings and the Unicode CLDR annotations as pinned, checksummed packages, and writes
+fetches seven families of drawings and the Unicode CLDR annotations as pinned, checksummed packages, and
+writes
 
     data/emoji/concepts.json             [{"emoji", "slug", "families": [...]}, ...]: one row per emoji
     data/emoji/captions/<locale>.json    {"<emoji>": {"name": ..., "keywords": [...]}}
@@ -10,11 +11,13 @@ fetches seven families of drawings and the Unicode CLDR annotations as pinned, c
     data/emoji/LICENSES.md
 
 The same packages give the same bytes. Twemoji is the held-out family: `TRAIN_FAMILIES` leaves it out, and the
-evaluation looks for nothing else. Needs npm, which the `train` dependency group brings when the system has none.
+evaluation looks for nothing else. Needs npm, which the `train` dependency group brings when the system has
+none.
 """
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -206,7 +209,9 @@ class Family:
             for alias, entry in icons.get("aliases", {}).items()
             if isinstance(entry, dict) and set(entry) == {"parent"}  # others turn or mirror their parent
         }
-        self.by_emoji = {plain("".join(chr(int(x, 16)) for x in key.split("-"))): v for key, v in chars.items()}
+        self.by_emoji = {
+            plain("".join(chr(int(x, 16)) for x in key.split("-"))): v for key, v in chars.items()
+        }
         self.by_letters = {letters(slug): slug for slug in (*self.aliases, *self.icons)}
 
     def slug(self, emoji: str) -> object:
@@ -235,10 +240,8 @@ def letters(name: str) -> str:
 def known_names(emoji: str, english: str, slugs: list[object]) -> set[str]:
     """Names that a family without a character map may use: CLDR's, other families', Unicode's, flags'."""
     names = {letters(str(slug)) for slug in slugs if slug} | {letters(english)}
-    try:
+    with contextlib.suppress(ValueError):  # a character newer than this Python's Unicode tables has no name
         names.add("".join(letters(unicodedata.name(char)) for char in emoji))
-    except ValueError:
-        pass  # a character newer than this Python's Unicode tables has no name here
     if english.startswith("flag: "):
         country = letters(english.removeprefix("flag: "))
         names |= {f"flagfor{country}", f"flagforflag{country}"}
@@ -273,7 +276,9 @@ def build(target: Path, cache: Path) -> None:
     for emoji, family, _ in rows:
         by_emoji.setdefault(emoji, []).append(family)
     # A concept that no training family draws, or that only the held-out one has, cannot be learned or tested.
-    concepts = {emoji: found for emoji, found in by_emoji.items() if len(found) > 1 and HELD_OUT_FAMILY in found}
+    concepts = {
+        emoji: found for emoji, found in by_emoji.items() if len(found) > 1 and HELD_OUT_FAMILY in found
+    }
 
     scratch = target.with_name(target.name + ".partial")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -324,9 +329,13 @@ def ensure(target: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("target", type=Path, help="folder to write, such as data/emoji")
-    parser.add_argument("--packages", type=Path, help="where tarballs are kept (default: packages beside target)")
+    parser.add_argument(
+        "--packages", type=Path, help="where tarballs are kept (default: packages beside target)"
+    )
     options = parser.parse_args()
     try:
         build(options.target, options.packages or options.target.with_name("packages"))

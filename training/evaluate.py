@@ -2,13 +2,13 @@
 
     python -m training.evaluate training/checkpoints/mini --data data/emoji --output recall.json
 
-Each emoji's name in a locale looks for that emoji's Twemoji drawing among all Twemoji drawings (text → image),
-and the drawing looks for its name among all names of the locale (image → text). No Twemoji drawing was ever
-trained on; the names were. The data set is fetched and built when it is absent.
+Each emoji's name in a locale looks for that emoji's Twemoji drawing among all Twemoji drawings (text →
+image), and the drawing looks for its name among all names of the locale (image → text). No Twemoji drawing
+was ever trained on; the names were. The data set is fetched and built when it is absent.
 
-Beside the model stand two baselines: a random ranking, and the nearest drawing, in which the emoji's drawings of
-the training families, averaged, look for the held-out drawing by the cosine of their pixels. The second knows
-every language perfectly and sees only pixels.
+Beside the model stand two baselines: a random ranking, and the nearest drawing, in which the emoji's
+drawings of the training families, averaged, look for the held-out drawing by the cosine of their pixels. The
+second knows every language perfectly and sees only pixels.
 """
 
 import argparse
@@ -98,7 +98,9 @@ def evaluate(folder: Path, root: Path, locales: list[str] | None = None) -> dict
     image = embed_images(loaded.model, held_out.pixels)
     label_of = {emoji: label for label, emoji in enumerate(data.read_concepts(root))}
     rows = {}
-    for locale in track(locales or data.locales_of(root), "locales", console=Console(stderr=True), transient=True):
+    for locale in track(
+        locales or data.locales_of(root), "locales", console=Console(stderr=True), transient=True
+    ):
         captions = data.read_locale(root, locale)
         names = [str(caption["name"]) for caption in captions.values()]
         text = embed_texts(loaded.model, loaded.tokenizer, names)
@@ -109,7 +111,9 @@ def evaluate(folder: Path, root: Path, locales: list[str] | None = None) -> dict
         "space": loaded.meta["space"],
         "dataset": f"emoji–CLDR, {HELD_OUT_FAMILY}",
         "candidates": count,
-        "mean": {way: mean_of([row[way] for row in rows.values()]) for way in ("text_to_image", "image_to_text")},
+        "mean": {
+            way: mean_of([row[way] for row in rows.values()]) for way in ("text_to_image", "image_to_text")
+        },
         "worst": {way: worst_of(rows, way) for way in ("text_to_image", "image_to_text")},
         "baselines": {
             "random": {f"r{k}": round(k / count, 4) for k in CUTS},
@@ -147,7 +151,9 @@ def show(report: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, default=Path("data/emoji"), help="built when absent")
     parser.add_argument("--locales", nargs="+", help="only these (default: all)")

@@ -4,7 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def contrastive(image: Tensor, text: Tensor, image_label: Tensor, text_label: Tensor, scale: Tensor) -> Tensor:
+def contrastive(
+    image: Tensor, text: Tensor, image_label: Tensor, text_label: Tensor, scale: Tensor
+) -> Tensor:
     """Symmetric cross-entropy between images [I, D] and texts [T, D] of labels [I] and [T].
 
     CLIP's loss (Radford et al. 2021), except that every text of an image's label counts as right, in equal

@@ -88,8 +88,12 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
-        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
+        self.first = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
+        )
+        self.second = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.second(F.relu(self.first(x))))
@@ -150,7 +154,9 @@ class VisionTower(nn.Module):
         x = pixels.permute(0, 3, 1, 2).to(self.projection.weight.dtype)  # [N, 3, size, size]
         x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
         smaller = pixels.shape[1] != self.size
-        hidden = self.encoder(x, interpolate_pos_encoding=smaller).last_hidden_state  # [N, 1 + patches, width]
+        hidden = self.encoder(
+            x, interpolate_pos_encoding=smaller
+        ).last_hidden_state  # [N, 1 + patches, width]
         return F.normalize(self.projection(hidden.mean(1)).float(), dim=-1)
 
 

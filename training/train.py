@@ -9,7 +9,8 @@ contrastive   Both towers learn together, images against captions (CLIP). One le
               anchor, is a third party to the loss: with few images and a million captions it carries what
               either side has learned to the other, and each tower learns several times faster for it. The
               first --small-steps see images at --small-size, which cost a quarter and teach nearly as much.
-teacher       The vision tower is frozen and is the teacher: its mean embedding of a concept's drawings is what
+teacher       The vision tower is frozen and is the teacher: its mean embedding of a concept's drawings is
+what
               every caption of the concept, in every language, is drawn to (AltCLIP's first stage, with a
               softmax over all concepts in place of the squared error). Only the text tower moves, so a step
               costs no image, and it passes over the captions many more times.
@@ -39,7 +40,9 @@ LENGTH_GROUPS = 3  # captions of a batch are padded in this many groups of like 
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="folder of the run: state, log and checkpoint")
     parser.add_argument("--data", type=Path, default=Path("data/emoji"), help="built when absent")
     parser.add_argument("--stage", choices=("contrastive", "teacher"), required=True)
@@ -48,7 +51,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--small-size", type=int, default=32, help="side of the small images, in pixels")
     parser.add_argument("--images", type=int, default=256, help="concepts, with one image each, in a step")
     parser.add_argument("--captions", type=int, default=1, help="captions for each of them")
-    parser.add_argument("--teacher-captions", type=int, default=1024, help="captions in a step of the teacher stage")
+    parser.add_argument(
+        "--teacher-captions", type=int, default=1024, help="captions in a step of the teacher stage"
+    )
     parser.add_argument("--lr-vision", type=float, default=1.5e-3)
     parser.add_argument("--lr-text", type=float, default=4e-3)
     parser.add_argument("--warmup", type=int, default=100)
@@ -99,7 +104,9 @@ def embed_captions(model: DualEncoder, rows: list[list[int]], device: torch.devi
 
 
 @torch.no_grad()
-def teacher_targets(model: DualEncoder, drawings: data.Drawings, concepts: int, device: torch.device) -> Tensor:
+def teacher_targets(
+    model: DualEncoder, drawings: data.Drawings, concepts: int, device: torch.device
+) -> Tensor:
     """[concepts, dim]: the mean embedding of each concept's drawings, by the vision tower as it is."""
     model.vision.eval()
     total = torch.zeros(concepts, model.config.dim, device=device)
@@ -111,7 +118,9 @@ def teacher_targets(model: DualEncoder, drawings: data.Drawings, concepts: int, 
 
 def revision() -> str:
     """The git revision that trains, marked when files differ from it; "unknown" outside a repository."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
     return done.stdout.strip() or "unknown"
 
 
@@ -163,7 +172,9 @@ def main() -> None:
         model.vision.requires_grad_(False)
         groups = parameter_groups(model.text, options.lr_text)
     else:
-        groups = parameter_groups(model.text, options.lr_text) + parameter_groups(model.vision, options.lr_vision)
+        groups = parameter_groups(model.text, options.lr_text) + parameter_groups(
+            model.vision, options.lr_vision
+        )
         groups.append({"params": [anchors], "peak": 1e-2, "weight_decay": 0.0})
     groups.append({"params": [model.log_scale], "peak": 1e-3, "weight_decay": 0.0})
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
@@ -181,7 +192,10 @@ def main() -> None:
     targets = teacher_targets(model, drawings, concepts, device) if teaching else None
     fast = autocast(device)
     log = (run / "log.jsonl").open("a", encoding="utf-8")
-    print(f"{options.stage}: {concepts} concepts, {len(drawings.label)} drawings, {len(captions.names)} names", flush=True)
+    print(
+        f"{options.stage}: {concepts} concepts, {len(drawings.label)} drawings, {len(captions.names)} names",
+        flush=True,
+    )
 
     started = time.monotonic() - spent
     shown, since = step, time.monotonic()
@@ -205,7 +219,9 @@ def main() -> None:
             pixels = data.augment(drawings.pixels[picked], noise, size).to(device)
             with fast:
                 image = model.vision(pixels)
-                text = embed_captions(model, [data.draw_caption(captions, c, chance) for c in text_labels], device)
+                text = embed_captions(
+                    model, [data.draw_caption(captions, c, chance) for c in text_labels], device
+                )
             scale = model.scale()
             loss = losses.contrastive(image, text, label, text_label, scale)
             loss = loss + losses.to_anchors(image, anchors, label, scale)
@@ -223,11 +239,20 @@ def main() -> None:
             row = {"stage": options.stage, "step": step, "loss": round(float(loss.detach()), 4)}
             row |= {"scale": round(float(model.scale().detach()), 2), "s_per_step": round(pace, 3)}
             if not teaching:
-                row["image_right"] = round((image @ text.T).argmax(1).div(options.captions, rounding_mode="floor")
-                                           .eq(torch.arange(len(labels), device=device)).float().mean().item(), 3)
+                row["image_right"] = round(
+                    (image @ text.T)
+                    .argmax(1)
+                    .div(options.captions, rounding_mode="floor")
+                    .eq(torch.arange(len(labels), device=device))
+                    .float()
+                    .mean()
+                    .item(),
+                    3,
+                )
             else:
-                row["text_right"] = round((text @ targets.T).argmax(1).cpu().eq(torch.tensor(labels))
-                                          .float().mean().item(), 3)
+                row["text_right"] = round(
+                    (text @ targets.T).argmax(1).cpu().eq(torch.tensor(labels)).float().mean().item(), 3
+                )
             log.write(json.dumps(row) + "\n")
             log.flush()
             left = (options.steps - step) * pace / 60

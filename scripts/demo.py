@@ -1,0 +1,210 @@
+"""The demonstration that scripts/demo runs: export, serve, embed held-out drawings, ask in many languages,
+stop.
+
+Every vector comes through TorchServe: drawings over gRPC, questions over HTTP. An answer counts as right
+when the drawing that the question means is among its first `SHOWN`. The demonstration fails when fewer than
+`ENOUGH` of the questions are answered right, or when any step fails; only after everything is stopped it
+ends with `demo: OK`.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.table import Table
+
+from babelclip import Client, Embeddings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CHECKPOINT = REPOSITORY / "training" / "checkpoints" / "mini"
+SAMPLES = REPOSITORY / "training" / "samples"
+SHOWN = 5
+ENOUGH = 0.75  # of the questions: the model is small, and has never seen these drawings
+
+
+@dataclass(frozen=True)
+class Question:
+    text: str
+    language: str
+    meaning: str
+    emoji: str  # any of these characters is a right answer
+
+
+QUESTIONS = [
+    Question("विद्यालय", "Hindi", "school", "🏫"),
+    Question("犬", "Japanese", "dog", "🐕🐶"),
+    Question("кофе", "Russian", "coffee", "☕"),
+    Question("قطة", "Arabic", "cat", "🐈🐱"),
+    Question("röd ros", "Swedish", "red rose", "🌹"),
+    Question("σελήνη", "Greek", "moon", "🌙🌛🌜🌕🌝🌓🌔🌖🌗🌘🌑🌒🌚"),
+    Question("코끼리", "Korean", "elephant", "🐘"),
+    Question("自行车", "Chinese", "bicycle", "🚲"),
+    Question("pizza", "Italian", "pizza", "🍕"),
+    Question("גיטרה", "Hebrew", "guitar", "🎸"),
+    Question("กุญแจ", "Thai", "key", "🔑🗝"),
+    Question("মাছ", "Bengali", "fish", "🐟🐠"),
+    Question("ndizi", "Swahili", "banana", "🍌"),
+    Question("சிங்கம்", "Tamil", "lion", "🦁"),
+    Question("снеговик", "Russian", "snowman", "⛄☃"),
+    Question("fusée", "French", "rocket", "🚀"),
+    Question("ცხენი", "Georgian", "horse", "🐎🐴"),
+    Question("kaktus", "Polish", "cactus", "🌵"),
+    Question("strawberry", "English", "strawberry", "🍓"),
+    Question("մեղու", "Armenian", "honeybee", "🐝"),
+]
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+@contextmanager
+def serving(run: Path) -> Iterator[dict[str, Any]]:
+    """A server on free ports; yields what its `ready:` line says, and stops it."""
+    command = [sys.executable, "scripts/server.py", "--run-dir", str(run), "--ports", "auto"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if line.startswith("ready: "):
+                    yield json.loads(line.removeprefix("ready: "))
+                    break
+                say(f"  {line.rstrip()}")
+            else:
+                raise SystemExit("demo: the server ended instead of becoming ready")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+    if process.returncode != 0:
+        raise SystemExit(f"demo: the server ended with status {process.returncode}")
+
+
+def counted(metrics_url: str, name: str, **labels: str) -> float:
+    """Sum of a counter's samples with these labels, as Prometheus would read them."""
+    text = httpx.get(f"{metrics_url}/metrics", timeout=10).raise_for_status().text
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+def images_per_second(facts: dict[str, Any], client: Client, images: list[bytes]) -> tuple[Embeddings, float]:
+    """The images' embeddings, and the rate of the counter that Prometheus reads while they were embedded."""
+    labels = {"tower": "vision", "code": "ok"}
+    before = counted(facts["metrics"], "babelclip_items_total", **labels)
+    started = time.monotonic()
+    embeddings = client.embed_images(images)
+    seconds = time.monotonic() - started
+    deadline = time.monotonic() + 10
+    while (after := counted(facts["metrics"], "babelclip_items_total", **labels)) - before < len(images):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"demo: the metrics show {after - before:.0f} images of {len(images)}")
+        time.sleep(0.1)  # metrics reach the endpoint through the worker's log
+    return embeddings, (after - before) / seconds
+
+
+def contact_sheet(target: Path, paths: list[Path], ranking: list[list[int]], scores: np.ndarray) -> None:
+    """One row a question: its language and meaning, and its first answers with their cosines."""
+    side, left, row_height = 72, 250, 100
+    font, small = ImageFont.load_default(18), ImageFont.load_default(13)
+    sheet = Image.new("RGB", (left + SHOWN * (side + 24), row_height * len(QUESTIONS)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, question in enumerate(QUESTIONS):
+        top = row * row_height
+        draw.line((0, top, sheet.width, top), fill="#dddddd")
+        draw.text((16, top + 26), question.meaning, fill="black", font=font)
+        draw.text((16, top + 52), f"asked in {question.language}", fill="#666666", font=small)
+        for place, index in enumerate(ranking[row]):
+            x = left + place * (side + 24)
+            picture = Image.open(paths[index]).convert("RGBA").resize((side, side))
+            sheet.paste(picture, (x, top + 6), picture)
+            right = paths[index].stem in wanted_stems(question)
+            draw.text(
+                (x + 18, top + 80),
+                f"{scores[row, index]:.2f}",
+                fill="#0a7d28" if right else "#666666",
+                font=small,
+            )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(target)
+
+
+def wanted_stems(question: Question) -> set[str]:
+    return {f"{ord(char):x}" for char in question.emoji}
+
+
+def ask(client: Client, drawings: Embeddings, paths: list[Path], sheet: Path) -> float:
+    """Print and draw every answer; returns the share of right ones."""
+    names = json.loads((SAMPLES / "captions.json").read_text(encoding="utf-8"))["names"]["en"]
+    english = {"-".join(f"{ord(c):x}" for c in emoji): name for emoji, name in names.items()}
+    scores = client.similarity([question.text for question in QUESTIONS], drawings)
+    ranking = [np.argsort(-row)[:SHOWN].tolist() for row in scores]
+    table = Table("question", "language", "meaning", "first answer", "score", "right answer at")
+    right = 0
+    for question, row, order in zip(QUESTIONS, scores, ranking, strict=True):
+        wanted = wanted_stems(question)
+        place = next((i for i, index in enumerate(order, 1) if paths[index].stem in wanted), None)
+        right += place is not None
+        first = order[0]
+        table.add_row(
+            question.text,
+            question.language,
+            question.meaning,
+            english.get(paths[first].stem, paths[first].stem),
+            f"{row[first]:.3f}",
+            str(place or f"not in {SHOWN}"),
+        )
+    Console(width=110).print(table)
+    contact_sheet(sheet, paths, ranking, scores)
+    say(f"{right} of {len(QUESTIONS)} questions answered within the first {SHOWN} of {len(paths)} drawings")
+    return right / len(QUESTIONS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--sheet", type=Path, default=REPOSITORY / ".run" / "demo" / "answers.png")
+    options = parser.parse_args()
+    os.chdir(REPOSITORY)
+    started = time.monotonic()
+    say("export: checkpoint → tower programs → parity → archives")
+    subprocess.run([sys.executable, "-m", "export", str(CHECKPOINT), "--if-needed"], check=True)
+    say("serve: TorchServe with both towers")
+    with serving(REPOSITORY / ".run" / "demo") as facts:
+        say(f"  ready: space {facts['space']}, {facts['http']} and {facts['grpc']}")
+        paths = sorted(SAMPLES.glob("*.png"))
+        images = [path.read_bytes() for path in paths]
+        with Client(facts["grpc"], token_file=facts["token_file"]) as client:
+            client.embed_images(images[:32])  # the first requests of a process are slower than all others
+            drawings, rate = images_per_second(facts, client, images)
+        say(
+            f"embed: {len(images)} held-out drawings over gRPC; "
+            f"{rate:.0f} images per second by Prometheus' counter"
+        )
+        with Client(facts["http"], token_file=facts["token_file"]) as client:
+            share = ask(client, drawings, paths, options.sheet)
+    say(f"contact sheet: {options.sheet}")
+    say("stopped the server and its workers")
+    if share < ENOUGH:
+        sys.exit(
+            f"demo: only {share:.0%} of the questions were answered right; "
+            f"at least {ENOUGH:.0%} were expected"
+        )
+    result = {"right": share, "images_per_s": round(rate, 1), "seconds": round(time.monotonic() - started, 1)}
+    print("result: " + json.dumps(result))
+    print("demo: OK")
+
+
+if __name__ == "__main__":
+    main()
