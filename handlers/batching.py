@@ -1,0 +1,86 @@
+"""Items of many requests → forward passes of like shape, and one item's failure kept to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers.errors import INTERNAL, ItemFault
+from handlers.incidents import report
+
+Array = NDArray[Any]
+Row = NDArray[np.float32] | ItemFault
+
+
+@dataclass(frozen=True)
+class Group:
+    """Items that go through the tower together."""
+
+    positions: list[int]
+    """Where each row's item stands in the flat list of the batch."""
+    arrays: tuple[Array, ...]
+    """The tower's inputs; the first dimension of each is the items', in the order of `positions`."""
+    used: int
+    """Slots (tokens, or images) that hold content."""
+    slots: int
+    """Slots in all rows together, padding of the lengths included."""
+
+
+def plan_lengths(
+    lengths: Sequence[int], buckets: Sequence[int], *, max_batch: int, pass_cost: int
+) -> Iterator[tuple[int, list[int]]]:
+    """Token counts → (padded length, positions) of each forward pass; every position occurs exactly once.
+
+    Items of the same bucket go together, shortest first, at most `max_batch` at once. A few short items ride
+    along with the next bucket where padding them costs less than a pass of their own, which is worth
+    `pass_cost` tokens. `buckets` ascend and the last holds the longest item.
+    """
+    order = sorted(range(len(lengths)), key=lambda position: lengths[position])
+    bucket_of = [next(size for size in buckets if size >= length) for length in lengths]
+    runs: list[list[int]] = []
+    for position in order:
+        longest = bucket_of[runs[-1][-1]] if runs else 0
+        extra = bucket_of[position] - longest
+        if runs and (extra == 0 or len(runs[-1]) * extra < pass_cost):
+            runs[-1].append(position)
+        else:
+            runs.append([position])
+    for run in runs:
+        for start in range(0, len(run), max_batch):
+            chunk = run[start : start + max_batch]
+            yield bucket_of[chunk[-1]], chunk
+
+
+def forward(group: Group, run: Callable[..., NDArray[np.float32]], *, dim: int) -> list[Row]:
+    """One pass over a group → a vector, float32 [dim], or a fault for each of its items.
+
+    If the pass fails, every item has a pass of its own, so that only the one at fault pays.
+    """
+    try:
+        return _rows(run(*group.arrays), len(group.positions), dim)
+    except Exception as error:
+        if len(group.positions) == 1:
+            return [ItemFault(INTERNAL, report("forward", error))]
+    singles = (_single(group, index) for index in range(len(group.positions)))
+    return [row for single in singles for row in forward(single, run, dim=dim)]
+
+
+def _single(group: Group, index: int) -> Group:
+    arrays = tuple(array[index : index + 1] for array in group.arrays)
+    return Group(positions=[group.positions[index]], arrays=arrays, used=0, slots=0)
+
+
+def _rows(vectors: NDArray[np.float32], count: int, dim: int) -> list[Row]:
+    if vectors.shape != (count, dim):
+        raise RuntimeError(f"the tower gave an array {vectors.shape} where ({count}, {dim}) was due")
+    finite = [bool(np.isfinite(vector).all()) for vector in vectors]
+    return [vector if sound else _not_finite() for vector, sound in zip(vectors, finite, strict=True)]
+
+
+def _not_finite() -> ItemFault:
+    error = RuntimeError("the tower gave a vector that is not finite")
+    return ItemFault(INTERNAL, report("forward", error))

@@ -1,0 +1,99 @@
+"""The text tower: texts in any of its languages → vectors. Entry module of its MAR.
+
+A text goes to the tokenizer as it came: normalisation is the tokenizer's, as in training. One that holds only
+white space is `empty_item`; one longer than the tower's token limit is cut to it, keeping the final </s>, and
+reported as truncated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from handlers.base import Handler
+from handlers.batching import Array, Group, plan_lengths
+from handlers.config import TextMeta
+from handlers.errors import EMPTY_ITEM, INTERNAL, INVALID_UTF8, TEXT_TOO_LONG, ItemFault
+from handlers.incidents import report
+
+
+class TextHandler(Handler):
+    """Program inputs: ids int64 [N, L] and mask int64 [N, L] (1 = token, 0 = padding)."""
+
+    tower = "text"
+
+    def load(self, folder: Path) -> None:
+        """tokenizer.json, set to cut at the tower's token limit."""
+        if self.meta.text is None:
+            raise ValueError("meta.json lacks the section text")
+        self.text: TextMeta = self.meta.text
+        self.tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.enable_truncation(self.text.max_tokens)
+        self.tokenizer.no_padding()
+
+    def examples(self, rows: int) -> Iterable[tuple[Array, ...]]:
+        """Padding tokens marked as content, in every length bucket: only the shape matters."""
+        for length in self.text.buckets:
+            ids = np.full((rows, length), self.text.pad_id, dtype=np.int64)
+            yield ids, np.ones_like(ids)
+
+    def groups(
+        self, payloads: Sequence[bytes | str], failed: dict[int, ItemFault], cut: set[int]
+    ) -> Iterator[Group]:
+        """Texts of like token count together, padded to the shortest bucket that holds them."""
+        texts: dict[int, str] = {}
+        for position, payload in enumerate(payloads):
+            try:
+                texts[position] = self._read(payload)
+            except ItemFault as fault:
+                failed[position] = fault
+        encodings = self._tokenise(texts, failed)
+        cut.update(position for position, encoding in encodings.items() if encoding.overflowing)
+        positions = list(encodings)
+        plan = plan_lengths(
+            [len(encodings[position]) for position in positions],
+            self.text.buckets,
+            max_batch=self.settings.max_batch,
+            pass_cost=self.runner.placement.pass_cost,
+        )
+        for length, chosen in plan:
+            members = [positions[index] for index in chosen]
+            ids = np.full((len(members), length), self.text.pad_id, dtype=np.int64)
+            mask = np.zeros_like(ids)
+            for row, position in enumerate(members):
+                tokens = encodings[position].ids
+                ids[row, : len(tokens)] = tokens
+                mask[row, : len(tokens)] = 1
+            yield Group(positions=members, arrays=(ids, mask), used=int(mask.sum()), slots=ids.size)
+
+    def _read(self, payload: bytes | str) -> str:
+        # A JSON string can hold half of a surrogate pair, which is no character and has no UTF-8.
+        try:
+            encoded = payload if isinstance(payload, bytes) else payload.encode()
+            if len(encoded) > self.settings.max_text_bytes:
+                most = self.settings.max_text_bytes
+                raise ItemFault(
+                    TEXT_TOO_LONG, f"the text has {len(encoded):,} bytes; at most {most:,} are allowed"
+                )
+            text = payload if isinstance(payload, str) else payload.decode()
+        except UnicodeError as error:
+            raise ItemFault(INVALID_UTF8, "the text is not valid UTF-8") from error
+        if not text.strip():
+            raise ItemFault(EMPTY_ITEM, "the text is empty; at least one visible character is needed")
+        return text
+
+    def _tokenise(self, texts: dict[int, str], failed: dict[int, ItemFault]) -> dict[int, Encoding]:
+        """Position → encoding; a text that the tokenizer chokes on costs only itself."""
+        try:
+            return dict(zip(texts, self.tokenizer.encode_batch_fast(list(texts.values())), strict=True))
+        except BaseException as error:  # A panic in the tokenizer's Rust code is no Exception.
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            if len(texts) == 1:
+                failed[next(iter(texts))] = ItemFault(INTERNAL, report("tokenising", error))
+                return {}
+        singly = [self._tokenise({position: text}, failed) for position, text in texts.items()]
+        return {position: encoding for part in singly for position, encoding in part.items()}

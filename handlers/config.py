@@ -1,0 +1,158 @@
+"""What a MAR says about itself (meta.json) and what its operator allows (model-config.yaml).
+
+Both are checked when a worker starts: a wrong value stops the load with a sentence that names it, instead of
+failing requests later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from handlers.preprocess import LARGEST_MAX_PIXELS
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The section `babelclip:` of model-config.yaml."""
+
+    max_items: int = 256
+    """Items of one request."""
+    max_text_bytes: int = 16_384
+    """UTF-8 bytes of one text."""
+    max_image_bytes: int = 20_000_000
+    """Encoded bytes of one image."""
+    max_pixels: int = 50_000_000
+    """Width × height of one image, read from its header before it is decoded."""
+    max_batch: int = 32
+    """Rows of one forward pass."""
+    decode_threads: int = 0
+    """Threads that decode images; 0: as many as `threads`."""
+    threads: int = 0
+    """Threads of one forward pass on the CPU; 0: the machine's cores divided by this model's workers."""
+    device: str = "auto"
+    """auto, cpu, cuda or hpu; see handlers.device."""
+    dtype: str = "auto"
+    """auto, float32 or bfloat16; see handlers.device."""
+    compile: bool = False
+    """torch.compile with static shapes on CUDA and CPU. On HPU compilation follows PT_HPU_LAZY_MODE."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, default = getattr(self, field.name), field.default
+            if type(value) is not type(default):
+                raise ValueError(
+                    f"babelclip.{field.name} must be of type {type(default).__name__}, not {value!r}"
+                )
+        for name in ("max_items", "max_text_bytes", "max_image_bytes", "max_pixels", "max_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"babelclip.{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("decode_threads", "threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"babelclip.{name} must be at least 0, not {getattr(self, name)}")
+        if self.max_pixels > LARGEST_MAX_PIXELS:
+            raise ValueError(f"babelclip.max_pixels must be at most {LARGEST_MAX_PIXELS:,}")
+        if self.device not in ("auto", "cpu", "cuda", "hpu"):
+            raise ValueError(f"babelclip.device must be auto, cpu, cuda or hpu, not {self.device!r}")
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"babelclip.dtype must be auto, float32 or bfloat16, not {self.dtype!r}")
+
+    @staticmethod
+    def from_model_config(model_config: Mapping[str, Any] | None) -> Settings:
+        """The parsed model-config.yaml → settings; what it leaves out has the defaults above.
+
+        Raises:
+            ValueError: an unknown name, a wrong type or a value out of range.
+        """
+        section = (model_config or {}).get("babelclip") or {}
+        if not isinstance(section, Mapping):
+            raise ValueError("babelclip in model-config.yaml must hold names and values")
+        known = {field.name for field in fields(Settings)}
+        unknown = sorted(str(name) for name in section if name not in known)
+        if unknown:
+            raise ValueError(f"unknown settings in babelclip: {', '.join(unknown)}; known: {sorted(known)}")
+        return Settings(**section)
+
+
+def worker_count(model_config: Mapping[str, Any] | None) -> int:
+    """How many workers of this model share the machine, by model-config.yaml; 1 where it says nothing."""
+    counts = [(model_config or {}).get(name) for name in ("minWorkers", "maxWorkers")]
+    return max([1, *(count for count in counts if isinstance(count, int))])
+
+
+@dataclass(frozen=True)
+class TextMeta:
+    """Token limits of a text tower."""
+
+    max_tokens: int
+    pad_id: int
+    buckets: tuple[int, ...]
+    """Token lengths that are padded to, ascending; the last is `max_tokens`."""
+
+
+@dataclass(frozen=True)
+class VisionMeta:
+    """Input of a vision tower: uint8 pixels [N, size, size, 3]."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class TowerMeta:
+    """meta.json of a MAR."""
+
+    tower: str
+    space: str
+    dim: int
+    logit_scale: float
+    dtype: str
+    program: Path
+    text: TextMeta | None
+    vision: VisionMeta | None
+
+
+def read_meta(folder: Path, *, tower: str) -> TowerMeta:
+    """meta.json in `folder` → the facts that the handler of `tower` ("text" or "vision") needs.
+
+    Raises:
+        ValueError: the file is of another format or another tower, or a value is missing or wrong.
+    """
+    raw = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise ValueError(f"meta.json is not of format {FORMAT}, which is what this handler reads")
+    if raw.get("tower") != tower:
+        raise ValueError(f"meta.json is of the tower {raw.get('tower')!r}, the handler is of {tower!r}")
+    try:
+        program = folder / Path(str(raw["program"])).name
+        return TowerMeta(
+            tower=tower,
+            space=str(raw["space"]),
+            dim=int(raw["dim"]),
+            logit_scale=float(raw["logit_scale"]),
+            dtype=str(raw["dtype"]),
+            program=program,
+            text=_text(raw["text"]) if tower == "text" else None,
+            vision=_vision(raw["vision"]) if tower == "vision" else None,
+        )
+    except KeyError as error:
+        raise ValueError(f"meta.json lacks {error}") from error
+    except TypeError as error:
+        raise ValueError(f"meta.json holds a value of a wrong type: {error}") from error
+
+
+def _text(raw: Mapping[str, Any]) -> TextMeta:
+    max_tokens = int(raw["max_tokens"])
+    # The program takes 2 to max_tokens tokens; a longest bucket of exactly max_tokens holds every text.
+    buckets = {min(max(int(length), 2), max_tokens) for length in raw["buckets"]} | {max_tokens}
+    return TextMeta(max_tokens=max_tokens, pad_id=int(raw["pad_id"]), buckets=tuple(sorted(buckets)))
+
+
+def _vision(raw: Mapping[str, Any]) -> VisionMeta:
+    if raw["resize"] != "bicubic":
+        raise ValueError(f"meta.json asks for resize {raw['resize']!r}; this handler has bicubic")
+    return VisionMeta(size=int(raw["size"]))

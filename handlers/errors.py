@@ -1,0 +1,84 @@
+"""The error codes a caller can meet, and the two exceptions that carry them.
+
+An `ItemFault` costs one item of a request; a `RequestFault` refuses a request as a whole. Neither ever
+concerns another request of the same batch. docs/errors.md explains every code to callers.
+
+    Exception
+    ├── ItemFault
+    │   └── preprocess.ImageError
+    └── RequestFault
+"""
+
+from __future__ import annotations
+
+EMPTY_ITEM = "empty_item"
+INVALID_UTF8 = "invalid_utf8"
+TEXT_TOO_LONG = "text_too_long"
+IMAGE_UNDECODABLE = "image_undecodable"
+IMAGE_TRUNCATED = "image_truncated"
+IMAGE_TOO_LARGE = "image_too_large"
+IMAGE_TOO_MANY_BYTES = "image_too_many_bytes"
+WRONG_TOWER = "wrong_tower"
+INVALID_ITEM = "invalid_item"
+
+MALFORMED_REQUEST = "malformed_request"
+SPACE_MISMATCH = "space_mismatch"
+TOO_MANY_ITEMS = "too_many_items"
+EMPTY_REQUEST = "empty_request"
+UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+
+INTERNAL = "internal"
+
+# The HTTP status of a request that is refused, or whose only raw item failed.
+STATUS: dict[str, int] = {
+    EMPTY_ITEM: 400,
+    INVALID_UTF8: 400,
+    IMAGE_UNDECODABLE: 400,
+    IMAGE_TRUNCATED: 400,
+    WRONG_TOWER: 400,
+    INVALID_ITEM: 400,
+    MALFORMED_REQUEST: 400,
+    EMPTY_REQUEST: 400,
+    SPACE_MISMATCH: 409,
+    TEXT_TOO_LONG: 413,
+    IMAGE_TOO_LARGE: 413,
+    IMAGE_TOO_MANY_BYTES: 413,
+    TOO_MANY_ITEMS: 413,
+    UNSUPPORTED_MEDIA_TYPE: 415,
+    INTERNAL: 500,
+}
+
+# TorchServe wants a phrase beside each status.
+PHRASE: dict[int, str] = {
+    200: "OK",
+    400: "Bad Request",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    500: "Internal Server Error",
+}
+
+
+class _Fault(Exception):
+    """A code for programs and a sentence for people, both safe to show to the caller."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that says the same as the code."""
+        return STATUS[self.code]
+
+
+class ItemFault(_Fault):
+    """One item cannot be embedded; the others of its request can."""
+
+
+class RequestFault(_Fault):
+    """A request is refused before any of its items is looked at."""

@@ -1,0 +1,208 @@
+"""Reference preprocessing of the vision tower: encoded image bytes → uint8 pixels [size, size, 3].
+
+Training, export parity and serving all call this file, so a served embedding cannot drift from a trained
+one. It needs Pillow and numpy, not torch.
+
+The steps: upright by the EXIF orientation → RGB (alpha over white) → shortest side to `size` (Pillow's
+bicubic, antialiased) → centre crop. The geometry is that of torchvision's `Resize(size)` followed by
+`CenterCrop(size)`: the long side becomes `int(size * long / short)` and the crop starts at
+`round((long - size) / 2)`. Embedded colour profiles are ignored, as everywhere in CLIP training.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from handlers.errors import (
+    EMPTY_ITEM,
+    IMAGE_TOO_LARGE,
+    IMAGE_TOO_MANY_BYTES,
+    IMAGE_TRUNCATED,
+    IMAGE_UNDECODABLE,
+    ItemFault,
+)
+
+Pixels = NDArray[np.uint8]
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow refuses by itself what has more than twice its MAX_IMAGE_PIXELS; no limit of ours can exceed that.
+LARGEST_MAX_PIXELS = 178_956_970
+# The longest side a JPEG can have. A longer one in another format is no photograph, and decoding costs by
+# rows as well as by pixels.
+MAX_SIDE = 65_535
+
+
+class ImageError(ItemFault):
+    """An image cannot be embedded; `code` is one of the image codes of `handlers.errors`."""
+
+
+@functools.cache
+def supported_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are decoded; an allow-list keeps obscure decoders out of reach."""
+    Image.init()  # Loads the decoders, which would otherwise happen within the first request.
+    wanted = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+    return tuple(name for name in wanted if name in Image.OPEN)
+
+
+def decode_image(data: bytes, *, size: int, max_pixels: int, max_bytes: int) -> Pixels:
+    """Encoded image bytes → uint8 [size, size, 3], RGB, row by row from the top left of the upright image.
+
+    Of an animation or a document the first frame counts. The pixel count is read from the header, before
+    anything is decoded.
+
+    Raises:
+        ImageError: `empty_item`, `image_too_many_bytes`, `image_too_large`, `image_truncated` or
+            `image_undecodable`.
+    """
+    if not data:
+        raise ImageError(EMPTY_ITEM, "the image has no bytes")
+    if len(data) > max_bytes:
+        raise ImageError(
+            IMAGE_TOO_MANY_BYTES, f"the image has {len(data):,} bytes; at most {max_bytes:,} are allowed"
+        )
+    try:
+        image = Image.open(io.BytesIO(data), formats=supported_formats())
+        _check_size(image.size, max_pixels)
+        image.load()
+        _check_size(image.size, max_pixels)
+        return to_pixels(image, size=size)
+    except (ImageError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            IMAGE_TOO_LARGE, f"the image has far too many pixels; at most {max_pixels:,} are allowed"
+        ) from error
+    except Exception as error:  # Pillow's decoders raise nearly every built-in exception on broken data.
+        raise _undecodable(data, error) from error
+
+
+def to_pixels(image: Image.Image, *, size: int) -> Pixels:
+    """A decoded image of any mode → uint8 [size, size, 3]; the part of `decode_image` after decoding.
+
+    Raises:
+        ValueError: Pillow has no conversion from the image's mode to RGB.
+    """
+    return _resize_and_crop(_to_rgb(_upright(image)), size)
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise ImageError(
+            IMAGE_TOO_LARGE,
+            f"the image is {width}×{height} = {width * height:,} pixels; at most {max_pixels:,} are allowed",
+        )
+    if max(width, height) > MAX_SIDE:
+        raise ImageError(
+            IMAGE_TOO_LARGE, f"the image is {width}×{height} pixels; at most {MAX_SIDE:,} a side are allowed"
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # Broken metadata is no reason to refuse sound pixels.
+        return image
+    operation = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if operation is None else image.transpose(operation)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "I" or image.mode == "F" or image.mode.startswith("I;16"):
+        image = Image.fromarray(_to_8_bits(np.asarray(image), sixteen=image.mode.startswith("I;16")))
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, coloured).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(values: NDArray[np.generic], *, sixteen: bool) -> Pixels:
+    """Grey values wider than a byte → uint8 [height, width].
+
+    A 16-bit image has a fixed range. Wider integers and floats have none, so their range is the smallest
+    usual one that holds them (0–1 for floats, 0–255, 0–65535), else their own minimum to maximum.
+    """
+    grey = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = 0.0, 65535.0
+    if not sixteen:
+        least, most = float(grey.min()), float(grey.max())
+        usual = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
+        high = next((top for top in usual if least >= 0 and most <= top), most)
+        if least < 0 or most > 65535.0:
+            low = least
+    span = max(high - low, 1e-30)
+    scaled: Pixels = np.rint((grey - low) * (255.0 / span)).clip(0, 255).astype(np.uint8)
+    return scaled
+
+
+def _resize_and_crop(image: Image.Image, size: int) -> Pixels:
+    """Only what the centre crop shows is resampled, so a 1×60,000 strip costs as little as a square.
+
+    Equal to resizing the whole image and cropping: Pillow's `box` takes its neighbours from outside the
+    box too, and the window kept around it is wider than the bicubic kernel. Across first, then down, in two
+    calls: newer Pillow versions order the two passes by the image's shape, and each pass rounds and clips.
+    """
+    window: list[tuple[int, int]] = []
+    box: list[tuple[float, float]] = []
+    short = min(image.width, image.height)
+    for side in image.size:
+        resized = int(size * side / short) if side != short else size
+        scale = side / resized
+        start = round((resized - size) / 2) * scale
+        end = start + size * scale
+        reach = 2 * math.ceil(2 * max(scale, 1.0))
+        first = max(0, math.floor(start) - reach)
+        last = min(side, math.ceil(end) + reach)
+        window.append((first, last))
+        box.append((start - first, min(end - first, last - first)))
+    (left, right), (top, bottom) = window
+    if (left, top, right, bottom) != (0, 0, *image.size):
+        image = image.crop((left, top, right, bottom))
+    (x0, x1), (y0, y1) = box
+    height = image.height
+    image = image.resize((size, height), Image.Resampling.BICUBIC, box=(x0, 0, x1, height))
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=(0, y0, size, y1)))
+
+
+def _undecodable(data: bytes, error: Exception) -> ImageError:
+    """What to tell the caller about bytes that Pillow could not decode; nothing of Pillow's own words."""
+    if isinstance(error, EOFError) or "truncated" in str(error).lower() or _ends_early(data):
+        return ImageError(
+            IMAGE_TRUNCATED, f"the image ends too early, after {len(data):,} bytes; send the whole file"
+        )
+    allowed = ", ".join(supported_formats())
+    return ImageError(
+        IMAGE_UNDECODABLE, f"the bytes are no image that can be decoded; supported formats: {allowed}"
+    )
+
+
+def _ends_early(data: bytes) -> bool:
+    """Whether the bytes begin as an image file of a known format and lack that format's end."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return b"\xff\xd9" not in data[-1024:]
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return b"IEND" not in data[-1024:]
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return not data.rstrip(b"\0").endswith(b";")
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return int(struct.unpack("<I", data[4:8])[0]) + 8 > len(data)
+    return False

@@ -1,0 +1,119 @@
+"""Two tiny towers, exported and laid out as an unpacked MAR, and workers that serve them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from handlers.clip_text import TextHandler
+from handlers.clip_vision import VisionHandler
+from tests.handlers.worker import Worker
+
+# A busy machine is no failure.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+SPACE = "0123456789abcdef"
+DIM = 8
+SIZE = 16
+MAX_TOKENS = 12
+WORDS = ("a", "red", "heart", "blue", "star", "ein", "rotes", "Herz", "红心", "दिल")
+VOCABULARY = ("<s>", "<pad>", "</s>", "<unk>", "notanumber", *WORDS, "poison")
+NAN_ID = VOCABULARY.index("notanumber")
+
+
+class TinyText(torch.nn.Module):
+    """Masked mean of embeddings, then a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # "poison", the last word, lies outside the table: torch raises, as with a wrong tokenizer.
+        self.embedding = torch.nn.Embedding(len(VOCABULARY) - 1, 16)
+        self.projection = torch.nn.Linear(16, DIM)
+        with torch.no_grad():
+            self.embedding.weight[NAN_ID] = float("nan")
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        weights = mask.unsqueeze(-1).to(torch.float32)
+        mean = (self.embedding(ids) * weights).sum(1) / weights.sum(1)
+        return torch.nn.functional.normalize(self.projection(mean), dim=-1)
+
+
+class TinyVision(torch.nn.Module):
+    """Patches by a convolution, their mean, then a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = torch.nn.Conv2d(3, 12, 4, stride=4)
+        self.projection = torch.nn.Linear(12, DIM)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        scaled = pixels.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1.0
+        places = torch.arange(16, device=pixels.device, dtype=torch.float32) / 16
+        patches = torch.relu(self.patches(scaled)).flatten(2) * places
+        return torch.nn.functional.normalize(self.projection(patches.mean(2)), dim=-1)
+
+
+def _meta(tower: str, section: dict[str, object]) -> str:
+    meta: dict[str, object] = {"format": 1, "name": "tiny", "tower": tower, "space": SPACE, "dim": DIM}
+    meta |= {"logit_scale": 20.0, "dtype": "float32", "program": "program.pt2", tower: section, "canary": {}}
+    return json.dumps(meta)
+
+
+@pytest.fixture(scope="session")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked MAR of a text tower."""
+    folder = tmp_path_factory.mktemp("text")
+    torch.manual_seed(0)
+    rows, length = torch.export.Dim("rows"), torch.export.Dim("length", min=2, max=MAX_TOKENS)
+    ids = torch.ones(3, 7, dtype=torch.int64)
+    shapes = ({0: rows, 1: length}, {0: rows, 1: length})
+    # Two tensors: torch.export takes one tensor given twice for one input.
+    inputs = (ids, torch.ones_like(ids))
+    program = torch.export.export(TinyText().eval(), inputs, dynamic_shapes=shapes)
+    torch.export.save(program, folder / "program.pt2")
+    vocabulary = {word: index for index, word in enumerate(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    section = {"max_tokens": MAX_TOKENS, "pad_id": 1, "buckets": [4, 8, 12]}
+    (folder / "meta.json").write_text(_meta("text", section), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vision_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked MAR of a vision tower."""
+    folder = tmp_path_factory.mktemp("vision")
+    torch.manual_seed(0)
+    pixels = torch.zeros(3, SIZE, SIZE, 3, dtype=torch.uint8)
+    shapes = ({0: torch.export.Dim("rows")},)
+    program = torch.export.export(TinyVision().eval(), (pixels,), dynamic_shapes=shapes)
+    torch.export.save(program, folder / "program.pt2")
+    meta = _meta("vision", {"size": SIZE, "resize": "bicubic"})
+    (folder / "meta.json").write_text(meta, encoding="utf-8")
+    return folder
+
+
+LIMITS = {"max_items": 16, "max_batch": 4, "max_text_bytes": 200, "decode_threads": 2, "threads": 1}
+
+
+@pytest.fixture(scope="session")
+def text(text_folder: Path) -> Worker:
+    """A worker of the text tower."""
+    return Worker(TextHandler, text_folder, dict(LIMITS))
+
+
+@pytest.fixture(scope="session")
+def vision(vision_folder: Path) -> Worker:
+    """A worker of the vision tower."""
+    limits = {**LIMITS, "max_image_bytes": 50_000, "max_pixels": 1_000_000}
+    return Worker(VisionHandler, vision_folder, limits)

@@ -1,0 +1,233 @@
+"""Device choice, dtype, static shapes and warm-up. Gaudi's software is a stand-in: no card was available."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.machinery
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from handlers import device
+from handlers.clip_text import TextHandler
+from handlers.clip_vision import VisionHandler
+from tests.handlers.conftest import DIM, LIMITS, SIZE
+from tests.handlers.worker import Worker, grpc
+
+CPU = device.Placement("cpu", "cpu", torch.float32, autocast=False, compiler="none")
+
+
+def choose(**changes: Any) -> device.Placement:
+    asked = {"device": "auto", "dtype": "auto", "compile": False, "gpu_id": None, "program_dtype": "float32"}
+    return device.choose(**(asked | changes))
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BABELCLIP_DEVICE", "HABANA_VISIBLE_DEVICES", "PT_HPU_LAZY_MODE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def gaudi(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A stand-in for Gaudi's software; the list notes what was called, in order."""
+    calls: list[str] = []
+
+    class Package(types.ModuleType):
+        __path__: list[str] = []  # noqa: RUF012
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
+            known = ("habana_frameworks", "habana_frameworks.torch")
+            if name.startswith(known):
+                return importlib.machinery.ModuleSpec(name, Finder(), is_package=True)
+            return None
+
+        @staticmethod
+        def create_module(spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+            calls.append(f"import {spec.name}")
+            return Package(spec.name)
+
+        @staticmethod
+        def exec_module(module: types.ModuleType) -> None:
+            if module.__name__ == "habana_frameworks.torch.core":
+                import os
+
+                calls.append(f"lazy mode {os.environ.get('PT_HPU_LAZY_MODE')}")
+            if module.__name__ == "habana_frameworks.torch.hpu":
+                module.is_available = lambda: True  # type: ignore[attr-defined]
+
+                def wrap_in_hpu_graph(inner: Any) -> Any:
+                    calls.append("wrap")
+                    return inner
+
+                module.wrap_in_hpu_graph = wrap_in_hpu_graph  # type: ignore[attr-defined]
+
+    finder = Finder()
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    yield calls
+    for name in [name for name in sys.modules if name.startswith("habana_frameworks")]:
+        del sys.modules[name]
+
+
+def test_a_plain_machine_runs_on_the_cpu() -> None:
+    """Without a GPU that TorchServe assigned and without Gaudi, auto is the CPU, uncompiled."""
+    placement = choose()
+    assert (placement.kind, placement.device, placement.static) == ("cpu", "cpu", False)
+
+
+def test_cuda_takes_the_gpu_that_torchserve_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker has its own GPU; a worker that was assigned none stays on the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    assert choose(gpu_id=3).device == "cuda:3"
+    assert choose(gpu_id=3).dtype == torch.bfloat16
+    assert choose(device="cuda").device == "cuda:0"
+    assert choose().kind == "cpu"
+    assert choose(device="cpu", gpu_id=3).kind == "cpu"
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "hpu"])
+def test_a_missing_device_stops_the_load(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that was asked for and is not there is an error, never a silent CPU."""
+    with pytest.raises(RuntimeError, match=wanted):
+        choose(device=wanted)
+    monkeypatch.setenv("BABELCLIP_DEVICE", wanted)
+    with pytest.raises(RuntimeError, match=wanted):
+        choose()
+    monkeypatch.setenv("BABELCLIP_DEVICE", "tpu")
+    with pytest.raises(RuntimeError, match="BABELCLIP_DEVICE"):
+        choose()
+
+
+def test_bfloat16_only_where_hardware_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulated bfloat16 is never chosen; AMX or AVX512-BF16 turns it on; an operator can force either."""
+    for amx, avx, expected in ((False, False, False), (True, False, True), (False, True, True)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=amx: has)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=avx: has)
+        assert choose().autocast is expected
+    assert choose(dtype="float32").dtype == torch.float32
+    assert choose(dtype="bfloat16").autocast
+    stored = choose(program_dtype="bfloat16")
+    assert (stored.dtype, stored.autocast) == (torch.bfloat16, False)
+    with pytest.raises(ValueError, match="bfloat16 program"):
+        choose(program_dtype="bfloat16", dtype="float32")
+    with pytest.raises(ValueError, match="int4"):
+        choose(program_dtype="int4")
+
+
+def test_gaudi_by_default_compiles_in_eager_mode(gaudi: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a card given to the container: eager mode before the first import, hpu_backend, bfloat16."""
+    monkeypatch.setenv("HABANA_VISIBLE_DEVICES", "all")
+    monkeypatch.setenv("PT_HPU_LAZY_MODE", "unset")
+    monkeypatch.delenv("PT_HPU_LAZY_MODE")
+    placement = choose()
+    assert (placement.kind, placement.device, placement.compiler) == ("hpu", "hpu", "hpu_backend")
+    assert placement.autocast
+    assert placement.static
+    assert gaudi.index("lazy mode 0") < gaudi.index("import habana_frameworks.torch.hpu")
+
+
+def test_gaudi_is_not_taken_unasked(gaudi: list[str]) -> None:
+    """Gaudi's software without a card given to the container is not even imported."""
+    assert choose().kind == "cpu"
+    assert gaudi == []
+
+
+def test_gaudi_lazy_mode_wraps_one_graph(
+    gaudi: list[str], monkeypatch: pytest.MonkeyPatch, vision_folder: Path
+) -> None:
+    """In lazy mode the tower is wrapped in an HPU graph, once, and not compiled."""
+    monkeypatch.setenv("PT_HPU_LAZY_MODE", "1")
+    placement = choose(device="hpu", dtype="float32")
+    assert placement.compiler == "hpu_graph"
+    on_cpu = dataclasses.replace(placement, device="cpu")
+    device.Runner(vision_folder / "program.pt2", on_cpu, max_batch=4, threads=1)
+    assert gaudi.count("wrap") == 1
+
+
+@pytest.fixture
+def compiled_shapes() -> list[tuple[int, ...]]:
+    """Stands in for Gaudi's compiler: notes the shape of each compilation and runs the graph as it is."""
+    shapes: list[tuple[int, ...]] = []
+
+    def hpu_backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        shapes.append(next(tuple(i.shape) for i in inputs if not isinstance(i, torch.nn.Parameter)))
+        return graph.forward
+
+    torch._dynamo.reset()
+    torch._dynamo.register_backend(hpu_backend, name="hpu_backend")
+    return shapes
+
+
+def test_only_declared_shapes_are_compiled(
+    monkeypatch: pytest.MonkeyPatch, text_folder: Path, text: Worker, compiled_shapes: list[tuple[int, ...]]
+) -> None:
+    """Warm-up compiles every bucket once; no request compiles again; padding alters no valid row."""
+    monkeypatch.setattr(device, "choose", lambda **_: dataclasses.replace(CPU, compiler="hpu_backend"))
+    worker = Worker(TextHandler, text_folder, {**LIMITS, "max_batch": 3})
+    declared = {(rows, length) for rows in (1, 2, 3) for length in (4, 8, 12)}
+    assert set(compiled_shapes) == declared
+    assert len(compiled_shapes) == len(declared)
+    words = ["a", "a red heart", "ein rotes Herz", "a " * 9, "blue", "star", "a a a a a a"]
+    calls = [grpc(data=word.encode()) for word in words]
+    padded, plain = worker.send(*calls), text.send(*calls)
+    assert len(compiled_shapes) == len(declared)
+    for one, other in zip(padded, plain, strict=True):
+        rows = [np.frombuffer(reply.message.vectors, "<f4") for reply in (one, other)]
+        np.testing.assert_allclose(*rows, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("largest", "buckets"), [(1, (1,)), (2, (1, 2)), (6, (1, 2, 4, 6)), (8, (1, 2, 4, 8))]
+)
+def test_row_buckets(largest: int, buckets: tuple[int, ...]) -> None:
+    """Rows are padded to powers of two and to the largest batch, which need not be one."""
+    assert device.row_buckets(largest) == buckets
+
+
+def test_autocast_stays_close_and_normalised(vision_folder: Path) -> None:
+    """A float32 program under bfloat16 gives nearly the same vectors, of norm 1, its weights cast once."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    program = vision_folder / "program.pt2"
+    exact = device.Runner(program, CPU, max_batch=4, threads=1)(pixels)
+    low = dataclasses.replace(CPU, dtype=torch.bfloat16, autocast=True)
+    runner = device.Runner(program, low, max_batch=4, threads=1)
+    rounded = runner(pixels)
+    assert (rounded.shape, rounded.dtype) == ((3, DIM), np.float32)
+    assert ((exact * rounded).sum(axis=1) > 0.999).all()
+    assert not np.array_equal(exact, rounded)
+    np.testing.assert_allclose(np.linalg.norm(rounded, axis=1), 1.0, atol=1e-6)
+    dtypes = {name: parameter.dtype for name, parameter in runner._run.named_parameters()}
+    assert dtypes["projection.weight"] == torch.bfloat16
+
+
+def test_a_lost_device_ends_the_worker(vision_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When an accelerator stops working, the batch is answered, then the process ends and is replaced."""
+    worker = Worker(VisionHandler, vision_folder, dict(LIMITS))
+    runner = worker.handler.runner
+    monkeypatch.setattr(runner, "placement", dataclasses.replace(CPU, kind="cuda"))
+
+    def broken(*_: object) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(runner, "_run", broken)
+    from tests.handlers.images import encoded, motif
+
+    (reply,) = worker.send(grpc(data=encoded(motif())))
+    assert [error.code for error in reply.message.errors] == ["internal"]
+    with pytest.raises(SystemExit):
+        worker.send(grpc(data=encoded(motif())))
+
+
+def test_cores_are_counted_within_limits() -> None:
+    """At least one core, and never more than the process may use."""
+    import os
+
+    assert 1 <= device.cpu_cores() <= (os.cpu_count() or 1)
