@@ -26,7 +26,7 @@ COMMON_CONFIG = {
     "maxWorkers": 1,
     "maxBatchDelay": 3,  # milliseconds; 0 would become 100
     "responseTimeout": 60,  # seconds
-    "startupTimeout": 120,  # seconds
+    "startupTimeout": 300,  # seconds; a cold disk and busy cores have taken two minutes
 }
 LIMITS = {
     "max_items": 256,

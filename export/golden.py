@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 TEXTS = {
     "en": "a red heart",
     "en-long": "an old man with a white beard is riding a bicycle past the school in the rain, and a "
-    "dog runs behind him, barking at the postman who has just left a parcel at the door of the bakery on the corner",
+    "dog runs behind him, barking at the postman who has just left a parcel at the bakery",
     "en-word": "dog",
     "de": "ein lachendes Gesicht mit Sonnenbrille",
     "fr": "une tasse de café chaud",

@@ -95,7 +95,7 @@ def serving(run: Path) -> Iterator[dict[str, Any]]:
 
 def counted(metrics_url: str, name: str, **labels: str) -> float:
     """Sum of a counter's samples with these labels, as Prometheus would read them."""
-    text = httpx.get(f"{metrics_url}/metrics", timeout=10).raise_for_status().text
+    text = httpx.get(metrics_url, timeout=10).raise_for_status().text
     samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
     return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 

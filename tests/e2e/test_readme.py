@@ -1,0 +1,49 @@
+"""The README's commands, as they stand there, against a running server."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.support import REPOSITORY, Server
+
+SECTIONS = ("Call it from your service", "Search and compare")
+
+
+def blocks() -> list[tuple[str, str]]:
+    """(language, code) of every block of the sections that speak to a server."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    found = []
+    for section in SECTIONS:
+        body = text.split(f"## {section}\n")[1].split("\n## ")[0]
+        found += re.findall(r"```(bash|python)\n(.*?)```", body, re.DOTALL)
+    return found
+
+
+def test_the_sections_hold_commands() -> None:
+    """Protects the test below from passing because a heading was renamed."""
+    assert [language for language, _ in blocks()] == ["python", "bash", "bash"]
+
+
+@pytest.mark.parametrize(("language", "code"), blocks())
+def test_a_readers_commands_work(server: Server, language: str, code: str) -> None:
+    """Protects a newcomer from commands that were true once."""
+    here = {
+        "grpc://127.0.0.1:7070": server.grpc,
+        "http://127.0.0.1:8080": server.http,
+        ".run/key_file.json": str(server.token_file),
+        ".venv/bin/": f"{Path(sys.executable).parent}/",
+    }
+    for written, actual in here.items():
+        code = code.replace(written, actual)
+    command = (
+        [sys.executable, "-c", code] if language == "python" else ["bash", "-euo", "pipefail", "-c", code]
+    )
+    environment = os.environ | {"BABELCLIP_URL": server.http}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "error" not in done.stdout.lower()
+    assert server.space in done.stdout or "training/samples" in done.stdout or "1f3" in done.stdout

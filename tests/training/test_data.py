@@ -1,0 +1,64 @@
+import random
+from pathlib import Path
+
+import torch
+
+from training import data
+from training.emoji import DRAWINGS, HELD_OUT_FAMILY, TRAIN_FAMILIES, known_names
+from training.train import embed_captions
+
+
+def test_the_held_out_family_is_never_trained_on() -> None:
+    """Protects the evaluation from drawings that the model has seen."""
+    assert HELD_OUT_FAMILY not in TRAIN_FAMILIES
+    assert {*TRAIN_FAMILIES, HELD_OUT_FAMILY} == set(DRAWINGS)
+
+
+def test_labels_follow_the_concepts(emoji_root: Path) -> None:
+    """Protects the pairing of drawings and captions."""
+    drawings = data.load_drawings(emoji_root, ("noto", "openmoji"), 32)
+    assert drawings.label.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    red, green = drawings.pixels[0, 16, 16], drawings.pixels[4, 16, 16]
+    assert red.tolist() == [255, 0, 0]
+    assert green.tolist() == [0, 128, 0]
+
+
+def test_a_drawn_caption_is_one_of_its_label(emoji_root: Path, words) -> None:
+    """Protects the captions from being drawn for another concept."""
+    captions = data.load_captions(emoji_root, words, ["en", "de"])
+    chance = random.Random(0)
+    for _ in range(50):
+        assert words.decode(data.draw_caption(captions, 1, chance)) in {
+            "blue circle",
+            "blue",
+            "circle",
+            "circle blue",
+            "blauer kreis",
+            "blauer",
+            "kreis",
+            "kreis blauer",
+        }
+
+
+def test_augmentation_keeps_range_and_white_paper(emoji_root: Path) -> None:
+    """Protects training from pixels that serving never sees: out of range, or on black corners."""
+    drawings = data.load_drawings(emoji_root, ("noto",), 32)
+    white = torch.full_like(drawings.pixels, 255)
+    out = data.augment(white, torch.Generator().manual_seed(0), 16)
+    assert out.shape == (4, 16, 16, 3)
+    assert out.min() >= 0
+    assert out.max() <= 255
+    assert (out[:, 0, 0] > 120).all()
+
+
+def test_length_groups_keep_the_order(small_model, words) -> None:
+    """Protects captions from getting each other's vectors when they are sorted by length."""
+    rows = [[5] * n for n in (9, 1, 4, 7, 2)]
+    together = embed_captions(small_model, rows, torch.device("cpu"))
+    singly = torch.cat([embed_captions(small_model, [row], torch.device("cpu")) for row in rows])
+    torch.testing.assert_close(together, singly, atol=1e-5, rtol=0)
+
+
+def test_older_families_are_found_by_their_names_of_flags() -> None:
+    """Protects the drawings of families that list flags by country."""
+    assert {"flagforjapan", "flagforflagjapan"} <= known_names("🇯🇵", "flag: Japan", ["flag-japan"])

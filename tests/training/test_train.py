@@ -1,0 +1,43 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from training import checkpoint
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def train(run: Path, root: Path, stage: str, steps: int) -> list[dict[str, object]]:
+    command = [sys.executable, "-m", "training.train", str(run), "--data", str(root), "--stage", stage]
+    command += ["--steps", str(steps), "--small-steps", "1", "--images", "4", "--teacher-captions", "16"]
+    command += ["--save-every", "2", "--threads", "1", "--device", "cpu"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_both_stages_run_resume_and_leave_a_checkpoint(tmp_path: Path, emoji_root: Path) -> None:
+    """Protects the documented commands: contrastive, resumed from its state, then teacher."""
+    run = tmp_path / "run"
+    train(run, emoji_root, "contrastive", 2)
+    log = train(run, emoji_root, "contrastive", 4)
+    assert [row["step"] for row in log] == [2, 4]
+    before = checkpoint.load(run / "checkpoint")
+    train(run, emoji_root, "teacher", 2)
+    after = checkpoint.load(run / "checkpoint")
+    assert after.meta["training"]["stage"] == "teacher"
+    assert after.meta["space"] != before.meta["space"]
+    for key, value in before.model.vision.state_dict().items():
+        assert value.equal(after.model.vision.state_dict()[key]), f"the frozen vision tower moved: {key}"
+
+
+def test_the_teacher_stage_says_what_it_needs(tmp_path: Path, emoji_root: Path) -> None:
+    """Protects whoever starts the second stage first from a stack trace."""
+    command = [sys.executable, "-m", "training.train", str(tmp_path / "run"), "--data", str(emoji_root)]
+    done = subprocess.run(
+        [*command, "--stage", "teacher", "--steps", "1"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "starts from" in done.stderr
+    assert "Traceback" not in done.stderr
