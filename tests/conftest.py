@@ -1,5 +1,6 @@
 """The wheel as a user gets it: built once, installed alone."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 def run(*command: str | Path, cwd: Path = REPOSITORY) -> str:
     """Run a command that must succeed; return what it printed."""
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [str(part) for part in command]
+    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -1,7 +1,7 @@
 """Train a small multilingual CLIP on the emoji–CLDR data set.
 
-    python -m training.train runs/mini --stage contrastive --steps 2600 --small-steps 2000
-    python -m training.train runs/mini --stage teacher --steps 1200
+    python -m training.train runs/mini --stage contrastive --steps 2400 --small-steps 2000
+    python -m training.train runs/mini --stage teacher --steps 500
 
 Two stages, as the public systems have them:
 
@@ -73,11 +73,18 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 
-def learning_rate(step: int, steps: int, warmup: int) -> float:
-    """Factor of the peak rate: linear warm-up, then a cosine down to 1 %."""
+def learning_rate(step: int, steps: int, warmup: int, small_steps: int) -> float:
+    """Factor of the peak rate: warm-up, then a cosine down to 1 %; at full size, again from half the peak.
+
+    What the small images taught does not carry over to full size by itself: a rate that has run down when the
+    size changes leaves the tower unable to adapt.
+    """
+    if step >= small_steps > 0:
+        return 0.5 * learning_rate(step - small_steps, steps - small_steps, warmup // 4, 0)
+    end = small_steps or steps
     if step < warmup:
         return (step + 1) / warmup
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * (step - warmup) / max(1, end - warmup))) / 2
 
 
 def parameter_groups(module: torch.nn.Module, rate: float) -> list[dict[str, object]]:
@@ -164,11 +171,14 @@ def main() -> None:
     anchors = torch.nn.Parameter(torch.randn(concepts, config.dim, device=device))
     teaching = options.stage == "teacher"
     state_path = run / f"{options.stage}.pt"
+    stages = {}
     if teaching:
         before = run / "contrastive.pt"
         if not before.exists():
             sys.exit(f"training.train: the teacher stage starts from {before}, which is not there")
-        model.load_state_dict(torch.load(before, map_location=device, weights_only=True)["model"])
+        first = torch.load(before, map_location=device, weights_only=True)
+        model.load_state_dict(first["model"])
+        stages["contrastive"] = {"steps": first["step"], "seconds": round(first["seconds"])}
         model.vision.requires_grad_(False)
         groups = parameter_groups(model.text, options.lr_text)
     else:
@@ -203,7 +213,8 @@ def main() -> None:
         model.text.train()
         model.vision.train(not teaching)  # frozen means eval mode too, or its BatchNorm would drift
         for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * learning_rate(step, options.steps, options.warmup)
+            factor = learning_rate(step, options.steps, options.warmup, options.small_steps)
+            group["lr"] = group["peak"] * factor
         if teaching:
             labels = [chance.randrange(concepts) for _ in range(options.teacher_captions)]
             with fast:
@@ -276,9 +287,7 @@ def main() -> None:
     about = {
         "data": "emoji–CLDR",
         "families": list(TRAIN_FAMILIES),
-        "stage": options.stage,
-        "steps": step,
-        "seconds": round(time.monotonic() - started),
+        "stages": {**stages, options.stage: {"steps": step, "seconds": round(time.monotonic() - started)}},
         "revision": revision(),
     }
     space = checkpoint.save(run / "checkpoint", model.eval(), words, languages=locales, training=about)

@@ -26,7 +26,10 @@ def test_both_stages_run_resume_and_leave_a_checkpoint(tmp_path: Path, emoji_roo
     before = checkpoint.load(run / "checkpoint")
     train(run, emoji_root, "teacher", 2)
     after = checkpoint.load(run / "checkpoint")
-    assert after.meta["training"]["stage"] == "teacher"
+    assert {name: stage["steps"] for name, stage in after.meta["training"]["stages"].items()} == {
+        "contrastive": 4,
+        "teacher": 2,
+    }
     assert after.meta["space"] != before.meta["space"]
     for key, value in before.model.vision.state_dict().items():
         assert value.equal(after.model.vision.state_dict()[key]), f"the frozen vision tower moved: {key}"

@@ -1,0 +1,163 @@
+"""Start TorchServe with this repository's settings and serve what the manifest of the model store names.
+
+    python scripts/server.py [--store model_store] [--run-dir .run] [--ports auto]
+
+Prints what it does, and when both towers of every space have proved themselves one last line,
+`ready: {JSON}`, with
+
+    http, grpc           what babelclip.Client takes as its address
+    management, management_grpc, metrics
+    token_file           the tokens: `inference` for callers, `management` for operators
+    space, version       the default embedding space, and the version its towers are registered under
+    pid                  the process to stop: Ctrl-C or SIGTERM ends the server and all its workers,
+                         exit status 0
+
+When TorchServe ends by itself, this prints the last lines of its logs and ends with exit status 1.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from importlib.metadata import version as version_of
+from pathlib import Path
+from types import FrameType
+
+from serving import LaunchError
+from serving.java import find_java
+from serving.process import RunFolder, TorchServe
+from serving.settings import LISTENERS, Addresses, free_ports, make_settings
+from serving.spaces import Space, read_manifest, serve
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LOG_CONFIG = REPOSITORY / "deploy" / "torchserve" / "log4j2.xml"
+
+
+class Stopped(Exception):
+    """Somebody asked the server to end."""
+
+
+def parse_options(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(prog="scripts/serve", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--config", type=Path, default=REPOSITORY / "config.properties", help="TorchServe's settings"
+    )
+    parser.add_argument(
+        "--store", type=Path, default=REPOSITORY / "model_store", help="archives and manifest.json"
+    )
+    parser.add_argument(
+        "--run-dir", type=Path, default=REPOSITORY / ".run", help="logs, tokens, temporary files"
+    )
+    parser.add_argument(
+        "--ports",
+        choices=("default", "auto"),
+        default="default",
+        help="default: those of the settings; auto: five free ones",
+    )
+    for listener in LISTENERS:
+        parser.add_argument(f"--{listener.replace('_', '-')}-port", type=int, metavar="PORT")
+    parser.add_argument(
+        "--startup-timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="how long the workers may take to become ready (default: 600)",
+    )
+    return parser.parse_args(arguments)
+
+
+def say(message: str) -> None:
+    """Print a line for the operator at once: whoever reads through a pipe waits for the last one."""
+    print(message, flush=True)
+
+
+def ready_line(space: Space, addresses: Addresses, tokens: Path) -> str:
+    """Return the line that other programs wait for."""
+    reached = asdict(addresses)
+    facts = {
+        "http": reached["inference"],
+        "grpc": reached["grpc_inference"],
+        "management": reached["management"],
+        "management_grpc": reached["grpc_management"],
+        "metrics": f"{reached['metrics']}/metrics",
+        "token_file": str(tokens),
+        "space": space.space,
+        "version": space.version,
+        "pid": os.getpid(),
+    }
+    return f"ready: {json.dumps(facts)}"
+
+
+def run(options: argparse.Namespace, stop: threading.Event) -> None:
+    """Serve until `stop` is set.
+
+    Raises:
+        LaunchError: the server could not be started, did not become ready, or ended by itself.
+        Stopped: `stop` was set before the server was ready.
+    """
+    ports = free_ports() if options.ports == "auto" else {}
+    for listener in LISTENERS:
+        if (chosen := getattr(options, f"{listener}_port")) is not None:
+            ports[listener] = chosen
+    settings = make_settings(options.config, ports)
+    spaces = read_manifest(options.store)
+    java = find_java()
+    folder = RunFolder(options.run_dir)
+
+    with folder.held():
+        folder.config.write_text(settings.text, encoding="utf-8")
+        say(f"serve: starting TorchServe {version_of('torchserve')} on Java {java.version}")
+        say(f"serve: logs in {folder.logs}")
+        server = TorchServe(folder, store=options.store, log_config=LOG_CONFIG, java=java)
+
+        def check() -> None:
+            if stop.is_set():
+                raise Stopped
+            if not server.running():
+                raise LaunchError(f"TorchServe ended by itself\n{folder.last_lines()}")
+
+        try:
+            try:
+                serve(spaces, settings.addresses, folder.tokens, check=check, seconds=options.startup_timeout)
+            except LaunchError as problem:
+                check()
+                raise LaunchError(f"{problem}\n{folder.last_lines()}") from problem
+            for space in spaces:
+                named = f"{space.space} ({space.name} {space.version})"
+                say(f"serve: space {named}: both towers agree with the manifest")
+            say(f"serve: HTTP {settings.addresses.inference}, gRPC {settings.addresses.grpc_inference}")
+            say(f"serve: tokens in {folder.tokens}")
+            say(ready_line(spaces[0], settings.addresses, folder.tokens))
+            while not server.wait(0.5):
+                check()
+            check()
+        finally:
+            server.stop()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the server; return the exit status."""
+    options = parse_options(arguments)
+    stop = threading.Event()
+
+    def ask_to_stop(signal_number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for expected in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(expected, ask_to_stop)
+    try:
+        run(options, stop)
+    except Stopped:
+        say("serve: stopped")
+    except LaunchError as problem:
+        print(f"serve: {problem}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

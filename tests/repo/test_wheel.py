@@ -1,0 +1,42 @@
+"""The published wheel holds the client and nothing else, and works where nothing else is."""
+
+import re
+import zipfile
+from pathlib import Path
+
+from tests.conftest import run
+
+# Prints where the package is, after importing every module of it but the one that runs the command line.
+IMPORT_ALL = """
+import importlib, pkgutil, babelclip
+for module in pkgutil.walk_packages(babelclip.__path__, "babelclip."):
+    if module.name != "babelclip.__main__":
+        importlib.import_module(module.name)
+print(babelclip.__file__)
+"""
+
+
+def test_the_wheel_holds_only_the_client(wheel: Path) -> None:
+    """No handler, training code or test is published by accident, and nothing of the client is left out."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    metadata = {name for name in names if name.startswith("babelclip-0.1.0.dist-info/")}
+    assert {name.partition("/")[0] for name in names - metadata} == {"babelclip"}
+    root = Path(__file__).resolve().parents[2] / "clients"
+    sources = {
+        path.relative_to(root).as_posix()
+        for path in (root / "babelclip").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert names - metadata == sources
+    assert {"licenses/LICENSE", "licenses/NOTICE"} <= {name.partition("/")[2] for name in metadata}
+
+
+def test_the_wheel_works_alone(wheel_bin: Path, tmp_path: Path) -> None:
+    """With what it declares and nothing more, every module imports and the command answers."""
+    where = run(wheel_bin / "python", "-c", IMPORT_ALL, cwd=tmp_path).strip()
+    assert Path(where).is_relative_to(wheel_bin.parent)
+    installed = run(wheel_bin / "python", "-c", "import importlib.util as u; print(u.find_spec('torch'))")
+    assert installed.strip() == "None"
+    help_text = re.sub(r"\x1b\[[0-9;]*m", "", run(wheel_bin / "babelclip", "--help", cwd=tmp_path))
+    assert "embed" in help_text
