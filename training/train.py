@@ -1,7 +1,7 @@
 """Train a small multilingual CLIP on the emoji–CLDR data set.
 
     python -m training.train runs/mini --stage contrastive --steps 2400 --small-steps 2000
-    python -m training.train runs/mini --stage teacher --steps 650
+    python -m training.train runs/mini --stage teacher --steps 1200
 
 Two stages, as the public systems have them:
 

@@ -14,10 +14,11 @@ from tests.e2e.support import CHECKPOINT, REPOSITORY, Server, launched
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in this folder `e2e`, so that `-m "not e2e"` leaves out what starts a server."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("e2e")
+    """Mark everything in this folder `e2e`, so that `-m "not e2e"` leaves it out, and let it run last."""
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in here:
+        item.add_marker("e2e")
+    items.sort(key=here.__contains__)
 
 
 @pytest.fixture(scope="session")
