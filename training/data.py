@@ -14,7 +14,7 @@ from torch import Tensor
 from handlers.preprocess import decode_image
 from training.emoji import code_points
 
-NAME_SHARE = 0.75  # of the captions drawn; the others are one to three keywords
+NAME_SHARE = 0.85  # of the captions drawn; the others are one to three keywords
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Captions:
     names: list[list[int]]
     keywords: list[list[list[int]]]
     of_label: list[list[int]]  # label → its rows in `names` and `keywords`
+    label: list[int]  # row → its label
     locales: list[str]
 
 
@@ -70,10 +71,12 @@ def load_captions(root: Path, tokenizer: Tokenizer, locales: list[str]) -> Capti
     concepts = {emoji: label for label, emoji in enumerate(read_concepts(root))}
     names: list[str] = []
     keywords: list[list[str]] = []
+    label: list[int] = []
     of_label: list[list[int]] = [[] for _ in concepts]
     for locale in locales:
         for emoji, caption in read_locale(root, locale).items():
             of_label[concepts[emoji]].append(len(names))
+            label.append(concepts[emoji])
             names.append(str(caption["name"]))
             keywords.append(list(caption["keywords"]))  # type: ignore[call-overload]
     unique = sorted({word for row in keywords for word in row} | set(names))
@@ -83,13 +86,24 @@ def load_captions(root: Path, tokenizer: Tokenizer, locales: list[str]) -> Capti
         names=[ids[name] for name in names],
         keywords=[[ids[word] for word in row] for row in keywords],
         of_label=of_label,
+        label=label,
         locales=locales,
     )
 
 
-def draw_caption(captions: Captions, label: int, chance: random.Random) -> list[int]:
-    """Token ids of a random caption of the label: mostly a name, else up to three keywords."""
-    row = chance.choice(captions.of_label[label])
+def rows_of_step(count: int, size: int, step: int, seed: int) -> list[int]:
+    """`size` of `count` rows: every epoch is one shuffled pass over all, less what does not fill a step.
+
+    A function of the step alone, so a resumed run goes on with the rows it would have had.
+    """
+    steps = max(1, count // size)
+    shuffle = torch.Generator().manual_seed(seed * 1_000_003 + step // steps)
+    start = step % steps * size
+    return torch.randperm(count, generator=shuffle)[start : start + size].tolist()
+
+
+def draw_caption(captions: Captions, row: int, chance: random.Random) -> list[int]:
+    """Token ids of a caption of one emoji in one locale: mostly its name, else up to three keywords."""
     words = captions.keywords[row]
     if not words or chance.random() < NAME_SHARE:
         return captions.names[row]

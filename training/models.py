@@ -16,10 +16,10 @@ from transformers import ViTConfig, ViTModel, XLMRobertaConfig, XLMRobertaModel
 
 @dataclass(frozen=True)
 class TextConfig:
-    vocab_size: int = 22_000
-    width: int = 192
-    layers: int = 2
-    heads: int = 3
+    vocab_size: int = 42_000
+    width: int = 128
+    layers: int = 1
+    heads: int = 2
     max_tokens: int = 32
     pad_id: int = 1
 

@@ -1,7 +1,7 @@
 """Train a small multilingual CLIP on the emoji–CLDR data set.
 
-    python -m training.train runs/mini --stage contrastive --steps 2400 --small-steps 2000
-    python -m training.train runs/mini --stage teacher --steps 1200
+    python -m training.train runs/mini --stage contrastive --steps 2800 --small-steps 2300
+    python -m training.train runs/mini --stage teacher --steps 6000
 
 Two stages, as the public systems have them:
 
@@ -10,10 +10,9 @@ contrastive   Both towers learn together, images against captions (CLIP). One le
               either side has learned to the other, and each tower learns several times faster for it. The
               first --small-steps see images at --small-size, which cost a quarter and teach nearly as much.
 teacher       The vision tower is frozen and is the teacher: its mean embedding of a concept's drawings is
-what
-              every caption of the concept, in every language, is drawn to (AltCLIP's first stage, with a
-              softmax over all concepts in place of the squared error). Only the text tower moves, so a step
-              costs no image, and it passes over the captions many more times.
+              what every caption of the concept, in every language, is drawn to (AltCLIP's first stage, with
+              a softmax over all concepts in place of the squared error). Only the text tower moves, so a
+              step costs no image, and it passes over the captions many more times.
 
 A run is resumed by the same command; after it ends, `RUN/checkpoint` holds the checkpoint.
 """
@@ -36,7 +35,8 @@ from training import checkpoint, data, losses, tokenizer
 from training.emoji import TRAIN_FAMILIES, ensure
 from training.models import DualEncoder, ModelConfig
 
-LENGTH_GROUPS = 3  # captions of a batch are padded in this many groups of like length
+TEXT_DECAY, VISION_DECAY = 0.02, 0.05  # the text tower is to remember its captions
+LENGTH_GROUPS = 6  # captions of a batch are padded in this many groups of like length
 
 
 def parse() -> argparse.Namespace:
@@ -55,9 +55,9 @@ def parse() -> argparse.Namespace:
         "--teacher-captions", type=int, default=1024, help="captions in a step of the teacher stage"
     )
     parser.add_argument("--lr-vision", type=float, default=1.5e-3)
-    parser.add_argument("--lr-text", type=float, default=4e-3)
+    parser.add_argument("--lr-text", type=float, default=6e-3)
     parser.add_argument("--warmup", type=int, default=100)
-    parser.add_argument("--save-every", type=int, default=100, help="steps between resumable states")
+    parser.add_argument("--save-every", type=int, default=200, help="steps between resumable states")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -87,12 +87,15 @@ def learning_rate(step: int, steps: int, warmup: int, small_steps: int) -> float
     return 0.01 + 0.99 * (1 + math.cos(math.pi * (step - warmup) / max(1, end - warmup))) / 2
 
 
-def parameter_groups(module: torch.nn.Module, rate: float) -> list[dict[str, object]]:
-    """Weight decay for matrices, none for gains, biases and embeddings of positions."""
-    matrices = [p for p in module.parameters() if p.ndim > 1]
+def parameter_groups(module: torch.nn.Module, rate: float, decay: float) -> list[dict[str, object]]:
+    """Weight decay for matrices, none for gains and biases; word embeddings, most of whose rows a step does
+    not touch, go at twice the rate."""
+    words = [p for name, p in module.named_parameters() if "word_embeddings" in name]
+    matrices = [p for name, p in module.named_parameters() if p.ndim > 1 and "word_embeddings" not in name]
     vectors = [p for p in module.parameters() if p.ndim <= 1]
     return [
-        {"params": matrices, "peak": rate, "weight_decay": 0.05},
+        {"params": words, "peak": 2 * rate, "weight_decay": decay},
+        {"params": matrices, "peak": rate, "weight_decay": decay},
         {"params": vectors, "peak": rate, "weight_decay": 0.0},
     ]
 
@@ -180,11 +183,10 @@ def main() -> None:
         model.load_state_dict(first["model"])
         stages["contrastive"] = {"steps": first["step"], "seconds": round(first["seconds"])}
         model.vision.requires_grad_(False)
-        groups = parameter_groups(model.text, options.lr_text)
+        groups = parameter_groups(model.text, options.lr_text, TEXT_DECAY)
     else:
-        groups = parameter_groups(model.text, options.lr_text) + parameter_groups(
-            model.vision, options.lr_vision
-        )
+        groups = parameter_groups(model.text, options.lr_text, TEXT_DECAY)
+        groups += parameter_groups(model.vision, options.lr_vision, VISION_DECAY)
         groups.append({"params": [anchors], "peak": 1e-2, "weight_decay": 0.0})
     groups.append({"params": [model.log_scale], "peak": 1e-3, "weight_decay": 0.0})
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
@@ -216,9 +218,12 @@ def main() -> None:
             factor = learning_rate(step, options.steps, options.warmup, options.small_steps)
             group["lr"] = group["peak"] * factor
         if teaching:
-            labels = [chance.randrange(concepts) for _ in range(options.teacher_captions)]
+            rows = data.rows_of_step(len(captions.names), options.teacher_captions, step, options.seed)
+            labels = [captions.label[row] for row in rows]
             with fast:
-                text = embed_captions(model, [data.draw_caption(captions, c, chance) for c in labels], device)
+                text = embed_captions(
+                    model, [data.draw_caption(captions, row, chance) for row in rows], device
+                )
             loss = losses.to_anchors(text, targets, torch.tensor(labels, device=device), model.scale())
         else:
             labels = chance.sample(range(concepts), options.images)
@@ -230,8 +235,9 @@ def main() -> None:
             pixels = data.augment(drawings.pixels[picked], noise, size).to(device)
             with fast:
                 image = model.vision(pixels)
+                rows = [chance.choice(captions.of_label[c]) for c in text_labels]
                 text = embed_captions(
-                    model, [data.draw_caption(captions, c, chance) for c in text_labels], device
+                    model, [data.draw_caption(captions, row, chance) for row in rows], device
                 )
             scale = model.scale()
             loss = losses.contrastive(image, text, label, text_label, scale)
@@ -243,7 +249,7 @@ def main() -> None:
         optimizer.step()
         step += 1
 
-        if step % 20 == 0 or step == options.steps:
+        if step % 50 == 0 or step == options.steps:
             now = time.monotonic()
             pace = (now - since) / (step - shown)
             shown, since = step, now

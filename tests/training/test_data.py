@@ -27,8 +27,10 @@ def test_a_drawn_caption_is_one_of_its_label(emoji_root: Path, words) -> None:
     """Protects the captions from being drawn for another concept."""
     captions = data.load_captions(emoji_root, words, ["en", "de"])
     chance = random.Random(0)
-    for _ in range(50):
-        assert words.decode(data.draw_caption(captions, 1, chance)) in {
+    for i in range(50):
+        row = captions.of_label[1][i % 2]
+        assert captions.label[row] == 1
+        assert words.decode(data.draw_caption(captions, row, chance)) in {
             "blue circle",
             "blue",
             "circle",
@@ -38,6 +40,16 @@ def test_a_drawn_caption_is_one_of_its_label(emoji_root: Path, words) -> None:
             "kreis",
             "kreis blauer",
         }
+
+
+def test_an_epoch_is_one_pass_over_all_captions() -> None:
+    """Protects captions from being passed over, and a resumed run from rows of its own."""
+    epochs = [[data.rows_of_step(10, 3, step, seed=0) for step in range(e * 3, e * 3 + 3)] for e in range(2)]
+    for epoch in epochs:
+        seen = [row for rows in epoch for row in rows]
+        assert len(set(seen)) == len(seen) == 9
+    assert epochs[0] != epochs[1]
+    assert data.rows_of_step(10, 3, 4, seed=0) == epochs[1][1]
 
 
 def test_augmentation_keeps_range_and_white_paper(emoji_root: Path) -> None:
