@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,15 +22,14 @@ from tests.e2e.support import PATIENCE, REPOSITORY, alive
 
 @pytest.fixture(scope="module")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An interpreter with the installed packages, but neither babelclip nor this repository."""
+    """An interpreter with the packages of the serve group, and neither babelclip nor this repository."""
     environment = tmp_path_factory.mktemp("bare")
     run(sys.executable, "-m", "venv", "--without-pip", environment)
     python = environment / "bin" / "python"
-    packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
-    # A line of a .pth file adds a folder but not what that folder's own .pth files add: an editable install
-    # stays out of sight.
-    Path(packages, "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    for package in ("handlers", "babelclip"):
+    # The pip of this environment installs into that one.
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "-qq")
+    run(*pip, "-c", REPOSITORY / "constraints.txt", "--group", f"{REPOSITORY / 'pyproject.toml'}:serve")
+    for package in ("handlers", "babelclip", "transformers"):
         found = run(
             python, "-c", f"import importlib.util as u; print(u.find_spec({package!r}))", cwd=environment
         )
