@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from handlers import device
-from handlers.batching import Array, Group, forward
+from handlers.answers import Answer, Embedded, Outcome
+from handlers.batching import Array, Group, Notes, forward
 from handlers.config import Settings, TowerMeta, read_meta, worker_count
-from handlers.encoding import Answer, Embedded, Outcome, encode, encode_refusal
+from handlers.encoding import encode, encode_refusal
+from handlers.envelope import Envelope, read_envelope
 from handlers.errors import INTERNAL, ItemFault, RequestFault
 from handlers.incidents import report
+from handlers.items import Payload
 from handlers.metrics import Metrics, Tally
-from handlers.parsing import Envelope, Payload, read_envelope, read_items
+from handlers.parsing import read_items
 
 _log = logging.getLogger(__name__)
 
@@ -58,13 +61,11 @@ class Handler(ABC):
         """One input of `rows` rows for each shape bucket of the tower, for warm-up."""
 
     @abstractmethod
-    def groups(
-        self, payloads: Sequence[bytes | str], failed: dict[int, ItemFault], cut: set[int]
-    ) -> Iterator[Group]:
+    def groups(self, payloads: Sequence[bytes | str], notes: Notes) -> Iterator[Group]:
         """Decode or tokenise the payloads and yield them in groups of like shape.
 
-        Every position of `payloads` is afterwards either in exactly one group or in `failed`; positions of
-        items that were cut are in `cut` as well. Unexpected failures may be raised.
+        Every position of `payloads` is afterwards either in exactly one group or in `notes.failed`.
+        Unexpected failures may be raised.
         """
 
     def initialize(self, context: Any) -> None:
@@ -130,9 +131,7 @@ class Handler(ABC):
             envelope = read_envelope(context.get_all_request_header(index), one)
             request = _Request(envelope, items=slice(len(payloads), len(payloads)))
             try:
-                payloads += read_items(
-                    envelope, one, tower=self.tower, space=self.meta.space, settings=self.settings
-                )
+                payloads += read_items(envelope, one, meta=self.meta, settings=self.settings)
                 request.items = slice(request.items.start, len(payloads))
             except RequestFault as fault:
                 request.fault = fault
@@ -149,23 +148,23 @@ class Handler(ABC):
         }
         waiting = [position for position in range(len(payloads)) if position not in done]
         usable = [payload for payload in payloads if not isinstance(payload, ItemFault)]
-        failed: dict[int, ItemFault] = {}
-        cut: set[int] = set()
+        notes = Notes()
         trouble: Exception | None = None
         forward_seconds = 0.0
         start = time.perf_counter()
         try:
-            for group in self.groups(usable, failed, cut):
+            for group in self.groups(usable, notes):
                 began = time.perf_counter()
                 rows = forward(group, self.runner, dim=self.meta.dim)
                 forward_seconds += time.perf_counter() - began
                 for position, row in zip(group.positions, rows, strict=True):
-                    vector = row if isinstance(row, ItemFault) else Embedded(row, position in cut)
-                    done[waiting[position]] = vector
+                    tokens, cut = notes.tokens.get(position, 0), position in notes.cut
+                    embedded = row if isinstance(row, ItemFault) else Embedded(row, tokens, cut)
+                    done[waiting[position]] = embedded
                 self._count_slots(group, tally)
         except Exception as error:
             trouble = error
-        done.update({waiting[position]: fault for position, fault in failed.items()})
+        done.update({waiting[position]: fault for position, fault in notes.failed.items()})
         missing = [position for position in waiting if position not in done]
         if trouble or missing:
             cause = trouble or RuntimeError("items were left without an outcome")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,17 @@ class Group:
     """Slots (tokens, or images) that hold content."""
     slots: int
     """Slots in all rows together, padding of the lengths included."""
+
+
+@dataclass
+class Notes:
+    """What a tower writes down about items on their way, by their position in the flat list."""
+
+    failed: dict[int, ItemFault] = field(default_factory=dict)
+    tokens: dict[int, int] = field(default_factory=dict)
+    """Of texts: how many tokens they have, before any cut."""
+    cut: set[int] = field(default_factory=set)
+    """Items that were cut to be embedded."""
 
 
 def plan_lengths(

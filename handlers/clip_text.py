@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from handlers.base import Handler
-from handlers.batching import Array, Group, plan_lengths
+from handlers.batching import Array, Group, Notes, plan_lengths
 from handlers.config import TextMeta
 from handlers.errors import EMPTY_ITEM, INTERNAL, INVALID_UTF8, TEXT_TOO_LONG, ItemFault
 from handlers.incidents import report
@@ -33,6 +33,7 @@ class TextHandler(Handler):
         self.tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.enable_truncation(self.text.max_tokens)
         self.tokenizer.no_padding()
+        self.specials = self.tokenizer.num_special_tokens_to_add(False)
 
     def examples(self, rows: int) -> Iterable[tuple[Array, ...]]:
         """Padding tokens marked as content, in every length bucket: only the shape matters."""
@@ -40,18 +41,20 @@ class TextHandler(Handler):
             ids = np.full((rows, length), self.text.pad_id, dtype=np.int64)
             yield ids, np.ones_like(ids)
 
-    def groups(
-        self, payloads: Sequence[bytes | str], failed: dict[int, ItemFault], cut: set[int]
-    ) -> Iterator[Group]:
+    def groups(self, payloads: Sequence[bytes | str], notes: Notes) -> Iterator[Group]:
         """Texts of like token count together, padded to the shortest bucket that holds them."""
         texts: dict[int, str] = {}
         for position, payload in enumerate(payloads):
             try:
                 texts[position] = self._read(payload)
             except ItemFault as fault:
-                failed[position] = fault
-        encodings = self._tokenise(texts, failed)
-        cut.update(position for position, encoding in encodings.items() if encoding.overflowing)
+                notes.failed[position] = fault
+        encodings = self._tokenise(texts, notes.failed)
+        for position, encoding in encodings.items():
+            rest = encoding.overflowing
+            notes.tokens[position] = len(encoding) + sum(len(part) - self.specials for part in rest)
+            if rest:
+                notes.cut.add(position)
         positions = list(encodings)
         plan = plan_lengths(
             [len(encodings[position]) for position in positions],

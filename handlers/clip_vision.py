@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from handlers.base import Handler
-from handlers.batching import Array, Group
+from handlers.batching import Array, Group, Notes
 from handlers.config import VisionMeta
 from handlers.errors import IMAGE_UNDECODABLE, INTERNAL, ItemFault
 from handlers.incidents import report
@@ -36,9 +36,7 @@ class VisionHandler(Handler):
         size = self.vision.size
         return [(np.zeros((rows, size, size, 3), dtype=np.uint8),)]
 
-    def groups(
-        self, payloads: Sequence[bytes | str], failed: dict[int, ItemFault], cut: set[int]
-    ) -> Iterator[Group]:
+    def groups(self, payloads: Sequence[bytes | str], notes: Notes) -> Iterator[Group]:
         """Images in the order of the batch, at most `max_batch` together; none is ever cut."""
         pending = [self.pool.submit(self._decode, payload) for payload in payloads]
         members: list[int] = []
@@ -46,7 +44,7 @@ class VisionHandler(Handler):
         for position, future in enumerate(pending):
             decoded = future.result()
             if isinstance(decoded, ItemFault):
-                failed[position] = decoded
+                notes.failed[position] = decoded
                 continue
             members.append(position)
             images.append(decoded)

@@ -6,46 +6,24 @@ JSON of a failure:  {"error":{"code","message"}}
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from handlers import kserve, openai
+from handlers.answers import Answer, Embedded, Outcome, compact, json_errors, json_row
 from handlers.config import TowerMeta
 from handlers.embedding_pb2 import EmbedResponse, ItemError, RequestError
-from handlers.errors import PHRASE, ItemFault, RequestFault
-from handlers.parsing import JSON, PROTOBUF, Envelope
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """One item's vector, float32 [dim], L2-normalised, and whether the item was cut to be embedded."""
-
-    vector: NDArray[np.float32]
-    truncated: bool = False
-
-
-Outcome = Embedded | ItemFault
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What TorchServe sends back for one request."""
-
-    body: bytes
-    content_type: str
-    status: int = 200
-
-    @property
-    def phrase(self) -> str:
-        """The reason phrase of the status line."""
-        return PHRASE[self.status]
+from handlers.envelope import JSON, PROTOBUF, Envelope
+from handlers.errors import ItemFault, RequestFault
 
 
 def encode(envelope: Envelope, outcomes: Sequence[Outcome], meta: TowerMeta) -> Answer:
     """The outcomes of a request's items, in its order → the answer, errors of single items inside it."""
+    if envelope.dialect == "openai":
+        return openai.encode(outcomes, meta, in_base64=envelope.base64)
+    if envelope.dialect == "kserve":
+        return kserve.encode(outcomes, meta)
     status = 200
     if envelope.single and isinstance(outcomes[0], ItemFault):
         status = outcomes[0].status
@@ -58,6 +36,10 @@ def encode(envelope: Envelope, outcomes: Sequence[Outcome], meta: TowerMeta) -> 
 
 def encode_refusal(envelope: Envelope, fault: RequestFault, meta: TowerMeta) -> Answer:
     """A refused request → the answer that says why. Over gRPC the status is dropped and the body remains."""
+    if envelope.dialect == "openai":
+        return openai.refuse(fault)
+    if envelope.dialect == "kserve":
+        return kserve.refuse(fault)
     if envelope.protobuf:
         response = EmbedResponse(
             space=meta.space,
@@ -90,29 +72,15 @@ def _protobuf(outcomes: Sequence[Outcome], meta: TowerMeta) -> bytes:
 
 
 def _json(outcomes: Sequence[Outcome], meta: TowerMeta) -> bytes:
-    # Nine digits give back exactly the float32 that was sent; formatting whole rows takes a quarter of the
-    # time of json.dumps, which would also write each float32 with the seventeen digits of a float64.
-    row_format = "[" + ",".join(["%.9g"] * meta.dim) + "]"
-    rows = [
-        "null" if isinstance(outcome, ItemFault) else row_format % tuple(outcome.vector.tolist())
-        for outcome in outcomes
-    ]
-    errors = [
-        {"index": index, "code": outcome.code, "message": outcome.message}
-        for index, outcome in enumerate(outcomes)
-        if isinstance(outcome, ItemFault)
-    ]
+    rows = ["null" if isinstance(outcome, ItemFault) else json_row(outcome.vector) for outcome in outcomes]
+    errors = json_errors(outcomes)
     truncated = [
         index for index, outcome in enumerate(outcomes) if isinstance(outcome, Embedded) and outcome.truncated
     ]
-    head = _compact({"space": meta.space, "dim": meta.dim, "logit_scale": meta.logit_scale})
-    tail = _compact({"errors": errors, "truncated": truncated})
+    head = compact({"space": meta.space, "dim": meta.dim, "logit_scale": meta.logit_scale})
+    tail = compact({"errors": errors, "truncated": truncated})
     return f'{head[:-1]},"embeddings":[{",".join(rows)}],{tail[1:]}'.encode()
 
 
 def _failure(fault: ItemFault | RequestFault) -> bytes:
-    return _compact({"error": {"code": fault.code, "message": fault.message}}).encode()
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return compact({"error": {"code": fault.code, "message": fault.message}}).encode()

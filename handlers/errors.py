@@ -26,6 +26,7 @@ SPACE_MISMATCH = "space_mismatch"
 TOO_MANY_ITEMS = "too_many_items"
 EMPTY_REQUEST = "empty_request"
 UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+UNKNOWN_PATH = "unknown_path"
 
 INTERNAL = "internal"
 
@@ -39,6 +40,7 @@ STATUS: dict[str, int] = {
     INVALID_ITEM: 400,
     MALFORMED_REQUEST: 400,
     EMPTY_REQUEST: 400,
+    UNKNOWN_PATH: 404,
     SPACE_MISMATCH: 409,
     TEXT_TOO_LONG: 413,
     IMAGE_TOO_LARGE: 413,
@@ -52,6 +54,7 @@ STATUS: dict[str, int] = {
 PHRASE: dict[int, str] = {
     200: "OK",
     400: "Bad Request",
+    404: "Not Found",
     409: "Conflict",
     413: "Content Too Large",
     415: "Unsupported Media Type",

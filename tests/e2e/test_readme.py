@@ -1,4 +1,4 @@
-"""The README's commands, as they stand there, against a running server."""
+"""The commands of the README and of docs/wire.md, as they stand there, against a running server."""
 
 import os
 import re
@@ -13,8 +13,15 @@ from tests.e2e.support import REPOSITORY, Server
 SECTIONS = ("Call it from your service", "Search and compare")
 
 
+def wire_blocks() -> list[tuple[str, str]]:
+    """(language, code) of docs/wire.md; every block of commands begins with the first one's variables."""
+    text = (REPOSITORY / "docs" / "wire.md").read_text(encoding="utf-8")
+    (_, variables), *found = re.findall(r"```(bash|python)\n(.*?)```", text, re.DOTALL)
+    return [(language, code if language == "python" else variables + code) for language, code in found]
+
+
 def blocks() -> list[tuple[str, str]]:
-    """(language, code) of every block of the sections that speak to a server."""
+    """(language, code) of every block of the README's sections that speak to a server."""
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     found = []
     for section in SECTIONS:
@@ -26,9 +33,10 @@ def blocks() -> list[tuple[str, str]]:
 def test_the_sections_hold_commands() -> None:
     """Protects the test below from passing because a heading was renamed."""
     assert [language for language, _ in blocks()] == ["python", "bash", "bash"]
+    assert [language for language, _ in wire_blocks()] == ["bash", "bash", "python", "bash"]
 
 
-@pytest.mark.parametrize(("language", "code"), blocks())
+@pytest.mark.parametrize(("language", "code"), blocks() + wire_blocks())
 def test_a_readers_commands_work(server: Server, language: str, code: str) -> None:
     """Protects a newcomer from commands that were true once."""
     here = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from handlers.embedding_pb2 import EmbedRequest
 from tests.handlers.conftest import DIM, MAX_TOKENS, SPACE
-from tests.handlers.worker import Call, Reply, Worker, grpc, http
+from tests.handlers.worker import Call, Reply, Worker, form, grpc, http
 
 PROTOBUF = "application/x-protobuf"
 GOOD = "a red heart"
@@ -49,6 +49,7 @@ def clean(text: Worker) -> np.ndarray:
         http(protobuf(GOOD.encode()), "application/protobuf"),
         http(GOOD.encode(), "text/plain", Accept=PROTOBUF),
         http(json.dumps({"inputs": [GOOD]}).encode(), "application/json", accept=PROTOBUF),
+        form("multipart/form-data; boundary=x", data=GOOD.encode(), Accept=PROTOBUF),
     ],
 )
 def test_every_form_gives_the_same_protobuf(text: Worker, clean: np.ndarray, call: Call) -> None:
@@ -70,6 +71,9 @@ def test_every_form_gives_the_same_protobuf(text: Worker, clean: np.ndarray, cal
         http(GOOD.encode(), "text/plain; charset=UTF-8"),
         http(GOOD.encode(), "application/octet-stream"),
         http(GOOD.encode()),
+        http(protobuf(GOOD.encode()), PROTOBUF, accept="application/json"),
+        form("multipart/form-data; boundary=x", data=GOOD.encode()),
+        form("application/x-www-form-urlencoded", data=GOOD.encode()),
         http(json.dumps({"inputs": GOOD, "space": SPACE}).encode(), "application/json"),
         http(json.dumps({"inputs": [GOOD], "space": None}).encode(), "application/json; charset=utf-8"),
     ],
@@ -143,7 +147,9 @@ def test_a_bad_text_costs_only_itself(
         (http(b'{"inputs": []}', "application/json"), "empty_request", 400),
         (http(b""), "empty_request", 400),
         (http(b"x", "application/xml"), "unsupported_media_type", 415),
-        (http(b"x", "multipart/form-data; boundary=x"), "unsupported_media_type", 415),
+        (http(b"a cat", "text/plain", url_path="v2/embeddings"), "unknown_path", 404),
+        (form("application/x-www-form-urlencoded", a=b""), "unsupported_media_type", 415),
+        (form("multipart/form-data; boundary=x"), "empty_request", 400),
         (http("ä".encode("latin-1"), "text/plain; charset=latin-1"), "unsupported_media_type", 415),
         (Call({"explain": "False"}, []), "empty_request", 400),
     ],

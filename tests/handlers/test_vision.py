@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handlers.batching import Notes
 from handlers.embedding_pb2 import EmbedRequest
+from handlers.preprocess import decode_image
 from tests.handlers.conftest import DIM, SIZE
 from tests.handlers.images import encoded, motif
 from tests.handlers.worker import Call, Reply, Worker, grpc, http
@@ -192,8 +194,6 @@ def test_any_json_strings_have_outcomes(vision: Worker, items: list[str | bytes]
 
 def test_pixels_arrive_as_preprocessed(vision: Worker) -> None:
     """The tower gets exactly the reference preprocessing's pixels, uint8 [N, size, size, 3]."""
-    from handlers.preprocess import decode_image
-
-    (group,) = vision.handler.groups([JPEG, PNG], {}, set())
+    (group,) = vision.handler.groups([JPEG, PNG], Notes())
     expected = [decode_image(i, size=SIZE, max_pixels=10**6, max_bytes=10**6) for i in (JPEG, PNG)]
     np.testing.assert_array_equal(group.arrays[0], np.stack(expected))

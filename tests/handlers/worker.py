@@ -30,10 +30,16 @@ class Call:
 
 def http(body: bytes, content_type: str = "", **headers: str) -> Call:
     """An HTTP request with a raw body; the frontend gives the parameter the media type only."""
-    sent = {"explain": "False", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    sent = {"explain": "False", **headers}
     if content_type:
         sent["Content-Type"] = content_type
     return Call(sent, [("body", content_type.partition(";")[0], body)])
+
+
+def form(content_type: str, Accept: str = "*/*", **fields: bytes) -> Call:
+    """An HTTP request whose body the frontend has split into fields."""
+    headers = {"explain": "False", "Content-Type": content_type, "Accept": Accept}
+    return Call(headers, [(name, "", value) for name, value in fields.items()])
 
 
 def grpc(**inputs: bytes) -> Call:
