@@ -85,7 +85,15 @@ def export(folder: Path, store: Path, *, version: str, dtype: str) -> dict[str, 
         canaries = manifest.canary(loaded, running)
         for tower in TOWERS:
             target = store / f"{name}-{tower}.mar"
-            archive.build(loaded, tower, work / f"{tower}.pt2", dtype=dtype, version=version, target=target)
+            archive.build(
+                loaded,
+                tower,
+                work / f"{tower}.pt2",
+                dtype=dtype,
+                version=version,
+                canaries=canaries,
+                target=target,
+            )
             print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
         shutil.rmtree(store / name, ignore_errors=True)
         shutil.copytree(work, store / name)

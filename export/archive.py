@@ -42,10 +42,11 @@ class ArchiveError(Exception):
     """The model archiver refused; the message is its own."""
 
 
-def tower_meta(loaded: Checkpoint, tower: str, dtype: str) -> dict[str, Any]:
+def tower_meta(loaded: Checkpoint, tower: str, dtype: str, canaries: dict[str, Any]) -> dict[str, Any]:
     """meta.json of a MAR: what its handler must know."""
     meta = {key: loaded.meta[key] for key in ("name", "space", "dim", "logit_scale", "languages")}
     meta |= {"format": FORMAT, "tower": tower, "dtype": dtype, "program": "program.pt2"}
+    meta["canary"] = {**canaries[tower], "min_cosine": canaries["min_cosine"]}
     config = loaded.model.config
     if tower == "text":
         limit = config.text.max_tokens
@@ -60,7 +61,16 @@ def model_config(tower: str) -> str:
     return yaml.safe_dump({**COMMON_CONFIG, **MODEL_CONFIG[tower], "babelclip": LIMITS}, sort_keys=False)
 
 
-def build(loaded: Checkpoint, tower: str, program: Path, *, dtype: str, version: str, target: Path) -> None:
+def build(
+    loaded: Checkpoint,
+    tower: str,
+    program: Path,
+    *,
+    dtype: str,
+    version: str,
+    canaries: dict[str, Any],
+    target: Path,
+) -> None:
     """Write the MAR `target` (its stem is the archive's model name), whole or not at all.
 
     Raises:
@@ -74,7 +84,7 @@ def build(loaded: Checkpoint, tower: str, program: Path, *, dtype: str, version:
         shutil.copy(program, stage / "program.pt2")
         if tower == "text":
             shutil.copy(loaded.path / "tokenizer.json", stage / "tokenizer.json")
-        text = json.dumps(tower_meta(loaded, tower, dtype), indent=2, ensure_ascii=False)
+        text = json.dumps(tower_meta(loaded, tower, dtype, canaries), indent=2, ensure_ascii=False)
         (stage / "meta.json").write_text(text + "\n", encoding="utf-8")
         config = Path(scratch, "model-config.yaml")
         config.write_text(model_config(tower), encoding="utf-8")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from handlers import device
+from handlers import device, health
 from handlers.answers import Answer, Embedded, Outcome
 from handlers.batching import Array, Group, Notes, forward
 from handlers.config import Settings, TowerMeta, read_meta, worker_count
@@ -41,6 +41,8 @@ class _Request:
     envelope: Envelope
     items: slice
     fault: RequestFault | None = None
+    canary: bool = False
+    """A probe: its one item is the tower's own, and is not counted."""
 
 
 class Handler(ABC):
@@ -112,12 +114,17 @@ class Handler(ABC):
         requests, payloads = self._parse(data, context, tally)
         outcomes = self._embed(payloads, tally)
         start = time.perf_counter()
+        for request in requests:
+            if request.canary:
+                request.fault = health.check(self.meta.canary, outcomes[request.items][0])
         bodies = [self._answer(index, request, outcomes, context) for index, request in enumerate(requests)]
         tally.seconds["encode"] = time.perf_counter() - start
         for request in requests:
             transport = "grpc" if request.envelope.grpc else "http"
             tally.requests[transport, request.fault.code if request.fault else "ok"] += 1
-        tally.items.update(o.code if isinstance(o, ItemFault) else "ok" for o in outcomes)
+            if not request.canary:
+                found = outcomes[request.items]
+                tally.items.update(o.code if isinstance(o, ItemFault) else "ok" for o in found)
         self._metrics.record(tally)
         return bodies
 
@@ -131,7 +138,9 @@ class Handler(ABC):
             envelope = read_envelope(context.get_all_request_header(index), one)
             request = _Request(envelope, items=slice(len(payloads), len(payloads)))
             try:
-                payloads += read_items(envelope, one, meta=self.meta, settings=self.settings)
+                items = read_items(envelope, one, meta=self.meta, settings=self.settings)
+                request.canary = isinstance(items, health.Canary)
+                payloads += [items.item] if isinstance(items, health.Canary) else items
                 request.items = slice(request.items.start, len(payloads))
             except RequestFault as fault:
                 request.fault = fault

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from handlers.health import Canary, read_canary
 from handlers.preprocess import LARGEST_MAX_PIXELS
 
 FORMAT = 1
@@ -112,6 +113,7 @@ class TowerMeta:
     logit_scale: float
     dtype: str
     program: Path
+    canary: Canary
     text: TextMeta | None
     vision: VisionMeta | None
 
@@ -136,6 +138,7 @@ def read_meta(folder: Path, *, tower: str) -> TowerMeta:
             logit_scale=float(raw["logit_scale"]),
             dtype=str(raw["dtype"]),
             program=program,
+            canary=read_canary(raw["canary"], tower),
             text=_text(raw["text"]) if tower == "text" else None,
             vision=_vision(raw["vision"]) if tower == "vision" else None,
         )

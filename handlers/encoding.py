@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from handlers import kserve, openai
+from handlers import health, kserve, openai
 from handlers.answers import Answer, Embedded, Outcome, compact, json_errors, json_row
 from handlers.config import TowerMeta
 from handlers.embedding_pb2 import EmbedResponse, ItemError, RequestError
@@ -24,6 +24,8 @@ def encode(envelope: Envelope, outcomes: Sequence[Outcome], meta: TowerMeta) -> 
         return openai.encode(outcomes, meta, in_base64=envelope.base64)
     if envelope.dialect == "kserve":
         return kserve.encode(outcomes, meta)
+    if envelope.dialect == "health":
+        return health.passed(meta.tower, meta.space)
     status = 200
     if envelope.single and isinstance(outcomes[0], ItemFault):
         status = outcomes[0].status
@@ -40,6 +42,8 @@ def encode_refusal(envelope: Envelope, fault: RequestFault, meta: TowerMeta) -> 
         return openai.refuse(fault)
     if envelope.dialect == "kserve":
         return kserve.refuse(fault)
+    if envelope.dialect == "health":
+        return health.refuse(fault, meta.tower, meta.space)
     if envelope.protobuf:
         response = EmbedResponse(
             space=meta.space,

@@ -1,10 +1,11 @@
 """How a request came, and therefore how it is answered; known even where its content is refused.
 
-Three dialects of JSON are understood, each answered in kind:
+Dialects, each answered in kind:
 
     plain    {"inputs": [...]}                                          docs/errors.md
     openai   OpenAI's embeddings call, by the path .../v1/embeddings    handlers.openai
     kserve   {"instances": [...]}, KServe's V1 protocol                 handlers.kserve
+    health   Accept: application/health+json, a probe                   handlers.health
 
 A plain request is answered in protobuf or JSON, whichever its Accept header prefers; where that names
 neither, a protobuf request in protobuf and any other in JSON.
@@ -19,13 +20,14 @@ from typing import Any, Literal
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
+HEALTH = "application/health+json"
 MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
 PROTOBUF_TYPES = (PROTOBUF, "application/protobuf")
 FORM_TYPES = (MULTIPART, URLENCODED)
 OPENAI_PATH = "v1/embeddings"
 
-Dialect = Literal["plain", "openai", "kserve"]
+Dialect = Literal["plain", "openai", "kserve", "health"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,11 @@ def read_envelope(headers: Mapping[str, Any], data: Mapping[str, Any]) -> Envelo
     path = _text_of(lowered.get("url_path")).strip("/")
     body = data.get("body")
     fields = body if isinstance(body, dict) else {}
+    accept = _text_of(lowered.get("accept")).lower()
     dialect: Dialect = "plain"
-    if path == OPENAI_PATH:
+    if HEALTH in accept:
+        dialect = "health"
+    elif path == OPENAI_PATH:
         dialect = "openai"
     elif content_type == JSON and "instances" in fields:
         dialect = "kserve"
@@ -69,7 +74,7 @@ def read_envelope(headers: Mapping[str, Any], data: Mapping[str, Any]) -> Envelo
     several = content_type == MULTIPART and len(data) > 1
     return Envelope(
         grpc=False,
-        protobuf=dialect == "plain" and wants_protobuf(_text_of(lowered.get("accept")), sent_protobuf),
+        protobuf=dialect == "plain" and wants_protobuf(accept, sent_protobuf),
         single=not sent_protobuf and content_type != JSON and not several,
         content_type=content_type,
         charset=charset.group(1).lower() if charset else "",
@@ -80,9 +85,9 @@ def read_envelope(headers: Mapping[str, Any], data: Mapping[str, Any]) -> Envelo
 
 
 def wants_protobuf(accept: str, default: bool) -> bool:
-    """Whether an Accept header prefers protobuf to JSON; `default` where it prefers neither (RFC 9110)."""
+    """Whether an Accept header, in lower case, prefers protobuf to JSON (RFC 9110); else `default`."""
     quality: dict[str, float] = {}
-    for part in accept.lower().split(","):
+    for part in accept.split(","):
         name, _, parameters = part.partition(";")
         found = re.search(r"(?:^|;)\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", parameters, re.ASCII)
         kind = PROTOBUF if name.strip() in PROTOBUF_TYPES else name.strip()

@@ -27,6 +27,7 @@ TOO_MANY_ITEMS = "too_many_items"
 EMPTY_REQUEST = "empty_request"
 UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
 UNKNOWN_PATH = "unknown_path"
+CANARY_MISMATCH = "canary_mismatch"
 
 INTERNAL = "internal"
 
@@ -48,6 +49,7 @@ STATUS: dict[str, int] = {
     TOO_MANY_ITEMS: 413,
     UNSUPPORTED_MEDIA_TYPE: 415,
     INTERNAL: 500,
+    CANARY_MISMATCH: 503,
 }
 
 # TorchServe wants a phrase beside each status.
@@ -59,6 +61,7 @@ PHRASE: dict[int, str] = {
     413: "Content Too Large",
     415: "Unsupported Media Type",
     500: "Internal Server Error",
+    503: "Service Unavailable",
 }
 
 

@@ -42,6 +42,7 @@ from handlers.errors import (
     ItemFault,
     RequestFault,
 )
+from handlers.health import Canary
 from handlers.items import Payload, image_in_text, json_item, wrong_tower
 
 _ALLOWED = f"{PROTOBUF}, {JSON}, {MULTIPART}, text/plain in UTF-8, image/* and application/octet-stream"
@@ -50,12 +51,14 @@ _UTF8_NAMES = ("", "utf-8", "utf8", "us-ascii", "ascii")
 
 def read_items(
     envelope: Envelope, data: Mapping[str, Any], *, meta: TowerMeta, settings: Settings
-) -> list[Payload]:
-    """The items of one request, in its order (a protobuf's texts before its images).
+) -> list[Payload] | Canary:
+    """The items of one request, in its order (a protobuf's texts before its images); the canary for a probe.
 
     Raises:
         RequestFault: the request as a whole is refused.
     """
+    if envelope.dialect == "health":
+        return meta.canary
     if envelope.path not in ("", OPENAI_PATH):
         raise RequestFault(
             UNKNOWN_PATH,
@@ -66,6 +69,8 @@ def read_items(
         raise RequestFault(
             SPACE_MISMATCH, f"this tower serves the space {meta.space}, the request wants {expected[:64]!r}"
         )
+    if isinstance(items, Canary):
+        return items
     if not items:
         raise RequestFault(EMPTY_REQUEST, "the request holds no items; send at least one text or image")
     if len(items) > settings.max_items:
@@ -78,9 +83,9 @@ def read_items(
 
 def _content(
     envelope: Envelope, data: Mapping[str, Any], meta: TowerMeta, settings: Settings
-) -> tuple[list[Payload], str]:
+) -> tuple[list[Payload] | Canary, str]:
     if envelope.grpc and not envelope.single:
-        return _protobuf(data["request"], meta.tower)
+        return _protobuf(data["request"], meta)
     body = data["body"] if "body" in data else data.get("data")
     if envelope.grpc and body is None:
         raise RequestFault(
@@ -92,7 +97,7 @@ def _content(
     if envelope.dialect == "kserve":
         return kserve.read(body, meta, settings), ""
     if envelope.content_type in PROTOBUF_TYPES:
-        return _protobuf(body, meta.tower)
+        return _protobuf(body, meta)
     if envelope.content_type == JSON:
         return _json(_parsed(envelope, body), meta.tower, settings)
     if envelope.content_type in FORM_TYPES:
@@ -100,7 +105,7 @@ def _content(
     return [_raw(envelope, body, meta.tower, settings)], ""
 
 
-def _protobuf(body: Any, tower: str) -> tuple[list[Payload], str]:
+def _protobuf(body: Any, meta: TowerMeta) -> tuple[list[Payload] | Canary, str]:
     if not isinstance(body, bytes | bytearray):
         raise RequestFault(MALFORMED_REQUEST, "the body is not a serialized EmbedRequest")
     try:
@@ -109,10 +114,14 @@ def _protobuf(body: Any, tower: str) -> tuple[list[Payload], str]:
         raise RequestFault(MALFORMED_REQUEST, "the body is not a serialized EmbedRequest") from error
     texts: list[Payload] = list(request.texts)
     images: list[Payload] = list(request.images)
-    if tower == "text":
-        images = [wrong_tower(tower)] * len(images)
+    if request.canary:
+        if texts or images:
+            raise RequestFault(MALFORMED_REQUEST, "a request for the canary holds no items")
+        return meta.canary, request.space
+    if meta.tower == "text":
+        images = [wrong_tower("text")] * len(images)
     else:
-        texts = [wrong_tower(tower)] * len(texts)
+        texts = [wrong_tower("vision")] * len(texts)
     return texts + images, request.space
 
 

@@ -1,4 +1,4 @@
-"""The command line: `babelclip embed`, `similarity` and `search`, against a running server.
+"""The command line: `babelclip embed`, `similarity`, `search` and `health`, against a running server.
 
     babelclip similarity "a red heart" "un chat noir" --image heart.png cat.jpg
     babelclip search ~/Pictures "bonfire on a beach" --top 5
@@ -202,6 +202,23 @@ def search(
             note(f"  {error['item']}: {error['code']}: {error['message']}")
     if len(skipped) == len(files):
         raise typer.Exit(SOME_ITEMS_FAILED)
+
+
+@app.command()
+def health(
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each tower.")] = 10.0,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Have both towers embed a known item, and compare; exit code 0 when both give the vectors they must."""
+    with plain_errors(), Client(url, token=token, token_file=token_file, timeout=timeout) as client:
+        space = client.health()
+    if as_json:
+        print_json({"status": "pass", "space": space})
+    else:
+        typer.echo(f"both towers work, in the space {space}")
 
 
 def _version(wanted: bool) -> None:

@@ -18,12 +18,13 @@ from typing import Literal
 import numpy as np
 
 from babelclip.credentials import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, Credentials
+from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.embeddings import Embeddings, Vectors, similarity
 from babelclip.errors import AuthenticationError, ItemError, ItemErrors, SpaceMismatch
 from babelclip.items import ImageInput, image_items, text_items
 from babelclip.retry import Backoff, send_patiently
 from babelclip.transport import Call, Transport, open_transport
-from babelclip.wire import Batch, Message, Tower, parse_response, smallest_message, split
+from babelclip.wire import TOWERS, Batch, Message, Tower, parse_response, smallest_message, split
 
 OnError = Literal["raise", "return"]
 
@@ -136,6 +137,23 @@ class Client:
         columns = images if isinstance(images, Embeddings) else self.embed_images(images)
         return similarity(rows, columns)
 
+    def health(self) -> str:
+        """Have both towers embed their canaries now → the space they serve.
+
+        A tower passes when it gives the vector that it gave when it was exported. TorchServe's own /ping says
+        nothing of that: it is content while workers crash.
+
+        Raises:
+            RequestRefused: `canary_mismatch`, a tower gives another vector or none.
+            SpaceMismatch: the towers serve different spaces, or not the one this client is pinned to.
+            BabelclipError: one of the other branches, when a tower could not be asked.
+        """
+        for tower in TOWERS:
+            # The first answer pins the space, so the second tower must serve the same.
+            probe = EmbedRequest(canary=True, space=self._space or "")
+            batch = self._send(tower, probe.SerializeToString(), 1)
+        return batch.space
+
     def close(self) -> None:
         """Gives the connections back."""
         self._transport.close()
@@ -185,8 +203,9 @@ class Client:
         return embeddings
 
     def _exchange(self, tower: Tower, message: Message) -> Batch:
-        body = message.encode(tower, self._space)
+        return self._send(tower, message.encode(tower, self._space), len(message.items))
 
+    def _send(self, tower: Tower, body: bytes, count: int) -> Batch:
         def send(seconds: float, token: str | None) -> bytes:
             return self._transport.send(Call(self._models[tower], self._version, body, token, seconds))
 
@@ -205,7 +224,7 @@ class Client:
                 return send(seconds, self._credentials.token())
 
         data = send_patiently(send_authorised, timeout=self._timeout, backoff=self._backoff)
-        return self._pinned(parse_response(data, len(message.items)))
+        return self._pinned(parse_response(data, count))
 
     def _pinned(self, batch: Batch) -> Batch:
         """The same batch, if it belongs to the space of everything this client has returned."""

@@ -20,6 +20,7 @@ from babelclip.embeddings import Vectors
 from babelclip.errors import ItemError, ProtocolError, RequestRefused, SpaceMismatch
 
 Tower = Literal["text", "vision"]
+TOWERS: tuple[Tower, ...] = ("text", "vision")
 
 # The server's default limit of items in a request (`max_items` in the models' configuration).
 MAX_ITEMS = 256

@@ -48,6 +48,7 @@ class FakeServer:
     def __init__(self) -> None:
         self.space = SPACE
         self.dim = DIM
+        self.sick = ""  # the tower that fails its canary
         self.token: str | None = None
         self.versions = {"1.0", "2.0"}
         self.failures: deque[str] = deque()
@@ -65,7 +66,13 @@ class FakeServer:
             response.error.code = "space_mismatch"
             response.error.message = f"this tower serves the space {self.space}, not {request.space}"
             return response.SerializeToString()
+        if request.canary and self.sick == model:
+            response.error.code, response.error.message = "canary_mismatch", "another vector than it must be"
+            return response.SerializeToString()
         response.space, response.dim, response.logit_scale = self.space, self.dim, 20.0
+        if request.canary:
+            response.vectors = vector_of(b"canary")[: self.dim].astype("<f4").tobytes()
+            return response.SerializeToString()
         rows = []
         for index, item in enumerate(request.texts or request.images):
             if not item or item.startswith(b"broken"):

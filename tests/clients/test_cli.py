@@ -51,6 +51,19 @@ def test_embed_writes_numpy(server: FakeServer, tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
+def test_health_says_whether_both_towers_work(server: FakeServer) -> None:
+    """A probe exits with 0 only when both towers pass, and else says why in one line; over both protocols."""
+    done = run(server, "health")
+    assert (done.exit_code, done.stdout.split()[-1]) == (0, SPACE)
+    assert json.loads(run(server, "health", "--json").stdout) == {"status": "pass", "space": SPACE}
+    for tower in ("text", "vision"):
+        server.sick = tower
+        done = run(server, "health")
+        assert done.exit_code == 3
+        assert "canary_mismatch" in done.stderr
+        assert done.stdout == ""
+
+
 def test_embed_json_gives_back_every_bit(web: FakeServer, folder: Path) -> None:
     """The JSON numbers are the vectors themselves; a failed item is null, and the exit code says so."""
     files = [folder / "one.JPG", folder / "deep" / "broken.webp", folder / "none.png"]

@@ -33,7 +33,7 @@ def blocks() -> list[tuple[str, str]]:
 def test_the_sections_hold_commands() -> None:
     """Protects the test below from passing because a heading was renamed."""
     assert [language for language, _ in blocks()] == ["python", "bash", "bash"]
-    assert [language for language, _ in wire_blocks()] == ["bash", "bash", "python", "bash"]
+    assert [language for language, _ in wire_blocks()] == ["bash", "bash", "python", "bash", "bash"]
 
 
 @pytest.mark.parametrize(("language", "code"), blocks() + wire_blocks())

