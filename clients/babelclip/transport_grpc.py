@@ -80,7 +80,9 @@ def _refusal(error: grpc.RpcError, call: Call, target: str) -> BabelclipError:
         return Unavailable(f"no answer from {target}: {sentence}")
     if status is grpc.StatusCode.INTERNAL and "has no worker" in sentence:
         return Unavailable(f"{target} has no free worker: {sentence}")
-    if status is grpc.StatusCode.INTERNAL and sentence.startswith("Worker died"):
+    # RESOURCE_EXHAUSTED: killed, as for want of memory.
+    died = status in (grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    if died and sentence.startswith("Worker died"):
         return Unavailable(f"the worker at {target} died while it computed the request", retryable=False)
     if status is grpc.StatusCode.CANCELLED:
         # All that is heard of a message over TorchServe's max_request_size.

@@ -101,7 +101,7 @@ def _refusal(status: int, body: bytes, url: str) -> BabelclipError:
         return Unavailable(f"{url} has no free worker: {said}")
     if status == 504:
         return DeadlineExceeded(f"the server behind {url} took too long: {said}")
-    if status == 500 and "Worker died" in message:
+    if status in (500, 507) and "Worker died" in message:  # 507: killed, as for want of memory
         return Unavailable(f"the worker at {url} died while it computed the request", retryable=False)
     if status >= 500:
         return TransportError(f"{url} failed: {said}")

@@ -41,8 +41,9 @@ def vector_of(item: bytes) -> np.ndarray:
 class FakeServer:
     """What both protocols share: the towers, the token, and the failures that a test has ordered.
 
-    `failures` holds what happens to the next requests, one each: "no_worker", "worker_died", "too_large",
-    "crashed", "garbage", "empty", "refused" or "stall" (until the server is closed).
+    `failures` holds what happens to the next requests, one each: "no_worker", "worker_died",
+    "worker_killed", "too_large", "crashed", "garbage", "empty", "refused" or "stall" (until the server is
+    closed).
     """
 
     def __init__(self) -> None:
@@ -134,6 +135,8 @@ def http_server() -> FakeServer:
                 self._fail(503, "ServiceUnavailableException", NO_WORKER)
             elif failure == "worker_died":
                 self._fail(500, "InternalServerException", "Worker died.")
+            elif failure == "worker_killed":
+                self._fail(507, "InternalServerException", "Worker died.")
             elif failure == "crashed":
                 self._fail(500, "InternalServerException", "boom")
             elif failure == "too_large":
@@ -200,6 +203,8 @@ def grpc_server() -> FakeServer:
             fail(f"{NO_WORKER}\nInternalServerException.()")
         if failure == "worker_died":
             fail("Worker died.\norg.pytorch.serve.http.InternalServerException")
+        if failure == "worker_killed":
+            fail("Worker died.", grpc.StatusCode.RESOURCE_EXHAUSTED)
         if failure == "crashed":
             fail("boom\nInternalServerException.()")
         if failure == "too_large":

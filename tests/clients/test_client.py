@@ -200,6 +200,7 @@ def test_a_server_that_stays_busy_is_unavailable(server: FakeServer) -> None:
     ("failure", "kind", "words"),
     [
         ("worker_died", Unavailable, "worker .* died"),
+        ("worker_killed", Unavailable, "worker .* died"),
         ("crashed", TransportError, "boom"),
         ("too_large", RequestRefused, "max_message_bytes"),
         ("refused", RequestRefused, "too_many_items: 300 items"),
