@@ -30,6 +30,21 @@ def test_the_wheels_command_embeds(
     np.testing.assert_allclose(np.load(tmp_path / "vectors.npy"), expected, atol=1e-4)
 
 
+def test_the_wheels_command_embeds_a_text(server: Server, wheel_bin: Path, tmp_path: Path) -> None:
+    """The wheel alone turns a text into the vector of the server's space."""
+    environment = {**os.environ, "BABELCLIP_URL": server.http, "BABELCLIP_TOKEN_FILE": str(server.token_file)}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [wheel_bin / "babelclip", "embed", "ein Hund", "--json"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert server.space in done.stdout
+    with Client(server.grpc, token_file=server.token_file) as client:
+        expected = client.embed_texts(["ein Hund"]).vectors
+    np.testing.assert_allclose(json.loads(done.stdout)["embeddings"], expected, atol=1e-4)
+
+
 def test_the_wheels_command_says_which_item_failed(server: Server, wheel_bin: Path, tmp_path: Path) -> None:
     """A file that is no image comes with the server's reason, and the exit status says items failed."""
     (tmp_path / "notes.txt").write_text("no image")
