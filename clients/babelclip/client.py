@@ -223,8 +223,10 @@ class Client:
                     raise
                 return send(seconds, self._credentials.token())
 
-        data = send_patiently(send_authorised, timeout=self._timeout, backoff=self._backoff)
-        return self._pinned(parse_response(data, count))
+        def exchange(seconds: float) -> Batch:
+            return parse_response(send_authorised(seconds), count)
+
+        return self._pinned(send_patiently(exchange, timeout=self._timeout, backoff=self._backoff))
 
     def _pinned(self, batch: Batch) -> Batch:
         """The same batch, if it belongs to the space of everything this client has returned."""

@@ -31,6 +31,10 @@ TEXT_TOO_LONG = "text_too_long"
 IMAGE_UNDECODABLE = "image_undecodable"
 IMAGE_TOO_MANY_BYTES = "image_too_many_bytes"
 
+# The server had no time left: the one code of an item that another attempt may change. A whole request with
+# this code is Unavailable.
+OVERLOADED = "overloaded"
+
 # Codes of requests. A proxy or TorchServe itself turns a message away before a tower can name its code.
 SPACE_MISMATCH = "space_mismatch"
 MESSAGE_TOO_LARGE = "message_too_large"
@@ -44,6 +48,11 @@ class ItemError:
     index: int
     code: str
     message: str
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same item may succeed later: it is the server that was too busy for it."""
+        return self.code == OVERLOADED
 
     def __str__(self) -> str:
         return f"item {self.index}: {self.code}: {self.message}"

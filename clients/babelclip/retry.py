@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from babelclip.errors import Unavailable
 
@@ -23,7 +24,10 @@ class Backoff:
     cap: float = 2.0
 
 
-def send_patiently(send: Callable[[float], bytes], *, timeout: float, backoff: Backoff) -> bytes:
+Answer = TypeVar("Answer")
+
+
+def send_patiently(send: Callable[[float], Answer], *, timeout: float, backoff: Backoff) -> Answer:
     """`send(seconds left)`, repeated after a retryable Unavailable while attempts and time are left.
 
     Raises:

@@ -17,12 +17,13 @@ from google.protobuf.message import DecodeError
 from babelclip import errors
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
 from babelclip.embeddings import Vectors
-from babelclip.errors import ItemError, ProtocolError, RequestRefused, SpaceMismatch
+from babelclip.errors import ItemError, ProtocolError, RequestRefused, SpaceMismatch, Unavailable
 
 Tower = Literal["text", "vision"]
 TOWERS: tuple[Tower, ...] = ("text", "vision")
 
-# The server's default limit of items in a request (`max_items` in the models' configuration).
+# Items of one message. The server takes more (`max_items` in the models' configuration, 1024 unless changed),
+# but a message has one timeout, and few of its items should be lost with it.
 MAX_ITEMS = 256
 # What is kept free in a message for the space, and for what TorchServe's gRPC call puts around the request.
 ENVELOPE_BYTES = 1024
@@ -111,6 +112,7 @@ def parse_response(data: bytes, count: int) -> Batch:
     Raises:
         RequestRefused: the tower refused the request; its code and message.
         SpaceMismatch: the tower serves another space than the request named.
+        Unavailable: the tower had no room for the answer this time.
         ProtocolError: the bytes are no EmbedResponse, or contradict themselves or the request.
     """
     try:
@@ -120,6 +122,8 @@ def parse_response(data: bytes, count: int) -> Batch:
     if response.HasField("error"):
         if response.error.code == errors.SPACE_MISMATCH:
             raise SpaceMismatch(response.error.message)
+        if response.error.code == errors.OVERLOADED:
+            raise Unavailable(response.error.message)
         raise RequestRefused(response.error.code, response.error.message)
     if not response.space or not response.dim:
         raise ProtocolError("the answer names no space or no dimension; is this a babelclip server?")

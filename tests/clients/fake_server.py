@@ -42,8 +42,8 @@ class FakeServer:
     """What both protocols share: the towers, the token, and the failures that a test has ordered.
 
     `failures` holds what happens to the next requests, one each: "no_worker", "worker_died",
-    "worker_killed", "too_large", "crashed", "garbage", "empty", "refused" or "stall" (until the server is
-    closed).
+    "worker_killed", "too_large", "crashed", "garbage", "empty", "refused", "overloaded" or "stall" (until the
+    server is closed).
     """
 
     def __init__(self) -> None:
@@ -105,6 +105,10 @@ def _payload(failure: str | None, answer: Callable[[], bytes]) -> bytes:
         return b"\xff\xff\xff"
     if failure == "empty":
         return b""
+    if failure == "overloaded":
+        response = EmbedResponse()
+        response.error.code, response.error.message = "overloaded", "try later"
+        return response.SerializeToString()
     if failure == "refused":
         response = EmbedResponse()
         response.error.code, response.error.message = "too_many_items", "300 items; at most 256 are allowed"

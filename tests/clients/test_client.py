@@ -15,6 +15,7 @@ from babelclip import (
     Call,
     Client,
     DeadlineExceeded,
+    ItemError,
     ItemErrors,
     ModelNotFound,
     ProtocolError,
@@ -81,6 +82,12 @@ def test_errors_raise_after_the_last_item(server: FakeServer) -> None:
         client.embed_texts(["a", "", "b"])
     np.testing.assert_array_equal(caught.value.embeddings[2], vector_of(b"b"))
     assert [error.index for error in caught.value.errors] == [1]
+
+
+def test_what_the_server_was_too_busy_for_may_be_sent_again() -> None:
+    """A caller can tell the items worth repeating from those that will fail again."""
+    found = [ItemError(0, code, "").retryable for code in ("overloaded", "internal", "empty_item")]
+    assert found == [True, False, False]
 
 
 def test_cut_texts_are_reported(server: FakeServer) -> None:
@@ -182,8 +189,8 @@ def test_a_restarted_server_is_followed(server: FakeServer, tmp_path: Path) -> N
 
 
 def test_a_busy_server_is_tried_again(server: FakeServer) -> None:
-    """A full queue passes; the caller does not see it."""
-    server.failures.extend(["no_worker", "no_worker"])
+    """A full queue passes, and so does a batch without room; the caller does not see it."""
+    server.failures.extend(["no_worker", "overloaded"])
     with Client(server.url, backoff=QUICK) as client:
         assert client.embed_texts(["a"]).ok.all()
 

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
-from babelclip.errors import BabelclipError, ItemError, ProtocolError, RequestRefused, SpaceMismatch
+from babelclip.errors import (
+    BabelclipError,
+    ItemError,
+    ProtocolError,
+    RequestRefused,
+    SpaceMismatch,
+    Unavailable,
+)
 from babelclip.torchserve_pb2 import PredictionsRequest
 from babelclip.wire import ENVELOPE_BYTES, MAX_ITEMS, largest_item, parse_response, split
 
@@ -117,7 +124,8 @@ def test_a_failed_row_is_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [("too_many_items", RequestRefused), ("space_mismatch", SpaceMismatch)]
+    ("code", "kind"),
+    [("too_many_items", RequestRefused), ("space_mismatch", SpaceMismatch), ("overloaded", Unavailable)],
 )
 def test_a_refused_request_raises_its_code(code: str, kind: type[Exception]) -> None:
     """A request error becomes an exception that carries the server's sentence."""
