@@ -20,6 +20,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from export import archive, manifest, parity, programs
+from export import archive, decoding, manifest, parity, programs
 from training import checkpoint
 
 TOWERS = ("text", "vision")
@@ -46,11 +47,11 @@ def onnx_program(path: Path) -> parity.Program:
     return run
 
 
-def export(folder: Path, store: Path, *, version: str, dtype: str) -> dict[str, Any]:
+def export(folder: Path, store: Path, *, version: str, dtype: str, forms: Sequence[str]) -> dict[str, Any]:
     """The whole export; returns the parity report and the paths.
 
     Raises:
-        CheckpointError, ParityError, ArchiveError, ManifestError: each with a sentence for the caller.
+        CheckpointError, ParityError, DecodingError, ArchiveError, ManifestError: each says what is wrong.
     """
     loaded = checkpoint.load(folder)
     name = loaded.meta["name"]
@@ -74,9 +75,12 @@ def export(folder: Path, store: Path, *, version: str, dtype: str) -> dict[str, 
                 print(report.sentence(), flush=True)
                 parity.require(report)
                 reports.append(report)
+        shortcut = decoding.choose(loaded)
+        print(shortcut.sentence(), flush=True)
         document = {
             "checkpoint": name,
             "space": loaded.meta["space"],
+            "decoding": shortcut.to_json(),
             "reports": [r.to_json() for r in reports],
         }
         (work / "parity.json").write_text(
@@ -88,8 +92,9 @@ def export(folder: Path, store: Path, *, version: str, dtype: str) -> dict[str, 
             archive.build(
                 loaded,
                 tower,
-                work / f"{tower}.pt2",
+                {form: work / f"{tower}.{form}" for form in forms},
                 dtype=dtype,
+                reduction=shortcut.reduction,
                 version=version,
                 canaries=canaries,
                 target=target,
@@ -97,7 +102,7 @@ def export(folder: Path, store: Path, *, version: str, dtype: str) -> dict[str, 
             print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
         shutil.rmtree(store / name, ignore_errors=True)
         shutil.copytree(work, store / name)
-    made_from = manifest.sources(folder, version=version, dtype=dtype)
+    made_from = manifest.sources(folder, version=version, dtype=dtype, forms=forms)
     manifest.put(store, loaded, version=version, canaries=canaries, made_from=made_from)
     return {
         "space": loaded.meta["space"],
@@ -120,21 +125,36 @@ def main() -> None:
         "--dtype", choices=tuple(programs.DTYPES), default="float32", help="of the served programs"
     )
     parser.add_argument(
+        "--programs",
+        choices=("both", "pt2", "onnx"),
+        help="what the archives hold: pt2 for GPUs and Gaudi, onnx for CPUs, in float32 only; default: both, "
+        "with --dtype bfloat16 pt2",
+    )
+    parser.add_argument(
         "--if-needed",
         action="store_true",
         help="do nothing when the store's default was made from the same sources",
     )
     options = parser.parse_args()
+    programs_asked = options.programs or ("both" if options.dtype == "float32" else "pt2")
+    if options.dtype != "float32" and programs_asked != "pt2":
+        parser.error(f"--programs {programs_asked} needs --dtype float32: the ONNX programs are float32")
+    forms = ("pt2", "onnx") if programs_asked == "both" else (programs_asked,)
     torch.set_num_threads(os.cpu_count() or 1)
     try:
-        made_from = manifest.sources(options.checkpoint, version=options.version, dtype=options.dtype)
+        made_from = manifest.sources(
+            options.checkpoint, version=options.version, dtype=options.dtype, forms=forms
+        )
         if options.if_needed and manifest.is_current(options.store, made_from):
             print(f"{options.store}: already exported from {options.checkpoint}, nothing to do")
             return
-        result = export(options.checkpoint, options.store, version=options.version, dtype=options.dtype)
+        result = export(
+            options.checkpoint, options.store, version=options.version, dtype=options.dtype, forms=forms
+        )
     except (
         checkpoint.CheckpointError,
         parity.ParityError,
+        decoding.DecodingError,
         archive.ArchiveError,
         manifest.ManifestError,
     ) as error:

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +18,20 @@ import handlers
 from export.parity import length_buckets
 from training.checkpoint import Checkpoint
 
-FORMAT = 1
-# One worker a tower and small delays: right for a small machine, and the place to change for a larger one.
+FORMAT = 2
+# How many workers serve a tower is the machine's affair: scripts/serve --workers, or config.properties.
 MODEL_CONFIG: dict[str, dict[str, Any]] = {
-    "text": {"batchSize": 32, "jobQueueSize": 1000},
-    "vision": {"batchSize": 16, "jobQueueSize": 200},
+    "text": {"batchSize": 64, "jobQueueSize": 1000},
+    "vision": {"batchSize": 32, "jobQueueSize": 200},
 }
 COMMON_CONFIG = {
-    "minWorkers": 1,
-    "maxWorkers": 1,
-    "maxBatchDelay": 3,  # milliseconds; 0 would become 100
+    "maxBatchDelay": 1,  # milliseconds; a queue forms while a batch is computed; 0 would become 100
     "responseTimeout": 60,  # seconds
     "startupTimeout": 300,  # seconds; a cold disk and busy cores have taken two minutes
 }
 LIMITS = {
-    "max_items": 256,
+    "max_items": 1024,
+    "max_response_bytes": 33_554_432,
     "max_text_bytes": 16_384,
     "max_image_bytes": 20_000_000,
     "max_pixels": 50_000_000,
@@ -42,17 +44,26 @@ class ArchiveError(Exception):
     """The model archiver refused; the message is its own."""
 
 
-def tower_meta(loaded: Checkpoint, tower: str, dtype: str, canaries: dict[str, Any]) -> dict[str, Any]:
+def tower_meta(
+    loaded: Checkpoint,
+    tower: str,
+    forms: Collection[str],
+    *,
+    dtype: str,
+    reduction: float,
+    canaries: dict[str, Any],
+) -> dict[str, Any]:
     """meta.json of a MAR: what its handler must know."""
     meta = {key: loaded.meta[key] for key in ("name", "space", "dim", "logit_scale", "languages")}
-    meta |= {"format": FORMAT, "tower": tower, "dtype": dtype, "program": "program.pt2"}
+    meta |= {"format": FORMAT, "tower": tower, "dtype": dtype}
+    meta["programs"] = {form: f"program.{form}" for form in forms}
     meta["canary"] = {**canaries[tower], "min_cosine": canaries["min_cosine"]}
     config = loaded.model.config
     if tower == "text":
         limit = config.text.max_tokens
         meta["text"] = {"max_tokens": limit, "pad_id": config.text.pad_id, "buckets": length_buckets(limit)}
     else:
-        meta["vision"] = {"size": config.vision.size, "resize": "bicubic"}
+        meta["vision"] = {"size": config.vision.size, "resize": "bicubic", "reduction": reduction}
     return meta
 
 
@@ -64,27 +75,33 @@ def model_config(tower: str) -> str:
 def build(
     loaded: Checkpoint,
     tower: str,
-    program: Path,
+    programs: Mapping[str, Path],
     *,
     dtype: str,
+    reduction: float,
     version: str,
     canaries: dict[str, Any],
     target: Path,
 ) -> None:
     """Write the MAR `target` (its stem is the archive's model name), whole or not at all.
 
+    `programs` are the files of the tower's program by form, pt2 or onnx or both, on the disk of
+    `target`; `reduction` is what `export.decoding` measured.
+
     Raises:
         ArchiveError: torch-model-archiver failed.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".archive-") as scratch:
         stage, out = Path(scratch, "stage"), Path(scratch, "out")
         out.mkdir()
         source = Path(handlers.__file__).parent
         shutil.copytree(source, stage / "handlers", ignore=shutil.ignore_patterns("__pycache__", "*.pyi"))
-        shutil.copy(program, stage / "program.pt2")
+        for form, program in programs.items():
+            os.link(program, stage / f"program.{form}")
         if tower == "text":
             shutil.copy(loaded.path / "tokenizer.json", stage / "tokenizer.json")
-        text = json.dumps(tower_meta(loaded, tower, dtype, canaries), indent=2, ensure_ascii=False)
+        meta = tower_meta(loaded, tower, programs, dtype=dtype, reduction=reduction, canaries=canaries)
+        text = json.dumps(meta, indent=2, ensure_ascii=False)
         (stage / "meta.json").write_text(text + "\n", encoding="utf-8")
         config = Path(scratch, "model-config.yaml")
         config.write_text(model_config(tower), encoding="utf-8")
@@ -92,16 +109,22 @@ def build(
             *(sys.executable, "-m", "model_archiver.model_packaging"),
             *("--model-name", target.stem, "--version", version),
             *("--handler", str(stage / "handlers" / f"clip_{tower}.py"), "--extra-files", str(stage)),
-            *("--config-file", str(config), "--export-path", str(out)),
+            *("--config-file", str(config), "--export-path", str(out), "--archive-format", "no-archive"),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        made = out / target.name
+        made = out / target.stem
         if done.returncode != 0 or not made.exists():
             raise ArchiveError(f"torch-model-archiver failed: {(done.stderr or done.stdout).strip()[-600:]}")
-        target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_suffix(".partial")
-        shutil.move(made, partial)
+        _pack(made, partial)
         partial.replace(target)
+
+
+def _pack(folder: Path, archive: Path) -> None:
+    """A zip file of a folder, nothing compressed: weights hardly shrink, and trying takes minutes."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+        for path in sorted(folder.rglob("*")):
+            packed.write(path, path.relative_to(folder))
 
 
 def sha256(path: Path) -> str:

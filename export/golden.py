@@ -1,11 +1,12 @@
 """Golden inputs of the parity gate: texts in many scripts, images of every kind that arrives in practice.
 
-The images are drawn here, from a seed: shapes and gradients with the statistics of pictures, in the formats,
-modes, orientations and proportions that decoders treat differently.
+Most images are drawn here, from a seed: shapes and gradients with the statistics of pictures, in the formats,
+modes, orientations and proportions that decoders treat differently. Six are photographs.
 """
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -125,9 +126,16 @@ def texts() -> dict[str, str]:
     return dict(TEXTS)
 
 
+def photographs() -> dict[str, bytes]:
+    """JPEGs of 640×480 by name; NOTICE says whose they are."""
+    folder = Path(__file__).parent / "photographs"
+    return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.jpg"))}
+
+
 def images() -> dict[str, bytes]:
     """Encoded images by name."""
     found = {name: make() for name, make in SPECIAL_IMAGES.items()}
     found |= {f"exif-{i}": turned(i) for i in range(1, 9)}
+    found |= photographs()
     found |= {f"picture-{i}": encode(picture(100 + i, 224, 224), "PNG") for i in range(8)}
     return found

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +88,10 @@ def check_version(store: Path, name: str, version: str) -> None:
             raise ManifestError(f"version {version} is taken by {entry['name']}; give another with --version")
 
 
-def sources(folder: Path, *, version: str, dtype: str) -> str:
+def sources(folder: Path, *, version: str, dtype: str, forms: Sequence[str]) -> str:
     """Fingerprint of all that an export is made from: the checkpoint, this code, its options, torch."""
-    digest = hashlib.sha256(
-        json.dumps([read_meta(folder)["space"], version, dtype, torch.__version__]).encode()
-    )
+    facts = [read_meta(folder)["space"], version, dtype, list(forms), torch.__version__]
+    digest = hashlib.sha256(json.dumps(facts).encode())
     for package in (handlers, export):
         for path in sorted(Path(str(package.__file__)).parent.glob("*.py")):
             digest.update(path.name.encode() + path.read_bytes())

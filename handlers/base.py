@@ -9,40 +9,32 @@ happened, with an id that stands in the log.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from handlers import device, health
-from handlers.answers import Answer, Embedded, Outcome
-from handlers.batching import Array, Group, Notes, forward
-from handlers.config import Settings, TowerMeta, read_meta, worker_count
-from handlers.encoding import encode, encode_refusal
-from handlers.envelope import Envelope, read_envelope
+from handlers.answers import Embedded, Outcome
+from handlers.batching import Array, Group, Notes, forward, smallest_first
+from handlers.budget import Budget, OutOfTime
+from handlers.config import Settings, TowerMeta, read_meta, response_timeout, worker_count
+from handlers.decoding import prepare_thread
+from handlers.envelope import read_envelope
 from handlers.errors import INTERNAL, ItemFault, RequestFault
 from handlers.incidents import report
 from handlers.items import Payload
 from handlers.metrics import Metrics, Tally
 from handlers.parsing import read_items
+from handlers.replies import Request, reply
+from handlers.runner import Runner
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Request:
-    """One request on its way: either `items` stands for it in the flat list, or `fault` refuses it."""
-
-    envelope: Envelope
-    items: slice
-    fault: RequestFault | None = None
-    canary: bool = False
-    """A probe: its one item is the tower's own, and is not counted."""
 
 
 class Handler(ABC):
@@ -51,8 +43,12 @@ class Handler(ABC):
     tower: ClassVar[str]
     meta: TowerMeta
     settings: Settings
-    runner: device.Runner
+    runner: Runner
     pool: ThreadPoolExecutor
+    budget: Budget
+    clock: Callable[[], float] = time.perf_counter
+    _ended: float | None = None
+    """When the latest batch did."""
 
     @abstractmethod
     def load(self, folder: Path) -> None:
@@ -63,11 +59,16 @@ class Handler(ABC):
         """One input of `rows` rows for each shape bucket of the tower, for warm-up."""
 
     @abstractmethod
-    def groups(self, payloads: Sequence[bytes | str], notes: Notes) -> Iterator[Group]:
-        """Decode or tokenise the payloads and yield them in groups of like shape.
+    def groups(
+        self, payloads: Sequence[bytes | str], notes: Notes, budget: Budget
+    ) -> Generator[Group, None, None]:
+        """Decode or tokenise the payloads, about in their order, and yield them in groups of like shape.
 
-        Every position of `payloads` is afterwards either in exactly one group or in `notes.failed`.
-        Unexpected failures may be raised.
+        Every position of `payloads` is afterwards either in exactly one group or in `notes.failed`. Closed
+        early, it leaves no work behind. Unexpected failures may be raised.
+
+        Raises:
+            OutOfTime: the preparation took all of the budget.
         """
 
     def initialize(self, context: Any) -> None:
@@ -80,27 +81,43 @@ class Handler(ABC):
         model_config: Mapping[str, Any] = context.model_yaml_config or {}
         self.meta = read_meta(folder, tower=self.tower)
         self.settings = Settings.from_model_config(model_config)
-        placement = device.choose(
+        self.budget = Budget(response_timeout(model_config), self.clock)
+        placements = device.choose(
             device=self.settings.device,
             dtype=self.settings.dtype,
             compile=self.settings.compile,
+            runtime=self.settings.runtime,
             gpu_id=context.system_properties.get("gpu_id"),
             program_dtype=self.meta.dtype,
+            forms=self.meta.programs,
         )
-        threads = self.settings.threads or max(1, device.cpu_cores() // worker_count(model_config))
-        self.pool = ThreadPoolExecutor(self.settings.decode_threads or threads, thread_name_prefix="decode")
+        self.threads = self.settings.threads or max(1, device.cpu_cores() // worker_count(model_config))
+        self.pool = ThreadPoolExecutor(
+            self.settings.decode_threads or self.threads,
+            thread_name_prefix="decode",
+            initializer=prepare_thread,
+        )
         self.load(folder)
-        self.runner = device.Runner(
-            self.meta.program, placement, max_batch=self.settings.max_batch, threads=threads
+        self.runner = Runner(
+            self.meta.programs,
+            placements,
+            self.examples,
+            max_batch=self.settings.max_batch,
+            threads=self.threads,
         )
-        self.runner.warm_up(self.examples, buckets=len(list(self.examples(1))))
+        placement = self.runner.placement
         model = (context.manifest or {}).get("model") or {}
         version = str(model.get("modelVersion") or "unknown")
         self._metrics = Metrics(context.metrics, tower=self.tower, version=version)
         dtype = str(placement.dtype).removeprefix("torch.")
-        self._metrics.info(space=self.meta.space, device=placement.device, dtype=dtype)
+        self._metrics.info(
+            space=self.meta.space, device=placement.device, dtype=dtype, runtime=placement.runtime
+        )
         self._lost = False
-        _log.info("%s tower of space %s on %s in %s", self.tower, self.meta.space, placement.device, dtype)
+        _log.info(
+            "%s tower of space %s on %s in %s by %s",
+            *(self.tower, self.meta.space, placement.device, dtype, placement.runtime),
+        )
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """The inputs of N requests → the bodies of N answers, in the same order.
@@ -110,33 +127,41 @@ class Handler(ABC):
         """
         if self._lost:
             sys.exit("the device is lost; TorchServe starts a new worker")
+        began = self.clock()
+        self.budget.restart()
         tally = Tally()
-        requests, payloads = self._parse(data, context, tally)
-        outcomes = self._embed(payloads, tally)
-        start = time.perf_counter()
+        requests, payloads = self._parse(data, context)
+        parsed = self.clock()
+        outcomes = self._embed(payloads, smallest_first(request.items for request in requests), tally)
+        embedded = self.clock()
         for request in requests:
             if request.canary:
                 request.fault = health.check(self.meta.canary, outcomes[request.items][0])
-        bodies = [self._answer(index, request, outcomes, context) for index, request in enumerate(requests)]
-        tally.seconds["encode"] = time.perf_counter() - start
+        most = self.settings.max_response_bytes
+        bodies = reply(requests, outcomes, self.meta, context, max_bytes=most)
         for request in requests:
             transport = "grpc" if request.envelope.grpc else "http"
             tally.requests[transport, request.fault.code if request.fault else "ok"] += 1
             if not request.canary:
                 found = outcomes[request.items]
                 tally.items.update(o.code if isinstance(o, ItemFault) else "ok" for o in found)
+        ended = self.clock()
+        tally.seconds |= {
+            "idle": began - (began if self._ended is None else self._ended),
+            "parse": parsed - began,
+            "decode": embedded - parsed - tally.seconds["forward"],
+            "encode": ended - embedded,
+        }
+        self._ended = ended
         self._metrics.record(tally)
         return bodies
 
-    def _parse(
-        self, data: Sequence[Mapping[str, Any]], context: Any, tally: Tally
-    ) -> tuple[list[_Request], list[Payload]]:
-        start = time.perf_counter()
-        requests: list[_Request] = []
+    def _parse(self, data: Sequence[Mapping[str, Any]], context: Any) -> tuple[list[Request], list[Payload]]:
+        requests: list[Request] = []
         payloads: list[Payload] = []
         for index, one in enumerate(data):
             envelope = read_envelope(context.get_all_request_header(index), one)
-            request = _Request(envelope, items=slice(len(payloads), len(payloads)))
+            request = Request(envelope, items=slice(len(payloads), len(payloads)))
             try:
                 items = read_items(envelope, one, meta=self.meta, settings=self.settings)
                 request.canary = isinstance(items, health.Canary)
@@ -147,70 +172,59 @@ class Handler(ABC):
             except Exception as error:
                 request.fault = RequestFault(INTERNAL, report("parsing", error))
             requests.append(request)
-        tally.seconds["decode"] = time.perf_counter() - start
         return requests, payloads
 
-    def _embed(self, payloads: list[Payload], tally: Tally) -> list[Outcome]:
-        """Payloads of all requests → the outcome of each, in the same order."""
-        done: dict[int, Outcome] = {
-            position: payload for position, payload in enumerate(payloads) if isinstance(payload, ItemFault)
-        }
-        waiting = [position for position in range(len(payloads)) if position not in done]
-        usable = [payload for payload in payloads if not isinstance(payload, ItemFault)]
+    def _embed(self, payloads: list[Payload], order: Iterable[int], tally: Tally) -> list[Outcome]:
+        """Payloads of all requests → the outcome of each, at the same position.
+
+        They are embedded in `order` as far as the budget goes; the rest is `overloaded`.
+        """
+        done: dict[int, Outcome] = {}
+        waiting: list[int] = []
+        usable: list[bytes | str] = []
+        for position in order:
+            payload = payloads[position]
+            if isinstance(payload, ItemFault):
+                done[position] = payload
+            else:
+                waiting.append(position)
+                usable.append(payload)
         notes = Notes()
         trouble: Exception | None = None
-        forward_seconds = 0.0
-        start = time.perf_counter()
+        tally.seconds["forward"] = 0.0
         try:
-            for group in self.groups(usable, notes):
-                began = time.perf_counter()
-                rows = forward(group, self.runner, dim=self.meta.dim)
-                forward_seconds += time.perf_counter() - began
-                for position, row in zip(group.positions, rows, strict=True):
-                    tokens, cut = notes.tokens.get(position, 0), position in notes.cut
-                    embedded = row if isinstance(row, ItemFault) else Embedded(row, tokens, cut)
-                    done[waiting[position]] = embedded
-                self._count_slots(group, tally)
+            with contextlib.closing(self.groups(usable, notes, self.budget)) as groups:
+                for group in groups:
+                    slots = self._slots(group)
+                    self.budget.check(slots)
+                    began = self.clock()
+                    rows = forward(group, self.runner, dim=self.meta.dim)
+                    seconds = self.clock() - began
+                    self.budget.took(slots, seconds)
+                    tally.seconds["forward"] += seconds
+                    for position, row in zip(group.positions, rows, strict=True):
+                        tokens, cut = notes.tokens.get(position, 0), position in notes.cut
+                        embedded = row if isinstance(row, ItemFault) else Embedded(row, tokens, cut)
+                        done[waiting[position]] = embedded
+                    tally.add_pass(group, slots=slots, max_batch=self.settings.max_batch)
         except Exception as error:
             trouble = error
         done.update({waiting[position]: fault for position, fault in notes.failed.items()})
         missing = [position for position in waiting if position not in done]
-        if trouble or missing:
+        if isinstance(trouble, OutOfTime):
+            done.update(dict.fromkeys(missing, self.budget.fault()))
+        elif trouble or missing:
             cause = trouble or RuntimeError("items were left without an outcome")
             done.update(dict.fromkeys(missing, ItemFault(INTERNAL, report("batching", cause))))
-        tally.seconds["decode"] += time.perf_counter() - start - forward_seconds
-        tally.seconds["forward"] = forward_seconds
+        tally.decode_cpu_seconds = notes.decode_cpu_seconds
         self._check_device(done.values())
         return [done[position] for position in range(len(payloads))]
 
-    def _count_slots(self, group: Group, tally: Tally) -> None:
+    def _slots(self, group: Group) -> int:
+        """Tokens or images that are computed for a group."""
         rows = len(group.positions)
-        per_row = group.slots // rows
-        tally.used_slots += group.used
-        tally.all_slots += self.runner.padded_rows(rows) * per_row
+        return self.runner.padded_rows(rows) * (group.slots // rows)
 
     def _check_device(self, outcomes: Iterable[Outcome]) -> None:
         if any(isinstance(o, ItemFault) and o.code == INTERNAL for o in outcomes):
             self._lost = self.runner.placement.kind != "cpu" and self.runner.lost()
-
-    def _answer(self, index: int, request: _Request, outcomes: list[Outcome], context: Any) -> bytes:
-        """Encode one answer and tell TorchServe its status and headers."""
-        try:
-            if request.fault is None:
-                answer = encode(request.envelope, outcomes[request.items], self.meta)
-            else:
-                answer = encode_refusal(request.envelope, request.fault, self.meta)
-        except Exception as error:
-            request.fault = RequestFault(INTERNAL, report("encoding", error))
-            answer = encode_refusal(request.envelope, request.fault, self.meta)
-        self._set_headers(index, request.envelope, answer, context)
-        return answer.body
-
-    @staticmethod
-    def _set_headers(index: int, envelope: Envelope, answer: Answer, context: Any) -> None:
-        context.set_response_content_type(index, answer.content_type)
-        context.set_response_status(answer.status, answer.phrase, index)
-        if envelope.grpc:
-            # Without it, a client that calls StreamPredictions makes the frontend throw and kills the worker.
-            # Over HTTP the same header would swallow the answer.
-            context.set_response_header(index, "ts_stream_next", "false")

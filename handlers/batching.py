@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,8 @@ class Group:
     """Slots (tokens, or images) that hold content."""
     slots: int
     """Slots in all rows together, padding of the lengths included."""
+    bucket: int
+    """What names its shape in the metrics: the padded length of texts, the rows that images are padded to."""
 
 
 @dataclass
@@ -39,6 +41,17 @@ class Notes:
     """Of texts: how many tokens they have, before any cut."""
     cut: set[int] = field(default_factory=set)
     """Items that were cut to be embedded."""
+    decode_cpu_seconds: float = 0.0
+    """What the pool's threads spent on images, on the CPU, whether or not a pass ran meanwhile."""
+
+
+def smallest_first(requests: Iterable[slice]) -> list[int]:
+    """The positions of each request's items → all of them, those of requests with few items first.
+
+    So a large request does not keep small ones of its batch from being embedded when the time runs out.
+    """
+    ordered = sorted(requests, key=lambda items: items.stop - items.start)
+    return [position for items in ordered for position in range(items.start, items.stop)]
 
 
 def plan_lengths(
@@ -82,7 +95,7 @@ def forward(group: Group, run: Callable[..., NDArray[np.float32]], *, dim: int) 
 
 def _single(group: Group, index: int) -> Group:
     arrays = tuple(array[index : index + 1] for array in group.arrays)
-    return Group(positions=[group.positions[index]], arrays=arrays, used=0, slots=0)
+    return Group(positions=[group.positions[index]], arrays=arrays, used=0, slots=0, bucket=0)
 
 
 def _rows(vectors: NDArray[np.float32], count: int, dim: int) -> list[Row]:

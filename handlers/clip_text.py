@@ -7,7 +7,7 @@ reported as truncated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,14 @@ from tokenizers import Encoding, Tokenizer
 
 from handlers.base import Handler
 from handlers.batching import Array, Group, Notes, plan_lengths
+from handlers.budget import Budget
 from handlers.config import TextMeta
 from handlers.errors import EMPTY_ITEM, INTERNAL, INVALID_UTF8, TEXT_TOO_LONG, ItemFault
 from handlers.incidents import report
+
+# Texts that are tokenised together and sorted by length. Enough that few passes are not full; few enough that
+# tokenising them, which cannot be broken off, takes seconds even when all are of the longest kind.
+_WINDOW = 256
 
 
 class TextHandler(Handler):
@@ -41,10 +46,17 @@ class TextHandler(Handler):
             ids = np.full((rows, length), self.text.pad_id, dtype=np.int64)
             yield ids, np.ones_like(ids)
 
-    def groups(self, payloads: Sequence[bytes | str], notes: Notes) -> Iterator[Group]:
+    def groups(
+        self, payloads: Sequence[bytes | str], notes: Notes, budget: Budget
+    ) -> Generator[Group, None, None]:
         """Texts of like token count together, padded to the shortest bucket that holds them."""
+        for start in range(0, len(payloads), _WINDOW):
+            budget.check()
+            yield from self._window(dict(enumerate(payloads[start : start + _WINDOW], start)), notes)
+
+    def _window(self, payloads: dict[int, bytes | str], notes: Notes) -> Iterator[Group]:
         texts: dict[int, str] = {}
-        for position, payload in enumerate(payloads):
+        for position, payload in payloads.items():
             try:
                 texts[position] = self._read(payload)
             except ItemFault as fault:
@@ -70,7 +82,8 @@ class TextHandler(Handler):
                 tokens = encodings[position].ids
                 ids[row, : len(tokens)] = tokens
                 mask[row, : len(tokens)] = 1
-            yield Group(positions=members, arrays=(ids, mask), used=int(mask.sum()), slots=ids.size)
+            used = int(mask.sum())
+            yield Group(members, arrays=(ids, mask), used=used, slots=ids.size, bucket=length)
 
     def _read(self, payload: bytes | str) -> str:
         # A JSON string can hold half of a surrogate pair, which is no character and has no UTF-8.

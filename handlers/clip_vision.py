@@ -1,22 +1,27 @@
 """The vision tower: encoded images → vectors. Entry module of its MAR.
 
-Images are decoded by `handlers.preprocess`, the preprocessing of training, in a pool of threads; while one
-group goes through the tower, the images of the next are being decoded.
+Images are decoded in a pool of threads; while one group goes through the tower, the images of the next are
+being decoded. On a device of its own a tower gets a batch in two halves, so that this happens in every batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from handlers.base import Handler
 from handlers.batching import Array, Group, Notes
+from handlers.budget import Budget, OutOfTime
 from handlers.config import VisionMeta
+from handlers.decoding import decode_fast
 from handlers.errors import IMAGE_UNDECODABLE, INTERNAL, ItemFault
+from handlers.image_files import supported_formats
 from handlers.incidents import report
-from handlers.preprocess import Pixels, decode_image, supported_formats
+from handlers.preprocess import Pixels
 
 
 class VisionHandler(Handler):
@@ -36,37 +41,64 @@ class VisionHandler(Handler):
         size = self.vision.size
         return [(np.zeros((rows, size, size, 3), dtype=np.uint8),)]
 
-    def groups(self, payloads: Sequence[bytes | str], notes: Notes) -> Iterator[Group]:
-        """Images in the order of the batch, at most `max_batch` together; none is ever cut."""
-        pending = [self.pool.submit(self._decode, payload) for payload in payloads]
+    def groups(
+        self, payloads: Sequence[bytes | str], notes: Notes, budget: Budget
+    ) -> Generator[Group, None, None]:
+        """Images in their order, at most `max_batch` together, at least two groups where that pays."""
+        # Two groups ahead keep the threads busy during a pass; more would only hold pixels in memory.
+        ahead = 2 * self.settings.max_batch
+        pending = deque(self.pool.submit(self._timed, payload) for payload in payloads[:ahead])
+        rows = self.runner.group_rows(len(payloads))
         members: list[int] = []
         images: list[Pixels] = []
-        for position, future in enumerate(pending):
-            decoded = future.result()
-            if isinstance(decoded, ItemFault):
-                notes.failed[position] = decoded
-                continue
-            members.append(position)
-            images.append(decoded)
-            if len(members) == self.settings.max_batch:
+        try:
+            for position in range(len(payloads)):
+                decoded, seconds = pending[0].result(budget.left())
+                pending.popleft()
+                notes.decode_cpu_seconds += seconds
+                pending.extend(
+                    self.pool.submit(self._timed, p)
+                    for p in payloads[position + ahead : position + ahead + 1]
+                )
+                if isinstance(decoded, ItemFault):
+                    notes.failed[position] = decoded
+                    continue
+                members.append(position)
+                images.append(decoded)
+                if len(members) == rows:
+                    yield self._group(members, images)
+                    members, images = [], []
+            if members:
                 yield self._group(members, images)
-                members, images = [], []
-        if members:
-            yield self._group(members, images)
+        except TimeoutError:
+            raise OutOfTime from None
+        finally:
+            # The next batch must not wait for images that nobody waits for any more.
+            for future in pending:
+                future.cancel()
 
-    @staticmethod
-    def _group(members: list[int], images: list[Pixels]) -> Group:
-        return Group(positions=members, arrays=(np.stack(images),), used=len(members), slots=len(members))
+    def _group(self, members: list[int], images: list[Pixels]) -> Group:
+        rows = len(members)
+        # Powers of two even where nothing is padded: a metric's label must not have a value for each count.
+        bucket = min(1 << (rows - 1).bit_length(), self.settings.max_batch)
+        return Group(members, arrays=(np.stack(images),), used=rows, slots=rows, bucket=bucket)
+
+    def _timed(self, payload: bytes | str) -> tuple[Pixels | ItemFault, float]:
+        """And the seconds this thread's CPU worked for it."""
+        began = time.thread_time()
+        decoded = self._decode(payload)
+        return decoded, time.thread_time() - began
 
     def _decode(self, payload: bytes | str) -> Pixels | ItemFault:
         if isinstance(payload, str):
             return ItemFault(IMAGE_UNDECODABLE, "a text was sent where an encoded image is due")
         try:
-            return decode_image(
+            return decode_fast(
                 payload,
                 size=self.vision.size,
                 max_pixels=self.settings.max_pixels,
                 max_bytes=self.settings.max_image_bytes,
+                reduction=self.vision.reduction,
             )
         except ItemFault as fault:
             return fault

@@ -7,23 +7,27 @@ failing requests later.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from handlers.device import RUNTIMES
 from handlers.health import Canary, read_canary
-from handlers.preprocess import LARGEST_MAX_PIXELS
+from handlers.image_files import LARGEST_MAX_PIXELS
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Settings:
     """The section `babelclip:` of model-config.yaml."""
 
-    max_items: int = 256
+    max_items: int = 1024
     """Items of one request."""
+    max_response_bytes: int = 33_554_432
+    """Bytes of one answer. Above max_response_size of config.properties TorchServe kills the worker."""
     max_text_bytes: int = 16_384
     """UTF-8 bytes of one text."""
     max_image_bytes: int = 20_000_000
@@ -40,6 +44,8 @@ class Settings:
     """auto, cpu, cuda or hpu; see handlers.device."""
     dtype: str = "auto"
     """auto, float32 or bfloat16; see handlers.device."""
+    runtime: str = "auto"
+    """auto, torch, onnxruntime or openvino; see handlers.device."""
     compile: bool = False
     """torch.compile with static shapes on CUDA and CPU. On HPU compilation follows PT_HPU_LAZY_MODE."""
 
@@ -50,7 +56,14 @@ class Settings:
                 raise ValueError(
                     f"babelclip.{field.name} must be of type {type(default).__name__}, not {value!r}"
                 )
-        for name in ("max_items", "max_text_bytes", "max_image_bytes", "max_pixels", "max_batch"):
+        for name in (
+            "max_items",
+            "max_response_bytes",
+            "max_text_bytes",
+            "max_image_bytes",
+            "max_pixels",
+            "max_batch",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"babelclip.{name} must be at least 1, not {getattr(self, name)}")
         for name in ("decode_threads", "threads"):
@@ -60,6 +73,8 @@ class Settings:
             raise ValueError(f"babelclip.max_pixels must be at most {LARGEST_MAX_PIXELS:,}")
         if self.device not in ("auto", "cpu", "cuda", "hpu"):
             raise ValueError(f"babelclip.device must be auto, cpu, cuda or hpu, not {self.device!r}")
+        if self.runtime not in ("auto", *RUNTIMES):
+            raise ValueError(f"babelclip.runtime must be auto, {', '.join(RUNTIMES)}, not {self.runtime!r}")
         if self.dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"babelclip.dtype must be auto, float32 or bfloat16, not {self.dtype!r}")
 
@@ -81,9 +96,21 @@ class Settings:
 
 
 def worker_count(model_config: Mapping[str, Any] | None) -> int:
-    """How many workers of this model share the machine, by model-config.yaml; 1 where it says nothing."""
+    """How many workers of this model share the machine.
+
+    By model-config.yaml, else by BABELCLIP_WORKERS, which scripts/serve sets; 1 where neither says.
+    """
     counts = [(model_config or {}).get(name) for name in ("minWorkers", "maxWorkers")]
-    return max([1, *(count for count in counts if isinstance(count, int))])
+    told = [count for count in counts if isinstance(count, int)]
+    named = os.environ.get("BABELCLIP_WORKERS", "")
+    return max([1, *(told or [int(named) if named.isdecimal() else 1])])
+
+
+def response_timeout(model_config: Mapping[str, Any] | None) -> float:
+    """Seconds after which TorchServe kills a worker that has not answered, by model-config.yaml."""
+    seconds = (model_config or {}).get("responseTimeout")
+    # TorchServe's own default; another one given in config.properties is not told to handlers.
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else 120.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +128,8 @@ class VisionMeta:
     """Input of a vision tower: uint8 pixels [N, size, size, 3]."""
 
     size: int
+    reduction: float
+    """What decoding a JPEG at a reduced scale must leave, as a multiple of `size`; 0: never reduced."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +141,8 @@ class TowerMeta:
     dim: int
     logit_scale: float
     dtype: str
-    program: Path
+    programs: Mapping[str, Path]
+    """By form, pt2 or onnx."""
     canary: Canary
     text: TextMeta | None
     vision: VisionMeta | None
@@ -130,21 +160,21 @@ def read_meta(folder: Path, *, tower: str) -> TowerMeta:
     if raw.get("tower") != tower:
         raise ValueError(f"meta.json is of the tower {raw.get('tower')!r}, the handler is of {tower!r}")
     try:
-        program = folder / Path(str(raw["program"])).name
+        programs = {str(form): folder / Path(str(name)).name for form, name in raw["programs"].items()}
         return TowerMeta(
             tower=tower,
             space=str(raw["space"]),
             dim=int(raw["dim"]),
             logit_scale=float(raw["logit_scale"]),
             dtype=str(raw["dtype"]),
-            program=program,
+            programs=programs,
             canary=read_canary(raw["canary"], tower),
             text=_text(raw["text"]) if tower == "text" else None,
             vision=_vision(raw["vision"]) if tower == "vision" else None,
         )
     except KeyError as error:
         raise ValueError(f"meta.json lacks {error}") from error
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"meta.json holds a value of a wrong type: {error}") from error
 
 
@@ -158,4 +188,7 @@ def _text(raw: Mapping[str, Any]) -> TextMeta:
 def _vision(raw: Mapping[str, Any]) -> VisionMeta:
     if raw["resize"] != "bicubic":
         raise ValueError(f"meta.json asks for resize {raw['resize']!r}; this handler has bicubic")
-    return VisionMeta(size=int(raw["size"]))
+    reduction = float(raw["reduction"])
+    if reduction != 0 and not reduction >= 1:
+        raise ValueError(f"meta.json has the reduction {reduction}; it must be 0 or at least 1")
+    return VisionMeta(size=int(raw["size"]), reduction=reduction)

@@ -5,7 +5,7 @@ concerns another request of the same batch. docs/errors.md explains every code t
 
     Exception
     ├── ItemFault
-    │   └── preprocess.ImageError
+    │   └── image_files.ImageError
     └── RequestFault
 """
 
@@ -24,11 +24,14 @@ INVALID_ITEM = "invalid_item"
 MALFORMED_REQUEST = "malformed_request"
 SPACE_MISMATCH = "space_mismatch"
 TOO_MANY_ITEMS = "too_many_items"
+RESPONSE_TOO_LARGE = "response_too_large"
 EMPTY_REQUEST = "empty_request"
 UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
 UNKNOWN_PATH = "unknown_path"
 CANARY_MISMATCH = "canary_mismatch"
 
+# Of an item or of a request.
+OVERLOADED = "overloaded"
 INTERNAL = "internal"
 
 # The HTTP status of a request that is refused, or whose only raw item failed.
@@ -47,9 +50,11 @@ STATUS: dict[str, int] = {
     IMAGE_TOO_LARGE: 413,
     IMAGE_TOO_MANY_BYTES: 413,
     TOO_MANY_ITEMS: 413,
+    RESPONSE_TOO_LARGE: 413,
     UNSUPPORTED_MEDIA_TYPE: 415,
     INTERNAL: 500,
     CANARY_MISMATCH: 503,
+    OVERLOADED: 503,
 }
 
 # TorchServe wants a phrase beside each status.
@@ -87,4 +92,4 @@ class ItemFault(_Fault):
 
 
 class RequestFault(_Fault):
-    """A request is refused before any of its items is looked at."""
+    """A request is refused as a whole."""

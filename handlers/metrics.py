@@ -13,6 +13,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from handlers.batching import Group
+
 _log = logging.getLogger(__name__)
 
 _LABELS = ("tower", "version")
@@ -22,9 +24,12 @@ DEFINITIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "babelclip_requests_total": ("counter", "Count", ("transport", "code")),
     "babelclip_items_total": ("counter", "Count", ("code",)),
     "babelclip_slots_total": ("counter", "Count", ("use",)),
+    "babelclip_rows_total": ("counter", "Count", ("use",)),
+    "babelclip_passes_total": ("counter", "Count", ("bucket",)),
+    "babelclip_decode_cpu_seconds_total": ("counter", "Seconds", ()),
     "babelclip_batch_items": ("histogram", "Count", ()),
     "babelclip_stage_seconds": ("histogram", "Seconds", ("stage",)),
-    "babelclip_info": ("gauge", "Count", ("space", "device", "dtype")),
+    "babelclip_info": ("gauge", "Count", ("space", "device", "dtype", "runtime")),
 }
 
 
@@ -37,11 +42,27 @@ class Tally:
     items: Counter[str] = field(default_factory=Counter)
     """"ok" or the code of the failure → items."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Stage → seconds."""
+    """Stage → seconds; the stages of all batches fill the whole time of the worker."""
     used_slots: int = 0
     """Tokens or images that were computed because a caller sent them."""
     all_slots: int = 0
     """Tokens or images that were computed."""
+    passes: Counter[int] = field(default_factory=Counter)
+    """Bucket → forward passes."""
+    rows: int = 0
+    """Items that went through the tower."""
+    free_rows: int = 0
+    """Items that would have fitted into the same passes."""
+    decode_cpu_seconds: float = 0.0
+    """Of the threads that decode images."""
+
+    def add_pass(self, group: Group, *, slots: int, max_batch: int) -> None:
+        """Count a group's pass, in which `slots` tokens or images were computed."""
+        self.passes[group.bucket] += 1
+        self.rows += len(group.positions)
+        self.free_rows += max_batch - len(group.positions)
+        self.used_slots += group.used
+        self.all_slots += slots
 
 
 class Metrics:
@@ -56,10 +77,10 @@ class Metrics:
             for name, (kind, unit, labels) in DEFINITIONS.items():
                 self._metrics[name] = _find_or_add(cache, name, types(kind), unit, [*_LABELS, *labels])
 
-    def info(self, *, space: str, device: str, dtype: str) -> None:
+    def info(self, *, space: str, device: str, dtype: str, runtime: str) -> None:
         """What this worker serves, as the labels of a gauge that is 1."""
         # TorchServe splits labels at commas and colons ("cuda:1").
-        self._safely([("babelclip_info", 1, (space, device.replace(":", "_"), dtype))])
+        self._safely([("babelclip_info", 1, (space, device.replace(":", "_"), dtype, runtime))])
 
     def record(self, tally: Tally) -> None:
         """Send what happened in one batch."""
@@ -71,6 +92,11 @@ class Metrics:
             padding = tally.all_slots - tally.used_slots
             lines.append(("babelclip_slots_total", tally.used_slots, ("content",)))
             lines.append(("babelclip_slots_total", padding, ("padding",)))
+            lines.append(("babelclip_rows_total", tally.rows, ("item",)))
+            lines.append(("babelclip_rows_total", tally.free_rows, ("free",)))
+        lines += [("babelclip_passes_total", n, (str(bucket),)) for bucket, n in tally.passes.items()]
+        if tally.decode_cpu_seconds:
+            lines.append(("babelclip_decode_cpu_seconds_total", round(tally.decode_cpu_seconds, 6), ()))
         lines.append(("babelclip_batch_items", tally.items.total(), ()))
         lines += [("babelclip_stage_seconds", round(s, 6), (stage,)) for stage, s in tally.seconds.items()]
         self._safely(lines)

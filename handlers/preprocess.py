@@ -1,7 +1,7 @@
 """Reference preprocessing of the vision tower: encoded image bytes → uint8 pixels [size, size, 3].
 
-Training, export parity and serving all call this file, so a served embedding cannot drift from a trained
-one. It needs Pillow and numpy, not torch.
+Training and the export's gate call this file, and serving either this or its faster twin
+`handlers.decoding`, which the gate compares with it. It needs Pillow and numpy, not torch.
 
 The steps: upright by the EXIF orientation → RGB (alpha over white) → shortest side to `size` (Pillow's
 bicubic, antialiased) → centre crop. The geometry is that of torchvision's `Resize(size)` followed by
@@ -11,23 +11,13 @@ bicubic, antialiased) → centre crop. The geometry is that of torchvision's `Re
 
 from __future__ import annotations
 
-import functools
-import io
 import math
-import struct
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from handlers.errors import (
-    EMPTY_ITEM,
-    IMAGE_TOO_LARGE,
-    IMAGE_TOO_MANY_BYTES,
-    IMAGE_TRUNCATED,
-    IMAGE_UNDECODABLE,
-    ItemFault,
-)
+from handlers.image_files import check_size, faults_of, open_image
 
 Pixels = NDArray[np.uint8]
 
@@ -41,23 +31,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow refuses by itself what has more than twice its MAX_IMAGE_PIXELS; no limit of ours can exceed that.
-LARGEST_MAX_PIXELS = 178_956_970
-# The longest side a JPEG can have. A longer one in another format is no photograph, and decoding costs by
-# rows as well as by pixels.
-MAX_SIDE = 65_535
-
-
-class ImageError(ItemFault):
-    """An image cannot be embedded; `code` is one of the image codes of `handlers.errors`."""
-
-
-@functools.cache
-def supported_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are decoded; an allow-list keeps obscure decoders out of reach."""
-    Image.init()  # Loads the decoders, which would otherwise happen within the first request.
-    wanted = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-    return tuple(name for name in wanted if name in Image.OPEN)
 
 
 def decode_image(data: bytes, *, size: int, max_pixels: int, max_bytes: int) -> Pixels:
@@ -70,26 +43,11 @@ def decode_image(data: bytes, *, size: int, max_pixels: int, max_bytes: int) -> 
         ImageError: `empty_item`, `image_too_many_bytes`, `image_too_large`, `image_truncated` or
             `image_undecodable`.
     """
-    if not data:
-        raise ImageError(EMPTY_ITEM, "the image has no bytes")
-    if len(data) > max_bytes:
-        raise ImageError(
-            IMAGE_TOO_MANY_BYTES, f"the image has {len(data):,} bytes; at most {max_bytes:,} are allowed"
-        )
-    try:
-        image = Image.open(io.BytesIO(data), formats=supported_formats())
-        _check_size(image.size, max_pixels)
+    with faults_of(data, max_pixels=max_pixels):
+        image = open_image(data, max_pixels=max_pixels, max_bytes=max_bytes)
         image.load()
-        _check_size(image.size, max_pixels)
+        check_size(image, max_pixels)
         return to_pixels(image, size=size)
-    except (ImageError, MemoryError):
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(
-            IMAGE_TOO_LARGE, f"the image has far too many pixels; at most {max_pixels:,} are allowed"
-        ) from error
-    except Exception as error:  # Pillow's decoders raise nearly every built-in exception on broken data.
-        raise _undecodable(data, error) from error
 
 
 def to_pixels(image: Image.Image, *, size: int) -> Pixels:
@@ -98,20 +56,16 @@ def to_pixels(image: Image.Image, *, size: int) -> Pixels:
     Raises:
         ValueError: Pillow has no conversion from the image's mode to RGB.
     """
-    return _resize_and_crop(_to_rgb(_upright(image)), size)
+    return resize_and_crop(upright_rgb(image), size)
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise ImageError(
-            IMAGE_TOO_LARGE,
-            f"the image is {width}×{height} = {width * height:,} pixels; at most {max_pixels:,} are allowed",
-        )
-    if max(width, height) > MAX_SIDE:
-        raise ImageError(
-            IMAGE_TOO_LARGE, f"the image is {width}×{height} pixels; at most {MAX_SIDE:,} a side are allowed"
-        )
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A decoded image of any mode → RGB, turned as its EXIF orientation says, alpha over white.
+
+    Raises:
+        ValueError: Pillow has no conversion from the image's mode to RGB.
+    """
+    return _to_rgb(_upright(image))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -154,8 +108,10 @@ def _to_8_bits(values: NDArray[np.generic], *, sixteen: bool) -> Pixels:
     return scaled
 
 
-def _resize_and_crop(image: Image.Image, size: int) -> Pixels:
-    """Only what the centre crop shows is resampled, so a 1×60,000 strip costs as little as a square.
+def resize_and_crop(image: Image.Image, size: int) -> Pixels:
+    """RGB of any size → uint8 [size, size, 3]: shortest side to `size`, then the centre.
+
+    Only what the centre crop shows is resampled, so a 1×60,000 strip costs as little as a square.
 
     Equal to resizing the whole image and cropping: Pillow's `box` takes its neighbours from outside the
     box too, and the window kept around it is wider than the bicubic kernel. Across first, then down, in two
@@ -181,28 +137,3 @@ def _resize_and_crop(image: Image.Image, size: int) -> Pixels:
     height = image.height
     image = image.resize((size, height), Image.Resampling.BICUBIC, box=(x0, 0, x1, height))
     return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=(0, y0, size, y1)))
-
-
-def _undecodable(data: bytes, error: Exception) -> ImageError:
-    """What to tell the caller about bytes that Pillow could not decode; nothing of Pillow's own words."""
-    if isinstance(error, EOFError) or "truncated" in str(error).lower() or _ends_early(data):
-        return ImageError(
-            IMAGE_TRUNCATED, f"the image ends too early, after {len(data):,} bytes; send the whole file"
-        )
-    allowed = ", ".join(supported_formats())
-    return ImageError(
-        IMAGE_UNDECODABLE, f"the bytes are no image that can be decoded; supported formats: {allowed}"
-    )
-
-
-def _ends_early(data: bytes) -> bool:
-    """Whether the bytes begin as an image file of a known format and lack that format's end."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return b"\xff\xd9" not in data[-1024:]
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return b"IEND" not in data[-1024:]
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return not data.rstrip(b"\0").endswith(b";")
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return int(struct.unpack("<I", data[4:8])[0]) + 8 > len(data)
-    return False

@@ -11,7 +11,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import ViTConfig, ViTModel, XLMRobertaConfig, XLMRobertaModel
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    ViTConfig,
+    ViTModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class TextConfig:
 class VisionConfig:
     size: int = 64
     stem: tuple[int, ...] = (32, 64, 128)  # channels after each halving; the last halving leads to `width`
+    patch: int = 0  # side of the patches of a plain ViT as CLIP has it; 0: the stem decides
     width: int = 256
     layers: int = 3
     heads: int = 4
@@ -122,25 +130,28 @@ class ConvStem(nn.Sequential):
 
 
 class VisionTower(nn.Module):
-    """A ViT behind a convolutional stem, mean pooling and a linear projection."""
+    """A ViT and a linear projection: behind a convolutional stem with mean pooling, or as CLIP has it."""
 
     def __init__(self, config: VisionConfig, dim: int) -> None:
         super().__init__()
         self.size = config.size
-        self.encoder = ViTModel(
-            ViTConfig(
-                image_size=config.size,
-                patch_size=2 ** (len(config.stem) + 1),
-                hidden_size=config.width,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                intermediate_size=4 * config.width,
-                hidden_dropout_prob=0.0,
-                attention_probs_dropout_prob=0.0,
-            ),
-            add_pooling_layer=False,
-        )
-        self.encoder.embeddings.patch_embeddings.projection = ConvStem(config.stem, config.width)
+        self.plain = config.patch > 0
+        shape = {
+            "image_size": config.size,
+            "patch_size": config.patch or 2 ** (len(config.stem) + 1),
+            "hidden_size": config.width,
+            "num_hidden_layers": config.layers,
+            "num_attention_heads": config.heads,
+            "intermediate_size": 4 * config.width,
+        }
+        if self.plain:
+            self.encoder = CLIPVisionModel(CLIPVisionConfig(**shape))
+        else:
+            self.encoder = ViTModel(
+                ViTConfig(**shape, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
+                add_pooling_layer=False,
+            )
+            self.encoder.embeddings.patch_embeddings.projection = ConvStem(config.stem, config.width)
         self.projection = nn.Linear(config.width, dim, bias=False)
         # Part of the architecture, not of the weights: kept in meta.json.
         self.register_buffer("mean", 255 * torch.tensor(config.mean).view(3, 1, 1), persistent=False)
@@ -154,10 +165,10 @@ class VisionTower(nn.Module):
         x = pixels.permute(0, 3, 1, 2).to(self.projection.weight.dtype)  # [N, 3, size, size]
         x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
         smaller = pixels.shape[1] != self.size
-        hidden = self.encoder(
-            x, interpolate_pos_encoding=smaller
-        ).last_hidden_state  # [N, 1 + patches, width]
-        return F.normalize(self.projection(hidden.mean(1)).float(), dim=-1)
+        encoded = self.encoder(x, interpolate_pos_encoding=smaller)
+        hidden = encoded.last_hidden_state  # [N, 1 + patches, width]
+        pooled = encoded.pooler_output if self.plain else hidden.mean(1)
+        return F.normalize(self.projection(pooled).float(), dim=-1)
 
 
 class DualEncoder(nn.Module):

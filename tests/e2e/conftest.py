@@ -35,7 +35,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A ready server on free ports."""
     run = tmp_path_factory.mktemp("run")
-    with launched("--store", store, "--run-dir", run, "--ports", "auto") as launcher:
+    ports = ("--ports", "auto", "--queue-metrics-port", "0")
+    with launched("--store", store, "--run-dir", run, *ports) as launcher:
         yield launcher.wait_ready()
 
 

@@ -37,6 +37,7 @@ class Server:
     management: str
     management_grpc: str
     metrics: str
+    queue_metrics: str | None
     token_file: Path
     space: str
     version: str
@@ -58,14 +59,24 @@ class Server:
 
     def counted(self, name: str, **labels: str) -> float:
         """The sum of a Prometheus metric over the series that have these labels."""
-        total = 0.0
-        for line in httpx.get(self.metrics).text.splitlines():
-            found = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line)
-            if found and found[1] == name:
-                series = dict(re.findall(r'(\w+)="([^"]*)"', found[2]))
-                if labels.items() <= series.items():
-                    total += float(found[3])
-        return total
+        return summed(httpx.get(self.metrics).text, name, **labels)
+
+    def queue(self, name: str, **labels: str) -> float:
+        """The same, of the metrics about the queues."""
+        assert self.queue_metrics is not None
+        return summed(httpx.get(self.queue_metrics).text, name, **labels)
+
+
+def summed(exposition: str, name: str, **labels: str) -> float:
+    """The sum of a Prometheus metric over the series that have these labels."""
+    total = 0.0
+    for line in exposition.splitlines():
+        found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+        if found and found[1] == name:
+            series = dict(re.findall(r'(\w+)="([^"]*)"', found[2] or ""))
+            if labels.items() <= series.items():
+                total += float(found[3])
+    return total
 
 
 def management(server: Server) -> httpx.Client:

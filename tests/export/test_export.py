@@ -27,7 +27,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, words) -> Path:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
     target = tmp_path_factory.mktemp("store")
-    export(source, target, version="2.0", dtype="float32")
+    export(source, target, version="2.0", dtype="float32", forms=("pt2", "onnx"))
     return target
 
 
@@ -41,6 +41,7 @@ def test_archives_hold_all_that_serving_needs(store: Path, source: Path) -> None
             described = json.loads(mar.read("MAR-INF/MANIFEST.json"))["model"]
         assert {
             "program.pt2",
+            "program.onnx",
             "meta.json",
             "model-config.yaml",
             "handlers/base.py",
@@ -76,9 +77,11 @@ def test_the_manifest_names_the_archives_and_their_canaries(store: Path, source:
 
 def test_an_export_is_current_until_a_source_changes(store: Path, source: Path) -> None:
     """Protects --if-needed from serving archives of another checkpoint, version or damaged file."""
-    made_from = manifest.sources(source, version="2.0", dtype="float32")
+    made_from = manifest.sources(source, version="2.0", dtype="float32", forms=("pt2", "onnx"))
     assert manifest.is_current(store, made_from)
-    assert not manifest.is_current(store, manifest.sources(source, version="2.1", dtype="float32"))
+    assert not manifest.is_current(
+        store, manifest.sources(source, version="2.1", dtype="float32", forms=("pt2", "onnx"))
+    )
     mar = store / "test-text.mar"
     whole = mar.read_bytes()
     mar.write_bytes(whole[:-1])
@@ -98,7 +101,7 @@ def test_a_failed_gate_leaves_the_store_untouched(
     """Protects the store: a tower that fails is not written, and neither is the other."""
     monkeypatch.setitem(parity.MIN_COSINE, "float32", 1.1)
     with pytest.raises(parity.ParityError, match=r"text\.pt2"):
-        export(source, tmp_path / "store", version="1.0", dtype="float32")
+        export(source, tmp_path / "store", version="1.0", dtype="float32", forms=("pt2", "onnx"))
     assert list((tmp_path / "store").iterdir()) == []
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,11 +65,27 @@ class TinyVision(torch.nn.Module):
 
 
 def _meta(tower: str, section: dict[str, object], canary: str, vector: torch.Tensor) -> str:
-    meta: dict[str, object] = {"format": 1, "name": "tiny", "tower": tower, "space": SPACE, "dim": DIM}
-    meta |= {"logit_scale": 20.0, "dtype": "float32", "program": "program.pt2", tower: section}
+    meta: dict[str, object] = {"format": 2, "name": "tiny", "tower": tower, "space": SPACE, "dim": DIM}
+    meta["programs"] = {form: f"program.{form}" for form in ("pt2", "onnx")}
+    meta |= {"logit_scale": 20.0, "dtype": "float32", tower: section}
     row = base64.b64encode(vector.detach().numpy().astype("<f4").tobytes()).decode()
     meta["canary"] = {"input": canary, "vector": row, "min_cosine": 0.99}
     return json.dumps(meta)
+
+
+def _write_programs(
+    folder: Path, tower: torch.nn.Module, inputs: tuple[torch.Tensor, ...], shapes: Any
+) -> None:
+    torch.export.save(torch.export.export(tower, inputs, dynamic_shapes=shapes), folder / "program.pt2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The exporter's own deprecations.
+        torch.onnx.export(
+            *(tower, inputs, folder / "program.onnx"),
+            dynamic_shapes=shapes,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
 
 
 @pytest.fixture(scope="session")
@@ -81,8 +99,7 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Two tensors: torch.export takes one tensor given twice for one input.
     inputs = (ids, torch.ones_like(ids))
     tower = TinyText().eval()
-    program = torch.export.export(tower, inputs, dynamic_shapes=shapes)
-    torch.export.save(program, folder / "program.pt2")
+    _write_programs(folder, tower, inputs, shapes)
     vocabulary = {word: index for index, word in enumerate(VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -105,11 +122,10 @@ def vision_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pixels = torch.zeros(3, SIZE, SIZE, 3, dtype=torch.uint8)
     shapes = ({0: torch.export.Dim("rows")},)
     tower = TinyVision().eval()
-    program = torch.export.export(tower, (pixels,), dynamic_shapes=shapes)
-    torch.export.save(program, folder / "program.pt2")
+    _write_programs(folder, tower, (pixels,), shapes)
     image = encoded(motif())
     known = torch.from_numpy(decode_image(image, size=SIZE, max_pixels=10_000, max_bytes=100_000))
-    section = {"size": SIZE, "resize": "bicubic"}
+    section = {"size": SIZE, "resize": "bicubic", "reduction": 1.25}
     meta = _meta("vision", section, base64.b64encode(image).decode(), tower(known[None])[0])
     (folder / "meta.json").write_text(meta, encoding="utf-8")
     return folder

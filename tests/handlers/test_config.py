@@ -36,6 +36,7 @@ def test_settings_have_defaults() -> None:
         ({"max_pixels": 10**9}, "max_pixels"),
         ({"device": "tpu"}, "device"),
         ({"dtype": "int8"}, "dtype"),
+        ({"runtime": "tflite"}, "runtime"),
         ([1], "babelclip"),
     ],
 )
@@ -45,8 +46,11 @@ def test_a_wrong_setting_stops_the_load(section: Any, says: str) -> None:
         Settings.from_model_config({"babelclip": section})
 
 
-def test_worker_count() -> None:
-    """Threads are shared among the most workers that the model may have."""
+def test_worker_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads are shared among the most workers of the model; the archive's word beats the launcher's."""
+    monkeypatch.setenv("BABELCLIP_WORKERS", "3")
+    assert [worker_count(c) for c in (None, {"minWorkers": 2})] == [3, 2]
+    monkeypatch.setenv("BABELCLIP_WORKERS", "")
     assert [worker_count(c) for c in (None, {"minWorkers": 2}, {"minWorkers": 1, "maxWorkers": 4})] == [
         1,
         2,
@@ -57,7 +61,7 @@ def test_worker_count() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"format": 2}, "format"),
+        ({"format": 1}, "format"),
         ({"tower": "vision"}, "tower"),
         ({"space": None}, "space"),
         ({"text": None}, "text"),
@@ -78,10 +82,11 @@ def test_a_wrong_archive_stops_the_load(
 def test_the_program_cannot_lie_outside_the_archive(text_folder: Path, tmp_path: Path) -> None:
     """A path in meta.json is reduced to a name inside the archive; buckets end at the token limit."""
     meta = json.loads((text_folder / "meta.json").read_text(encoding="utf-8"))
-    meta |= {"program": "../../program.pt2", "text": {"max_tokens": 12, "pad_id": 1, "buckets": [1, 6, 99]}}
+    meta["programs"] = {"pt2": "../../program.pt2"}
+    meta["text"] = {"max_tokens": 12, "pad_id": 1, "buckets": [1, 6, 99]}
     (tmp_path / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     read = read_meta(tmp_path, tower="text")
-    assert read.program == tmp_path / "program.pt2"
+    assert read.programs == {"pt2": tmp_path / "program.pt2"}
     assert read.text is not None
     assert read.text.buckets == (2, 6, 12)
 

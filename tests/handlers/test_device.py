@@ -6,6 +6,7 @@ import dataclasses
 import importlib.machinery
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,31 @@ import torch
 from handlers import device
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
+from handlers.runner import Runner, row_buckets
 from tests.handlers.conftest import DIM, LIMITS, SIZE
 from tests.handlers.worker import Worker, grpc
 
 CPU = device.Placement("cpu", "cpu", torch.float32, autocast=False, compiler="none")
 
 
-def choose(**changes: Any) -> device.Placement:
+def candidates(**changes: Any) -> list[device.Placement]:
     asked = {"device": "auto", "dtype": "auto", "compile": False, "gpu_id": None, "program_dtype": "float32"}
+    asked |= {"runtime": "auto", "forms": ("pt2", "onnx")}
     return device.choose(**(asked | changes))
+
+
+def choose(**changes: Any) -> device.Placement:
+    """The placement where there is nothing to try out."""
+    (only,) = candidates(runtime="torch", **changes)
+    return only
+
+
+def runner(folder: Path, *placements: device.Placement, max_batch: int = 4) -> Runner:
+    def examples(rows: int) -> Iterator[tuple[Any, ...]]:
+        yield (np.zeros((rows, SIZE, SIZE, 3), dtype=np.uint8),)
+
+    programs = {form: folder / f"program.{form}" for form in ("pt2", "onnx")}
+    return Runner(programs, placements, examples, max_batch=max_batch, threads=1)
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +165,7 @@ def test_gaudi_lazy_mode_wraps_one_graph(
     placement = choose(device="hpu", dtype="float32")
     assert placement.compiler == "hpu_graph"
     on_cpu = dataclasses.replace(placement, device="cpu")
-    device.Runner(vision_folder / "program.pt2", on_cpu, max_batch=4, threads=1)
+    runner(vision_folder, on_cpu)
     assert gaudi.count("wrap") == 1
 
 
@@ -170,7 +187,7 @@ def test_only_declared_shapes_are_compiled(
     monkeypatch: pytest.MonkeyPatch, text_folder: Path, text: Worker, compiled_shapes: list[tuple[int, ...]]
 ) -> None:
     """Warm-up compiles every bucket once; no request compiles again; padding alters no valid row."""
-    monkeypatch.setattr(device, "choose", lambda **_: dataclasses.replace(CPU, compiler="hpu_backend"))
+    monkeypatch.setattr(device, "choose", lambda **_: [dataclasses.replace(CPU, compiler="hpu_backend")])
     worker = Worker(TextHandler, text_folder, {**LIMITS, "max_batch": 3})
     declared = {(rows, length) for rows in (1, 2, 3) for length in (4, 8, 12)}
     assert set(compiled_shapes) == declared
@@ -189,35 +206,41 @@ def test_only_declared_shapes_are_compiled(
 )
 def test_row_buckets(largest: int, buckets: tuple[int, ...]) -> None:
     """Rows are padded to powers of two and to the largest batch, which need not be one."""
-    assert device.row_buckets(largest) == buckets
+    assert row_buckets(largest) == buckets
+
+
+def test_a_batch_goes_to_an_accelerator_in_halves(vision_folder: Path) -> None:
+    """Beside an accelerator the second half is decoded during the first; on a CPU a batch stays whole."""
+    tower = runner(vision_folder, CPU, max_batch=32)
+    assert [tower.group_rows(items) for items in (1, 16, 100)] == [32, 32, 32]
+    tower.placement = dataclasses.replace(CPU, kind="hpu")
+    assert [tower.group_rows(items) for items in (1, 5, 8, 16, 20, 33, 100)] == [4, 4, 4, 8, 16, 32, 32]
 
 
 def test_autocast_stays_close_and_normalised(vision_folder: Path) -> None:
     """A float32 program under bfloat16 gives nearly the same vectors, of norm 1, its weights cast once."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
-    program = vision_folder / "program.pt2"
-    exact = device.Runner(program, CPU, max_batch=4, threads=1)(pixels)
-    low = dataclasses.replace(CPU, dtype=torch.bfloat16, autocast=True)
-    runner = device.Runner(program, low, max_batch=4, threads=1)
-    rounded = runner(pixels)
+    exact = runner(vision_folder, CPU)(pixels)
+    lower = runner(vision_folder, dataclasses.replace(CPU, dtype=torch.bfloat16, autocast=True))
+    rounded = lower(pixels)
     assert (rounded.shape, rounded.dtype) == ((3, DIM), np.float32)
     assert ((exact * rounded).sum(axis=1) > 0.999).all()
     assert not np.array_equal(exact, rounded)
     np.testing.assert_allclose(np.linalg.norm(rounded, axis=1), 1.0, atol=1e-6)
-    dtypes = {name: parameter.dtype for name, parameter in runner._run.named_parameters()}
+    dtypes = {name: parameter.dtype for name, parameter in lower._run.run.named_parameters()}
     assert dtypes["projection.weight"] == torch.bfloat16
 
 
 def test_a_lost_device_ends_the_worker(vision_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When an accelerator stops working, the batch is answered, then the process ends and is replaced."""
     worker = Worker(VisionHandler, vision_folder, dict(LIMITS))
-    runner = worker.handler.runner
-    monkeypatch.setattr(runner, "placement", dataclasses.replace(CPU, kind="cuda"))
+    tower = worker.handler.runner
+    monkeypatch.setattr(tower, "placement", dataclasses.replace(CPU, kind="cuda"))
 
     def broken(*_: object) -> Any:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(runner, "_run", broken)
+    monkeypatch.setattr(tower, "_run", broken)
     from tests.handlers.images import encoded, motif
 
     (reply,) = worker.send(grpc(data=encoded(motif())))

@@ -8,9 +8,13 @@ import re
 import pytest
 import yaml
 
+from handlers.budget import Budget
 from handlers.embedding_pb2 import EmbedRequest
 from handlers.metrics import DEFINITIONS, Metrics, Tally
+from tests.handlers.images import encoded, motif
 from tests.handlers.worker import METRICS_YAML, Worker, grpc, http
+
+IMAGE = encoded(motif(60, 40), "JPEG")
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> dict[str, float]:
@@ -54,19 +58,81 @@ def test_a_batch_is_counted_once(text: Worker, caplog: pytest.LogCaptureFixture)
         # Three texts of 3 tokens and two of 5 ride together, in two passes of 4 and 1, padded to 8.
         "babelclip_slots_total{tower:text,use:content}": 19,
         "babelclip_slots_total{tower:text,use:padding}": 21,
+        "babelclip_rows_total{tower:text,use:item}": 5,
+        "babelclip_rows_total{tower:text,use:free}": 3,
+        "babelclip_passes_total{tower:text,bucket:8}": 2,
         "babelclip_batch_items{tower:text}": 9,
     }
-    stages = [f"babelclip_stage_seconds{{tower:text,stage:{s}}}" for s in ("decode", "forward", "encode")]
-    assert sorted(seconds) == sorted(stages)
-    assert all(0 <= value < 60 for value in seconds.values())
+    stages = ("idle", "parse", "decode", "forward", "encode")
+    assert sorted(seconds) == sorted(f"babelclip_stage_seconds{{tower:text,stage:{s}}}" for s in stages)
+
+
+def stage_seconds(caplog: pytest.LogCaptureFixture) -> dict[str, float]:
+    """Stage → seconds of the latest batch."""
+    found = lines(caplog)
+    return {m[1]: value for name, value in found.items() if (m := re.search("stage:(\\w+)}", name))}
+
+
+def test_the_stages_fill_the_time_of_a_worker(
+    vision: Worker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the end of one batch to the end of the next no time is left out or counted twice."""
+    times = iter(range(10_000))
+
+    def clock() -> float:
+        return float(next(times))  # Each look at the clock costs a second, wherever it is taken.
+
+    monkeypatch.setattr(vision.handler, "clock", clock)
+    monkeypatch.setattr(vision.handler, "budget", Budget(1e6, clock))
+    monkeypatch.setattr(vision.handler, "_ended", None)
+    request = grpc(request=EmbedRequest(images=[IMAGE] * 9).SerializeToString())
+    vision.send(request)
+    ended = vision.handler._ended
+    assert ended is not None
+    next(times), next(times)
+    with caplog.at_level(logging.INFO):
+        vision.send(request)
+    seconds = stage_seconds(caplog)
+    assert seconds["idle"] == 3
+    assert all(value >= 1 for value in seconds.values())
+    assert sum(seconds.values()) == vision.handler._ended - ended
+
+
+def test_work_of_the_decoding_threads_is_counted(vision: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    """Decoding that a pass hides from the stages is still seen, and how full the passes were."""
+    with caplog.at_level(logging.INFO):
+        vision.send(grpc(request=EmbedRequest(images=[IMAGE] * 7).SerializeToString()))
+    found = lines(caplog)
+    assert found.pop("babelclip_decode_cpu_seconds_total{tower:vision}") > 0
+    assert {name: value for name, value in found.items() if "passes" in name or "rows" in name} == {
+        "babelclip_passes_total{tower:vision,bucket:4}": 2,
+        "babelclip_rows_total{tower:vision,use:item}": 7,
+        "babelclip_rows_total{tower:vision,use:free}": 1,
+    }
+
+
+def test_a_batch_costs_few_lines(text: Worker, vision: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    """TorchServe parses each line, so their number must not grow with the items of a batch."""
+    for worker, request in ((text, EmbedRequest(texts=[b"a"])), (vision, EmbedRequest(images=[IMAGE]))):
+        counts = []
+        for times in (1, 15):
+            caplog.clear()
+            many = EmbedRequest(texts=list(request.texts) * times, images=list(request.images) * times)
+            with caplog.at_level(logging.INFO):
+                worker.send(grpc(request=many.SerializeToString()))
+            counts.append(len(lines(caplog)))
+        assert max(counts) <= 15
+        assert counts[1] <= counts[0] + 1  # A pass that is not full has a bucket of its own.
 
 
 def test_the_space_is_a_label(caplog: pytest.LogCaptureFixture, text: Worker) -> None:
     """The gauge babelclip_info names what is served, without the colon that TorchServe would split at."""
     with caplog.at_level(logging.INFO):
         metrics = Metrics(text.service.context.metrics, tower="text", version="1.0")
-        metrics.info(space="0123", device="cuda:1", dtype="bfloat16")
-    assert lines(caplog) == {"babelclip_info{tower:text,space:0123,device:cuda_1,dtype:bfloat16}": 1}
+        metrics.info(space="0123", device="cuda:1", dtype="bfloat16", runtime="torch")
+    assert lines(caplog) == {
+        "babelclip_info{tower:text,space:0123,device:cuda_1,dtype:bfloat16,runtime:torch}": 1
+    }
 
 
 def test_metrics_never_fail_a_batch(caplog: pytest.LogCaptureFixture, text: Worker) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.batching import Notes
+from handlers.decoding import decode_fast
 from handlers.embedding_pb2 import EmbedRequest
-from handlers.preprocess import decode_image
 from tests.handlers.conftest import DIM, SIZE
 from tests.handlers.images import encoded, motif
 from tests.handlers.worker import Call, Reply, Worker, grpc, http
@@ -146,6 +148,7 @@ def test_a_failing_forward_pass_costs_only_its_image(
 
     class Touchy:
         placement, padded_rows = run.placement, staticmethod(run.padded_rows)
+        group_rows = staticmethod(run.group_rows)
 
         def __call__(self, pixels: np.ndarray) -> np.ndarray:
             if (pixels == 255).all(axis=(1, 2, 3)).any():
@@ -165,14 +168,14 @@ def test_an_unexpected_decoding_failure_costs_only_its_image(
     """Running out of memory on one image is that image's failure, with an id instead of a trace."""
     import handlers.clip_vision as module
 
-    decode = module.decode_image
+    decode = module.decode_fast
 
     def greedy(data: bytes, **limits: int) -> np.ndarray:
         if data == PNG:
             raise MemoryError
         return decode(data, **limits)
 
-    monkeypatch.setattr(module, "decode_image", greedy)
+    monkeypatch.setattr(module, "decode_fast", greedy)
     (reply,) = vision.send(grpc(request=protobuf(PNG, JPEG)))
     assert codes(reply) == {0: "internal"}
     np.testing.assert_allclose(vectors(reply)[1], clean[0], atol=1e-6)
@@ -193,7 +196,25 @@ def test_any_json_strings_have_outcomes(vision: Worker, items: list[str | bytes]
 
 
 def test_pixels_arrive_as_preprocessed(vision: Worker) -> None:
-    """The tower gets exactly the reference preprocessing's pixels, uint8 [N, size, size, 3]."""
-    (group,) = vision.handler.groups([JPEG, PNG], Notes())
-    expected = [decode_image(i, size=SIZE, max_pixels=10**6, max_bytes=10**6) for i in (JPEG, PNG)]
+    """The tower gets uint8 [N, size, size, 3] by serving's decoding, with the model's reduction."""
+    (group,) = vision.handler.groups([JPEG, PNG], Notes(), vision.handler.budget)
+    limits = {"size": SIZE, "max_pixels": 10**6, "max_bytes": 10**6, "reduction": 1.25}
+    expected = [decode_fast(image, **limits) for image in (JPEG, PNG)]
     np.testing.assert_array_equal(group.arrays[0], np.stack(expected))
+
+
+def test_decoding_overlaps_with_the_device(vision: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an accelerator computes the first half of a batch, the second is being decoded."""
+    handler = vision.handler
+    placement = dataclasses.replace(handler.runner.placement, kind="cuda")
+    monkeypatch.setattr(handler.runner, "placement", placement)
+    monkeypatch.setattr(handler.runner, "row_buckets", (1, 2, 4, 8))
+    decode, started = handler._decode, []
+    monkeypatch.setattr(handler, "_decode", lambda payload: started.append(payload) or decode(payload))
+    groups = handler.groups([JPEG, PNG] * 4, Notes(), handler.budget)
+    first = next(groups)
+    give_up = time.monotonic() + 60
+    while len(started) < 8 and time.monotonic() < give_up:
+        time.sleep(0.001)
+    assert (len(first.positions), len(started)) == (4, 8)
+    assert [len(group.positions) for group in groups] == [4]

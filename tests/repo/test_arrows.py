@@ -13,6 +13,7 @@ PACKAGES = {
     "training": ("training", ("handlers.preprocess",)),
     "export": ("export", ("handlers", "training")),
     "clients/babelclip": ("babelclip", ()),
+    "benchmarks": ("benchmarks", ("handlers", "training", "export", "babelclip")),
 }
 OURS = {name for name, _ in PACKAGES.values()}
 

@@ -1,0 +1,73 @@
+"""No answer is larger than TorchServe takes: it would kill the worker, and with it the whole batch."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from handlers import kserve, openai
+from handlers.answers import Embedded
+from handlers.config import Settings, TowerMeta
+from handlers.embedding_pb2 import EmbedRequest
+from handlers.encoding import encode
+from handlers.envelope import read_envelope
+from tests.handlers.conftest import DIM, LIMITS
+from tests.handlers.worker import Call, Worker, grpc, http
+
+# Room for some protobuf answers of 16 vectors, and not for one in JSON.
+MOST = 16 * DIM * 4 + 100
+
+
+@pytest.fixture
+def narrow(text: Worker, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    """A text tower whose answers have MOST bytes at most."""
+    monkeypatch.setattr(text.handler, "settings", Settings(**LIMITS, max_response_bytes=MOST))
+    return text
+
+
+def in_protobuf(items: int) -> Call:
+    return grpc(request=EmbedRequest(texts=[b"a"] * items).SerializeToString())
+
+
+def in_json(items: int) -> Call:
+    return http(json.dumps({"inputs": ["a"] * items}).encode(), "application/json")
+
+
+def test_an_answer_that_is_too_large_is_refused(narrow: Worker) -> None:
+    """The request learns the limit and what to do; the others of its batch are answered."""
+    small, large, other = narrow.send(in_json(1), in_json(16), in_protobuf(16))
+    assert (small.status, large.status) == (200, 413)
+    error = json.loads(large.body)["error"]
+    assert error["code"] == "response_too_large"
+    assert f"{MOST:,}" in error["message"]
+    assert len(other.message.vectors) == 16 * DIM * 4
+
+
+def test_the_answers_of_a_batch_have_a_limit_together(narrow: Worker) -> None:
+    """Beyond it large requests are told to come back, in their order, while small ones are answered."""
+    replies = narrow.send(*[in_protobuf(16)] * 4, in_protobuf(1))
+    found = [reply.message.error.code for reply in replies]
+    assert found == ["", "", "overloaded", "overloaded", ""]
+    assert sum(len(reply.body) for reply in replies if not reply.message.HasField("error")) <= 2 * MOST
+
+
+@pytest.mark.parametrize("dim", [512, 1024])
+def test_the_default_limits_fit_together(dim: int) -> None:
+    """As many items as a request may have fit in an answer of any form, even if all numbers are long."""
+    defaults = Settings()
+    vector = np.full(dim, np.float32(-1.2345679e-5))
+    outcomes = [Embedded(vector)] * defaults.max_items
+    meta = TowerMeta("text", "0" * 16, dim, 100.0, "float32", None, None, None, None)  # type: ignore[arg-type]
+    as_json = {"explain": "False", "Content-Type": "application/json"}
+    answers = [
+        openai.encode(outcomes, meta, in_base64=False),
+        openai.encode(outcomes, meta, in_base64=True),
+        kserve.encode(outcomes, meta),
+        encode(read_envelope({}, {"body": b""}), outcomes, meta),
+        encode(read_envelope(as_json, {"body": {}}), outcomes, meta),
+    ]
+    sizes = [len(answer.body) for answer in answers]
+    assert max(sizes) <= defaults.max_response_bytes
+    assert max(sizes) >= 15 * dim * defaults.max_items

@@ -1,0 +1,108 @@
+"""The runtimes behind the runner: which are tried where, that the fastest stays, that all agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from handlers import runtimes
+from handlers.device import RUNTIMES
+from tests.handlers.conftest import SIZE
+from tests.handlers.test_device import CPU, candidates, runner
+
+
+@pytest.fixture
+def amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU that multiplies bfloat16."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU that does not."""
+    for check in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, check, lambda: False)
+
+
+def names(**changes: Any) -> list[str]:
+    return [placement.runtime for placement in candidates(**changes)]
+
+
+def test_float32_on_a_cpu_goes_to_onnxruntime(plain: None) -> None:
+    """ONNX Runtime is taken in float32 on CPUs, untried; without an ONNX program torch takes its place."""
+    assert names() == ["onnxruntime"]
+    assert names(forms=("pt2",)) == ["torch"]
+    assert names(program_dtype="bfloat16") == ["torch"]
+    assert names(compile=True) == ["torch"]
+
+
+def test_bfloat16_on_a_cpu_is_tried_out(amx: None) -> None:
+    """Where the CPU multiplies bfloat16, OpenVINO and torch are both candidates; float32 can be forced."""
+    tried = candidates()
+    assert [placement.runtime for placement in tried] == ["openvino", "torch"]
+    assert {placement.dtype for placement in tried} == {torch.bfloat16}
+    assert names(dtype="float32") == ["onnxruntime"]
+    assert names(forms=("onnx",)) == ["openvino"]
+
+
+def test_accelerators_run_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU gets the torch program, and an archive without one says so."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert names(gpu_id=0) == ["torch"]
+    with pytest.raises(RuntimeError, match="pt2"):
+        names(gpu_id=0, forms=("onnx",))
+    with pytest.raises(ValueError, match="onnxruntime is for CPUs"):
+        names(gpu_id=0, runtime="onnxruntime")
+
+
+def test_a_missing_package_is_named(plain: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that was asked for and is not installed stops the load; unasked, the next one is taken."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "onnxruntime" else find(name, *more)
+    )
+    with pytest.raises(RuntimeError, match="onnxruntime is missing"):
+        names(runtime="onnxruntime")
+    assert names() == ["torch"]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_runtimes_agree(runtime: str, vision_folder: Path) -> None:
+    """Every runtime gives torch's float32 vectors, for any number of rows."""
+    other = runner(vision_folder, dataclasses.replace(CPU, runtime=runtime))
+    assert other.placement.runtime == runtime
+    exact = runner(vision_folder, CPU)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), dtype=np.uint8)
+    for rows in (1, 3, 4):
+        np.testing.assert_allclose(other(pixels[:rows]), exact(pixels[:rows]), atol=1e-5)
+
+
+def test_the_fastest_runtime_stays(vision_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several candidates the one with the shortest pass serves; one that fails is left out."""
+    load = runtimes.load
+
+    def slow_or_broken(program: Path, placement: Any, *, threads: int) -> Any:
+        run = load(program, placement, threads=threads)
+
+        def slow(*arrays: Any) -> Any:
+            time.sleep(0.05)
+            return run(*arrays)
+
+        def broken(*_: Any) -> Any:
+            raise RuntimeError("unsupported operator")
+
+        return {"torch": slow, "openvino": broken}.get(placement.runtime, run)
+
+    monkeypatch.setattr(runtimes, "load", slow_or_broken)
+    order = [dataclasses.replace(CPU, runtime=name) for name in ("openvino", "torch", "onnxruntime")]
+    assert runner(vision_folder, *order).placement.runtime == "onnxruntime"
+    with pytest.raises(RuntimeError, match="none of the runtimes openvino"):
+        runner(vision_folder, order[0], order[0])
