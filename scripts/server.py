@@ -7,6 +7,7 @@ Prints what it does, and when both towers of every space have proved themselves 
 
     http, grpc           what babelclip.Client takes as its address
     management, management_grpc, metrics
+    queue_metrics        where Prometheus reads how many requests wait; null without --queue-metrics-port
     token_file           the tokens: `inference` for callers, `management` for operators
     space, version       the default embedding space, and the version its towers are registered under
     pid                  the process to stop: Ctrl-C or SIGTERM ends the server and all its workers,
@@ -16,6 +17,7 @@ When TorchServe ends by itself, this prints the last lines of its logs and ends 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -29,11 +31,16 @@ from types import FrameType
 from serving import LaunchError
 from serving.java import find_java
 from serving.process import RunFolder, TorchServe
+from serving.queue_metrics import QueueMetrics
 from serving.settings import LISTENERS, Addresses, free_ports, make_settings
 from serving.spaces import Space, read_manifest, serve
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOG_CONFIG = REPOSITORY / "deploy" / "torchserve" / "log4j2.xml"
+
+
+# One pass over a batch leaves cores idle where there are many. A rule of thumb, measured on no large machine.
+CORES_A_WORKER = 8
 
 
 class Stopped(Exception):
@@ -61,6 +68,20 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     for listener in LISTENERS:
         parser.add_argument(f"--{listener.replace('_', '-')}-port", type=int, metavar="PORT")
     parser.add_argument(
+        "--queue-metrics-port",
+        type=int,
+        metavar="PORT",
+        help="serve Prometheus how many requests wait, on this port of 127.0.0.1; 0: any free one",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help=f"processes that serve each tower and share the cores; one a card on GPUs and Gaudi "
+        f"(default: one for every {CORES_A_WORKER} cores)",
+    )
+    parser.add_argument(
         "--startup-timeout",
         type=float,
         default=600.0,
@@ -70,12 +91,29 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def say(message: str) -> None:
     """Print a line for the operator at once: whoever reads through a pipe waits for the last one."""
     print(message, flush=True)
 
 
-def ready_line(space: Space, addresses: Addresses, tokens: Path) -> str:
+def open_queue_metrics(port: int, addresses: Addresses, tokens: Path) -> QueueMetrics:
+    """Return the listening exporter.
+
+    Raises:
+        LaunchError: nothing can listen on `port`.
+    """
+    try:
+        return QueueMetrics(addresses.management, tokens, port=port)
+    except (OSError, OverflowError) as problem:
+        raise LaunchError(f"queue metrics cannot listen on 127.0.0.1:{port}: {problem}") from problem
+
+
+def ready_line(space: Space, addresses: Addresses, tokens: Path, queue_metrics: str | None) -> str:
     """Return the line that other programs wait for."""
     reached = asdict(addresses)
     facts = {
@@ -84,6 +122,7 @@ def ready_line(space: Space, addresses: Addresses, tokens: Path) -> str:
         "management": reached["management"],
         "management_grpc": reached["grpc_management"],
         "metrics": f"{reached['metrics']}/metrics",
+        "queue_metrics": queue_metrics,
         "token_file": str(tokens),
         "space": space.space,
         "version": space.version,
@@ -103,16 +142,25 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
     for listener in LISTENERS:
         if (chosen := getattr(options, f"{listener}_port")) is not None:
             ports[listener] = chosen
-    settings = make_settings(options.config, ports)
+    workers = options.workers or max(1, usable_cores() // CORES_A_WORKER)
+    settings = make_settings(options.config, ports, workers=workers)
     spaces = read_manifest(options.store)
     java = find_java()
     folder = RunFolder(options.run_dir)
 
-    with folder.held():
+    with folder.held(), contextlib.ExitStack() as stack:
+        queue_metrics = None
+        if options.queue_metrics_port is not None:
+            exporter = open_queue_metrics(options.queue_metrics_port, settings.addresses, folder.tokens)
+            stack.callback(exporter.close)
+            queue_metrics = exporter.url
         folder.config.write_text(settings.text, encoding="utf-8")
         say(f"serve: starting TorchServe {version_of('torchserve')} on Java {java.version}")
         say(f"serve: logs in {folder.logs}")
-        server = TorchServe(folder, store=options.store, log_config=LOG_CONFIG, java=java)
+        models = [(name, tower.mar) for space in spaces for name, tower in space.towers.items()]
+        server = TorchServe(
+            folder, store=options.store, models=models, workers=workers, log_config=LOG_CONFIG, java=java
+        )
 
         def check() -> None:
             if stop.is_set():
@@ -131,7 +179,9 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
                 say(f"serve: space {named}: both towers agree with the manifest")
             say(f"serve: HTTP {settings.addresses.inference}, gRPC {settings.addresses.grpc_inference}")
             say(f"serve: tokens in {folder.tokens}")
-            say(ready_line(spaces[0], settings.addresses, folder.tokens))
+            if queue_metrics is not None:
+                say(f"serve: queue metrics {queue_metrics}")
+            say(ready_line(spaces[0], settings.addresses, folder.tokens, queue_metrics))
             while not server.wait(0.5):
                 check()
             check()

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -88,13 +88,30 @@ class RunFolder:
 class TorchServe:
     """A running TorchServe: its launcher, the Java front end, the workers, in a session of their own."""
 
-    def __init__(self, folder: RunFolder, *, store: Path, log_config: Path, java: Java) -> None:
-        """Start the server on `folder.config`, without models. It is up only some seconds later."""
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        store: Path,
+        models: Iterable[tuple[str, str]],
+        workers: int,
+        log_config: Path,
+        java: Java,
+    ) -> None:
+        """Start the server on `folder.config`, with the archives of `models` (name, archive in `store`).
+
+        `workers` says how many share the cores, as `folder.config` does.
+
+        It is up only some seconds later, and the workers later still.
+        """
         command = [
             # -P: neither the current folder nor that of a script is searched for modules.
             *(sys.executable, "-P", "-m", "ts.model_server", "--start", "--foreground", "--ncs"),
             *("--ts-config", str(folder.config), "--model-store", str(store.resolve())),
             *("--log-config", str(log_config.resolve()), "--enable-model-api"),
+            # Known before the first port opens: a caller who comes back after a crash is told to wait for a
+            # worker, and not that there is no such model.
+            *("--models", *(f"{name}={archive}" for name, archive in models)),
         ]
         environment = {
             **os.environ,
@@ -102,6 +119,7 @@ class TorchServe:
             "TEMP": str(folder.temp),
             "LOG_LOCATION": str(folder.logs),
             "METRICS_LOCATION": str(folder.logs),
+            "BABELCLIP_WORKERS": str(workers),
         }
         # A PYTHONPATH would come before the folder of the archive in a worker, and an archive runs with what
         # it brought. TS_CONFIG_FILE beats the configuration given here.

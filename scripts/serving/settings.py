@@ -59,8 +59,10 @@ def free_ports() -> dict[str, int]:
         return {name: opened.getsockname()[1] for name, opened in zip(LISTENERS, sockets, strict=True)}
 
 
-def make_settings(config: Path, ports: Mapping[str, int]) -> Settings:
+def make_settings(config: Path, ports: Mapping[str, int], *, workers: int) -> Settings:
     """Return the settings of `config` with `ports` (by listener; those missing stay) and absolute paths.
+
+    `workers` is how many processes serve each tower.
 
     Raises:
         LaunchError: the file cannot be read, or says something scripts/serve does not serve with.
@@ -74,6 +76,7 @@ def make_settings(config: Path, ports: Mapping[str, int]) -> Settings:
         raise LaunchError(f"{config} switches tokens off; a server started here keeps them on")
 
     changes = {key: str(config.resolve().parent / given[key]) for key in PATHS if given.get(key)}
+    changes["default_workers_per_model"] = str(workers)
     reached = {}
     for listener in ("inference", "management", "metrics"):
         key = f"{listener}_address"

@@ -1,4 +1,4 @@
-"""The embedding spaces a server should serve, and how it is told of them: manifest, registration, proof.
+"""The embedding spaces a server should serve, and how to tell that it does: manifest, workers, proof.
 
 TorchServe's /ping answers 200 while it starts, and even while its workers crash. A space counts as served
 here when every worker of both its towers is READY and both towers, over HTTP and over gRPC, have given the
@@ -136,13 +136,6 @@ class Management:
         """Whether there is a connection to the server yet."""
         return self._connected.done()
 
-    def register(self, space: Space) -> None:
-        """Have both towers unpacked and their workers started; returns before they are ready."""
-        for model, tower in space.towers.items():
-            request = messages.RegisterModelRequest(url=tower.mar, model_name=model, initial_workers=1)
-            with _refusals(f"registering {tower.mar}"):
-                self._stub.RegisterModel(request, **self._options)
-
     def ready(self, space: Space) -> bool:
         """Whether every worker of both towers is READY.
 
@@ -182,7 +175,7 @@ def _refusals(what: str) -> Iterator[None]:
 def serve(
     spaces: list[Space], addresses: Addresses, tokens: Path, *, check: Callable[[], None], seconds: float
 ) -> None:
-    """Register `spaces`, wait until their workers are ready, prove each, and make the first the default.
+    """Wait until the workers of `spaces` are ready, prove each space, and make the first the default.
 
     `check` is called all along and raises what should end the wait: a stop, or a server that has died.
 
@@ -205,9 +198,6 @@ def serve(
     try:
         # The server opens its gRPC ports last.
         wait_for(management.reachable, f"{addresses.grpc_management} does not answer")
-        for space in spaces:
-            check()
-            management.register(space)
         for space in spaces:
             wait_for(partial(management.ready, space), f"the workers of {space.name} are not ready")
             _prove(space, addresses, tokens)

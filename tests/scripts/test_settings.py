@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def test_the_repositorys_settings_become_this_runs() -> None:
     """Ports change where they are given, relative paths are those beside the file, the rest stays."""
     ports = {"inference": 12345, "grpc_management": 23456}
-    settings = make_settings(REPOSITORY / "config.properties", ports)
+    settings = make_settings(REPOSITORY / "config.properties", ports, workers=3)
     before = read_properties((REPOSITORY / "config.properties").read_text())
     after = read_properties(settings.text)
     assert settings.addresses.inference == "http://127.0.0.1:12345"
@@ -28,7 +28,14 @@ def test_the_repositorys_settings_become_this_runs() -> None:
         assert Path(after[key]) == REPOSITORY / before[key]
         assert Path(after[key]).exists()
     changed = {key for key in before if before[key] != after[key]}
-    assert changed == {"inference_address", "grpc_management_port", "workflow_store", "metrics_config"}
+    assert changed == {
+        "inference_address",
+        "grpc_management_port",
+        "workflow_store",
+        "metrics_config",
+        "default_workers_per_model",
+    }
+    assert after["default_workers_per_model"] == "3"
 
 
 def test_the_shipped_settings_are_the_safe_ones() -> None:
@@ -46,7 +53,7 @@ def test_all_interfaces_are_reached_by_loopback(tmp_path: Path) -> None:
     """A server bound to every interface, as in a container, is proved through one that can be called."""
     config = tmp_path / "config.properties"
     config.write_text("inference_address=http://0.0.0.0:9000\ngrpc_inference_address=0.0.0.0\n")
-    settings = make_settings(config, {})
+    settings = make_settings(config, {}, workers=1)
     assert read_properties(settings.text)["inference_address"] == "http://0.0.0.0:9000"
     assert settings.addresses.inference == "http://127.0.0.1:9000"
     assert settings.addresses.grpc_inference == "grpc://127.0.0.1:7070"
@@ -72,7 +79,7 @@ def test_settings_that_cannot_be_served_with_are_named(
     if content is not None:
         config.write_bytes(content)
     with pytest.raises(LaunchError, match=says):
-        make_settings(config, {})
+        make_settings(config, {}, workers=1)
 
 
 @given(st.text())
