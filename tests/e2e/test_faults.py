@@ -1,29 +1,38 @@
 """What callers see when something breaks on a running server, and that it heals without hands."""
 
 import asyncio
+import contextlib
+import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import threading
 import time
-from collections.abc import Iterator
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import numpy as np
 import psutil
 import pytest
+import yaml
 
 from babelclip import BabelclipError, Client, Unavailable
 from babelclip.retry import Backoff
-from tests.e2e.support import PATIENCE, Server, launched
+from tests.e2e.support import PATIENCE, Server, alive, launched, post, predict
 
 ONCE = Backoff(attempts=1)
-# The vision tower's jobQueueSize, and more requests than it holds.
-QUEUE, TOO_MANY = 200, 260
+TRANSPORTS = ("http", "grpc")
+# The vision tower's jobQueueSize and batchSize, and more requests than both hold together.
+QUEUE, BATCH, TOO_MANY = 200, 32, 300
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +43,9 @@ def fragile(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield launcher.wait_ready()
 
 
-def client(server: Server, transport: str) -> Client:
+def client(server: Server, transport: str, timeout: float = 60) -> Client:
     """A client that hides nothing by trying again."""
-    return Client(server.url(transport), token_file=server.token_file, backoff=ONCE, timeout=60)
+    return Client(server.url(transport), token_file=server.token_file, backoff=ONCE, timeout=timeout)
 
 
 def healed(server: Server, transport: str = "http") -> None:
@@ -52,7 +61,7 @@ def healed(server: Server, transport: str = "http") -> None:
                 time.sleep(0.2)
 
 
-@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_killed_worker_costs_its_batch_and_comes_back(fragile: Server, transport: str) -> None:
     """Each request in flight ends as a right vector or as Unavailable; the next ones are served again."""
     healed(fragile, transport)
@@ -110,7 +119,8 @@ def test_a_full_queue_refuses_and_loses_nothing(fragile: Server, images: list[by
             os.kill(pid, signal.SIGSTOP)
             try:
                 sent = [asyncio.create_task(http.post(url, content=images[0])) for _ in range(TOO_MANY)]
-                while sum(task.done() for task in sent) < (TOO_MANY - QUEUE) // 2:
+                # The worker may have been given a batch before it stopped: so many are refused in any case.
+                while sum(task.done() for task in sent) < TOO_MANY - QUEUE - BATCH:
                     await asyncio.sleep(0.05)
             finally:
                 os.kill(pid, signal.SIGCONT)
@@ -171,3 +181,151 @@ def test_a_slow_reader_holds_up_nobody(fragile: Server) -> None:
             body += part
     assert head.startswith(b"HTTP/1.1 200")
     assert len(json.loads(body)["embeddings"]) == 256
+
+
+# Of so many requests at once, HASTY["batchSize"] are one batch, in which each of the four kinds of callers
+# has at least one; three are queued behind it.
+CALLERS = 16
+HASTY = {"responseTimeout": 3, "batchSize": 13, "maxBatchDelay": 5_000}
+
+
+@pytest.fixture
+def hasty(store: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server whose text tower is given up after three seconds and waits for its batches to fill."""
+    changed = tmp_path / "store"
+    shutil.copytree(store, changed)
+    manifest = json.loads((changed / "manifest.json").read_text())
+    tower = manifest["spaces"][0]["text"]
+    archive = changed / tower["mar"]
+    with zipfile.ZipFile(store / tower["mar"]) as before, zipfile.ZipFile(archive, "w") as after:
+        for name in before.namelist():
+            content = before.read(name)
+            if name == "model-config.yaml":
+                content = yaml.safe_dump({**yaml.safe_load(content), **HASTY}).encode()
+            after.writestr(name, content)
+    tower["sha256"] = hashlib.sha256(archive.read_bytes()).hexdigest()
+    (changed / "manifest.json").write_text(json.dumps(manifest))
+    with launched("--store", changed, "--run-dir", tmp_path / "run", "--ports", "auto") as launcher:
+        yield launcher.wait_ready()
+
+
+def by_http(server: Server) -> str:
+    """What any program hears over HTTP."""
+    answer = post(server, "text", b"a cat", "text/plain")
+    return "served" if answer.status_code == 200 else f"{answer.status_code} {answer.json()['message']}"
+
+
+def by_grpc(server: Server) -> str:
+    """What any program hears over gRPC."""
+    try:
+        return "served" if predict(server, "text", data=b"a cat").vectors else "no vector"
+    except grpc.RpcError as error:
+        return f"{error.code().name} {(error.details() or '').partition(chr(10))[0]}"
+
+
+def by_client(server: Server, transport: str) -> str:
+    """What a user of babelclip hears."""
+    with client(server, transport) as caller:
+        try:
+            return "served" if len(caller.embed_texts(["a cat"])) == 1 else "no vector"
+        except Unavailable as error:
+            return f"Unavailable, retryable: {error.retryable}"
+
+
+KINDS: dict[str, tuple[Callable[[Server], str], str]] = {
+    "HTTP": (by_http, "500 Worker died."),
+    "gRPC": (by_grpc, "INTERNAL Worker died."),
+    "client, HTTP": (lambda server: by_client(server, "http"), "Unavailable, retryable: False"),
+    "client, gRPC": (lambda server: by_client(server, "grpc"), "Unavailable, retryable: False"),
+}
+
+
+def test_a_worker_that_hangs_is_replaced(hasty: Server) -> None:
+    """A hang costs its batch once responseTimeout is over; what is queued is served by a new worker."""
+    before = hasty.worker_pids()
+    hung = psutil.Process(before["text"][0])
+    hung.suspend()
+    kinds = list(KINDS) * (CALLERS // len(KINDS))
+    with ThreadPoolExecutor(CALLERS) as pool:
+        heard = list(pool.map(lambda kind: KINDS[kind][0](hasty), kinds))
+    lost = [(kind, words) for kind, words in zip(kinds, heard, strict=True) if words != "served"]
+    assert set(lost) == {(kind, expected) for kind, (_, expected) in KINDS.items()}
+    assert len(lost) == HASTY["batchSize"]
+    healed(hasty)
+    after = hasty.worker_pids()
+    assert after["text"] != before["text"]
+    assert after["vision"] == before["vision"]
+    assert not alive([hung])
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Look again and again, until it has happened."""
+    give_up = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def listeners(server: Server) -> list[str]:
+    """The options that start a server on the ports of this one."""
+    addresses = {
+        "inference": server.http,
+        "management": server.management,
+        "metrics": server.metrics,
+        "grpc-inference": server.grpc,
+        "grpc-management": server.management_grpc,
+    }
+    return [word for name, url in addresses.items() for word in (f"--{name}-port", str(urlsplit(url).port))]
+
+
+def test_clients_outlive_a_killed_front_end(store: Path, tmp_path: Path) -> None:
+    """From kill -9 until the next start is ready there is Unavailable alone; then the same clients go on."""
+    folder = ("--store", store, "--run-dir", tmp_path)
+    seen: dict[str, Counter[str]] = {transport: Counter() for transport in TRANSPORTS}
+    stop = threading.Event()
+
+    def call(caller: Client, heard: Counter[str]) -> None:
+        while not stop.wait(0.02):
+            try:
+                np.testing.assert_allclose(caller.embed_texts(["a cat"]).vectors, expected, atol=1e-4)
+                heard["served"] += 1
+            except Exception as error:
+                heard[type(error).__name__] += 1
+
+    def each_has(what: str, more_than: dict[str, int]) -> bool:
+        return all(seen[transport][what] > more_than[transport] for transport in TRANSPORTS)
+
+    with contextlib.ExitStack() as stack:
+        launcher = stack.enter_context(launched(*folder, "--ports", "auto"))
+        server = launcher.wait_ready()
+        # What is sent while the workers load waits for them; only a hang waits for so long.
+        callers = {
+            transport: stack.enter_context(client(server, transport, timeout=PATIENCE))
+            for transport in TRANSPORTS
+        }
+        expected = callers["http"].embed_texts(["a cat"]).vectors
+        pool = stack.enter_context(ThreadPoolExecutor(8))
+        stack.callback(stop.set)
+        for transport in TRANSPORTS * 4:
+            pool.submit(call, callers[transport], seen[transport])
+        none_yet = dict.fromkeys(TRANSPORTS, 0)
+        wait_until(lambda: each_has("served", none_yet))
+
+        family = launcher.family()
+        (java,) = [process for process in family if process.name() == "java"]
+        java.kill()
+        status, printed = launcher.wait_ended()
+        assert status == 1
+        assert "TorchServe ended by itself" in printed
+        assert not alive(family)
+        wait_until(lambda: each_has("Unavailable", none_yet))
+
+        again = stack.enter_context(launched(*folder, *listeners(server)))
+        assert again.wait_ready().http == server.http
+        so_far = {transport: seen[transport]["served"] for transport in TRANSPORTS}
+        wait_until(lambda: each_has("served", so_far))
+        # Before the server is stopped, which is another matter.
+        stop.set()
+        pool.shutdown()
+    for transport in TRANSPORTS:
+        assert set(seen[transport]) == {"served", "Unavailable"}, seen

@@ -31,10 +31,12 @@ def test_a_stop_leaves_nothing(
     """Ctrl-C or SIGTERM ends Java (the machine's or the wheel's) and every worker, exit status 0."""
     if java_home is not None:
         monkeypatch.setenv("JAVA_HOME", str(java_home))
-    with launched("--store", store, "--run-dir", tmp_path, "--ports", "auto") as launcher:
+    options = ("--store", store, "--run-dir", tmp_path, "--ports", "auto", "--workers", "2")
+    with launched(*options) as launcher:
         server = launcher.wait_ready()
         family = launcher.family()
         workers = {pid for pids in server.worker_pids().values() for pid in pids}
+        assert len(workers) == 4  # two a tower, as asked
         assert workers < {process.pid for process in family}
         assert server.token_file.stat().st_mode & 0o777 == 0o600
         launcher.process.send_signal(asked)
@@ -174,7 +176,7 @@ def test_a_model_that_cannot_load_is_an_error_with_its_reason(store: Path, tmp_p
         status, printed = launcher.wait_ended()
     assert status == 1
     assert f"text {manifest['spaces'][0]['version']} cannot be loaded" in printed
-    assert "meta.json is not of format 1" in printed
+    assert "meta.json is not of format 2" in printed
 
 
 def test_an_empty_store_says_how_to_fill_it(tmp_path: Path) -> None:

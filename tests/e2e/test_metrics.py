@@ -1,12 +1,18 @@
 """What an operator sees on the metrics address."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
+import psutil
 import pytest
 
 from babelclip import Client
 from babelclip.embedding_pb2 import EmbedRequest
 from tests.e2e.support import PATIENCE, Server, embed
+
+# More requests than the text tower takes at once (batchSize 64), so that some must wait.
+CALLERS = 90
 
 
 def wait_for(server: Server, expected: float, name: str, **labels: str) -> float:
@@ -48,3 +54,50 @@ def test_what_is_served_is_a_metric(server: Server, images: list[bytes]) -> None
     for tower in ("text", "vision"):
         assert wait_for(server, 1, "babelclip_info", tower=tower, space=server.space) == 1
         assert wait_for(server, 1, "babelclip_stage_seconds_count", tower=tower) >= 1
+
+
+def test_a_batch_is_explained(server: Server, images: list[bytes]) -> None:
+    """TorchServe passes on every metric that a handler sends: stages, passes, rows, decoding."""
+    names = ("babelclip_passes_total", "babelclip_rows_total", "babelclip_decode_cpu_seconds_total")
+    before = [server.counted(name, tower="vision") for name in names]
+    with Client(server.http, token_file=server.token_file) as client:
+        client.embed_images(images)
+    for name, value in zip(names, before, strict=True):
+        assert wait_for(server, value + 1e-9, name, tower="vision") > value
+    for stage in ("idle", "parse", "decode", "forward", "encode"):
+        assert server.counted("babelclip_stage_seconds_count", tower="vision", stage=stage) >= 1
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_waiting_requests_are_a_metric(server: Server) -> None:
+    """While a worker is busy the queue's depth shows who waits, and it is empty again afterwards."""
+    free = server.queue("babelclip_queue_free", tower="text")
+    assert server.queue("babelclip_queue_up") == 1
+    assert free == 1000
+    worker = psutil.Process(server.worker_pids()["text"][0])
+    with ThreadPoolExecutor(CALLERS) as pool:
+        worker.suspend()
+        try:
+            asked = [
+                pool.submit(embed, server, "http", "text", EmbedRequest(texts=[b"a"])) for _ in range(CALLERS)
+            ]
+            give_up = time.monotonic() + PATIENCE
+            # The first batch has been taken from the queue and sent to the worker.
+            while not (waiting := server.queue("babelclip_queue_depth", tower="text")):
+                assert time.monotonic() < give_up
+            assert server.queue("babelclip_queue_free", tower="text") <= free - waiting
+        finally:
+            worker.resume()
+        assert all(len(one.result().vectors) for one in asked)
+    assert server.queue("babelclip_queue_depth", tower="text") == 0
+    assert server.queue("babelclip_queue_free", tower="text") == free
+
+
+def test_a_renewed_management_key_is_taken_up(server: Server) -> None:
+    """An operator who renews the key does not lose sight of the queues."""
+    before = server.key("management")
+    headers = {"authorization": f"Bearer {server.key('API')}"}
+    renewed = httpx.get(f"{server.management}/token", params={"type": "management"}, headers=headers)
+    assert renewed.status_code == 200
+    assert server.key("management") != before
+    assert server.queue("babelclip_queue_up") == 1
