@@ -1,0 +1,23 @@
+"""What is embedded: photographs of 640×480 as JPEG, and short texts in many languages."""
+
+import json
+
+from benchmarks.towers import REPOSITORY
+from export import golden
+
+
+def images() -> list[bytes]:
+    """JPEGs of 640×480, 66 kB on average."""
+    return list(golden.photographs().values())
+
+
+def pairs(names: list[str]) -> list[str]:
+    return [f"{one}, {other}" for one, other in zip(names[::2], names[1::2], strict=False)]
+
+
+def texts() -> list[str]:
+    """Two emoji names each, in 129 locales: 2,000 texts of 12 tokens on average, the languages mixed."""
+    names = json.loads((REPOSITORY / "training/samples/captions.json").read_text(encoding="utf-8"))["names"]
+    rows = [pairs(list(table.values())) for table in names.values()]
+    mixed = [row[index] for index in range(150) for row in rows if index < len(row)]
+    return mixed[:: len(mixed) // 2000][:2000]

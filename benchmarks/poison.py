@@ -1,0 +1,135 @@
+"""What broken items cost the others: a tenth of the requests is poison, at concurrency 64.
+
+    python -m benchmarks.poison [--tower text] [--seconds 15] [--repeats 2]
+
+A clean load and a poisoned one in turns. Every good item must come back with the vector of the clean load, no
+worker may be replaced, and the good items' throughput is compared with their share of the clean one's.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from babelclip.embedding_pb2 import EmbedResponse
+from benchmarks import inputs, load, report, towers
+from benchmarks.server import Server, serving
+
+CONCURRENCY = 64
+WARM_UP = 3.0
+EVERY = 10  # one request in so many is poison
+
+
+def poison(tower: str) -> list[load.Body]:
+    """Requests that must fail by themselves: broken files, wrong kinds, too much, nothing."""
+    photograph = inputs.images()[0]
+    if tower == "text":
+        return [
+            load.Body(b"\xff\xfe broken", "text/plain", 1),
+            load.Body(b"   ", "text/plain", 1),
+            load.Body(b"a " * 20_000, "text/plain", 1),
+            load.Body(b'{"inputs": [17, null]}', "application/json", 2),
+            load.Body(b"\x0a\xff\xff", load.PROTOBUF, 1),
+        ]
+    return [
+        load.Body(photograph[: len(photograph) // 2], "image/jpeg", 1),
+        load.Body(b"no image at all", "image/jpeg", 1),
+        load.Body(b"\x89PNG\r\n\x1a\n" + bytes(400), "image/png", 1),
+        load.Body(photograph.replace(b"\xff\xda", b"\xff\xd0", 1), "image/jpeg", 1),
+        load.Body(b"\x0a\xff\xff", load.PROTOBUF, 1),
+    ]
+
+
+def vector(answer: EmbedResponse) -> np.ndarray:
+    return np.frombuffer(answer.vectors, dtype="<f4")
+
+
+async def clean_vectors(server: Server, tower: str, bodies: Sequence[load.Body]) -> dict[bytes, np.ndarray]:
+    """Each good body's vector, sent alone."""
+    sender = server.sender("http", tower)
+    try:
+        return {body.data: vector(await sender.send(body)) for body in bodies}
+    finally:
+        await sender.close()
+
+
+async def run(
+    server: Server, tower: str, bodies: Sequence[load.Body], known: dict[bytes, np.ndarray], seconds: float
+) -> tuple[list[load.Outcome], list[float]]:
+    """The outcomes of a load, and the cosine of every good item with its clean vector."""
+    cosines: list[float] = []
+
+    def check(body: load.Body, answer: EmbedResponse) -> str:
+        if body.data not in known:
+            return "poison" if load.all_embedded(body, answer) else "poison was embedded"
+        failed = load.all_embedded(body, answer)
+        if not failed:
+            cosines.append(float(vector(answer) @ known[body.data]))
+        return failed
+
+    sender = server.sender("http", tower)
+    try:
+        outcomes = await load.closed_loop(
+            sender, bodies, concurrency=CONCURRENCY, seconds=seconds + WARM_UP, check=check
+        )
+    finally:
+        await sender.close()
+    return outcomes, cosines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.poison", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--tower", choices=("vision", "text"), default="vision")
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--repeats", type=int, default=2)
+    options = parser.parse_args()
+    made = towers.ensure()
+    items: list[Any] = inputs.images() if options.tower == "vision" else inputs.texts()[:50]
+    good, bad = load.single(items), poison(options.tower)
+    mixed = [
+        bad[index // EVERY % len(bad)] if index % EVERY == 0 else good[index % len(good)]
+        for index in range(EVERY * len(bad) * len(good))
+    ]
+    runs: list[dict[str, Any]] = []
+    with serving(made.store) as server:
+        workers = {one.pid for one in server.workers()}
+        known = asyncio.run(clean_vectors(server, options.tower, good))
+        for _ in range(options.repeats):
+            clean, _ = asyncio.run(run(server, options.tower, good, known, options.seconds))
+            poisoned, cosines = asyncio.run(run(server, options.tower, mixed, known, options.seconds))
+            lost = [one.error for one in poisoned if one.error not in ("", "poison")]
+            runs.append(
+                {
+                    "clean_per_s": load.summary(clean, warm_up=WARM_UP)["items_per_s"],
+                    "good_per_s": load.summary([one for one in poisoned if not one.error], warm_up=WARM_UP)[
+                        "items_per_s"
+                    ],
+                    "good": len(cosines),
+                    "poison": sum(one.error == "poison" for one in poisoned),
+                    "lost": lost,
+                    "min_cosine": min(cosines),
+                }
+            )
+        replaced = len(workers - {one.pid for one in server.workers()})
+    share = 1 - 1 / EVERY
+    result = {
+        "tower": options.tower,
+        "good_items": sum(one["good"] for one in runs),
+        "good_lost": sum(len(one["lost"]) for one in runs),
+        "poison": sum(one["poison"] for one in runs),
+        "min_cosine": round(min(one["min_cosine"] for one in runs), 6),
+        "workers_replaced": replaced,
+        "good_of_clean_share": round(
+            report.median([one["good_per_s"] / (share * one["clean_per_s"]) for one in runs]), 3
+        ),
+    }
+    report.table("a tenth is poison", ("figure", "value"), list(result.items()))
+    report.finish(f"poison-{options.tower}", result, {"runs": runs})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""The served towers under load, beside the limit of the machine.
+
+    python -m benchmarks.serve [--seconds 6] [--repeats 2] [--full]
+
+One image or one text a request at concurrency 64, 32 images a request, one caller alone; over HTTP and gRPC.
+Each is measured in turns with the in-process pipeline of `benchmarks.limit`, and the ratios are medians of
+those pairs. Then requests arrive at set rates (open loop) for the latency–throughput curve. `--full` draws it
+from more rates and for texts too, and adds concurrency 1 to 128 in a closed loop.
+"""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import matplotlib
+
+from benchmarks import load, report, towers
+from benchmarks.inprocess import InProcess
+from benchmarks.server import Server, serving
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+GAUDI2_ARTICLE = 54.7  # images a second, one card: the figure of the public Gaudi 2 CLIP workflow
+WARM_UP = 2.0  # seconds at the start of each load that are not counted
+MANY = 32
+SHARES, FULL_SHARES = (
+    (0.3, 0.6, 0.9),
+    (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+)  # of the throughput, for the curve
+LIMIT_SECONDS = 3.0
+CONCURRENCIES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass
+class Case:
+    """A kind of load, and what was measured of it and of the limit, pair by pair."""
+
+    name: str
+    tower: str
+    transport: str
+    bodies: Sequence[load.Body]
+    concurrency: int
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    limits: list[float] = field(default_factory=list)
+
+    def ratio(self) -> float:
+        return round(report.ratio([run["items_per_s"] for run in self.runs], self.limits), 3)
+
+    def rate(self) -> float:
+        return round(report.median([run["items_per_s"] for run in self.runs]), 2)
+
+
+def in_process_rate(process: InProcess, seconds: float) -> float:
+    """Items a second of the pipeline in this process, after a pass that is not counted."""
+    process.pipeline(64)
+    start, done = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds:
+        process.pipeline(64)
+        done += 64
+    return done / elapsed
+
+
+def in_process_single_ms(process: InProcess, repeats: int = 20) -> float:
+    """Milliseconds of one item alone, all the way."""
+    process.pipeline(1)
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        process.pipeline(1)
+        taken.append(1e3 * (time.perf_counter() - start))
+    return report.median(taken)
+
+
+async def closed(server: Server, case: Case, seconds: float) -> dict[str, Any]:
+    sender = server.sender(case.transport, case.tower)
+    try:
+        before, begin = server.cpu_seconds(), time.monotonic()
+        outcomes = await load.closed_loop(
+            sender, case.bodies, concurrency=case.concurrency, seconds=seconds + WARM_UP
+        )
+        used = (server.cpu_seconds() - before) / (time.monotonic() - begin)
+    finally:
+        await sender.close()
+    return {**load.summary(outcomes, warm_up=WARM_UP), "server_cores": round(used, 2)}
+
+
+async def opened(server: Server, case: Case, rate: float, seconds: float) -> dict[str, Any]:
+    sender = server.sender(case.transport, case.tower)
+    try:
+        outcomes = await load.open_loop(sender, case.bodies, rate=rate, seconds=seconds)
+    finally:
+        await sender.close()
+    return {**load.summary(outcomes, warm_up=0.0), "offered_per_s": round(rate, 2)}
+
+
+def plot(curves: dict[str, list[dict[str, Any]]], path: Any) -> None:
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    for name, points in curves.items():
+        rates = [point["offered_per_s"] for point in points]
+        (line,) = axes.plot(rates, [point["p50_ms"] for point in points], marker="o", label=f"{name}, median")
+        axes.plot(
+            *(rates, [point["p99_ms"] for point in points]),
+            *(":",),
+            marker=".",
+            color=line.get_color(),
+            label="99th percentile",
+        )
+    axes.set(xlabel="requests a second, arriving at random", ylabel="latency from due time, ms", yscale="log")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serve", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each load")
+    parser.add_argument("--repeats", type=int, default=2, help="pairs of load and limit")
+    parser.add_argument("--full", action="store_true", help="also concurrency 1 to 128")
+    options = parser.parse_args()
+    made = towers.ensure()
+    limits = {tower: InProcess(made.archive(tower), tower) for tower in ("vision", "text")}
+    images, texts = limits["vision"].take(MANY * 6), limits["text"].items
+    cases = {
+        "http": Case("image over HTTP", "vision", "http", load.single(images), 64),
+        "grpc": Case("image over gRPC", "vision", "grpc", load.single(images), 64),
+        "http_many": Case(f"{MANY} images over HTTP", "vision", "http", load.many(images, MANY), 4),
+        "text": Case("text over gRPC", "text", "grpc", load.single(texts), 64),
+    }
+    alone = [
+        Case(f"{kind} alone over {transport}", tower, transport, bodies, 1)
+        for kind, tower, bodies in (
+            ("image", "vision", load.single(images)),
+            ("text", "text", load.single(texts)),
+        )
+        for transport in (("http", "grpc") if options.full else ("http",))
+    ]
+    details: dict[str, Any] = {}
+    with serving(made.store) as server:
+        for _ in range(options.repeats):
+            for case in cases.values():
+                case.limits.append(in_process_rate(limits[case.tower], LIMIT_SECONDS))
+                case.runs.append(asyncio.run(closed(server, case, options.seconds)))
+        singles = {tower: [] for tower in limits}
+        for _ in range(options.repeats):
+            for case in alone:
+                singles[case.tower].append(in_process_single_ms(limits[case.tower]))
+                case.runs.append(asyncio.run(closed(server, case, options.seconds / 3)))
+        curves = {}
+        shares = FULL_SHARES if options.full else SHARES
+        for name in ("http", "text") if options.full else ("http",):
+            case = cases[name]
+            curves[case.name] = [
+                asyncio.run(opened(server, case, share * case.rate(), options.seconds)) for share in shares
+            ]
+        if options.full:
+            sweep = [
+                replace(case, concurrency=callers) for case in cases.values() for callers in CONCURRENCIES
+            ]
+            details["closed_loop"] = [
+                {
+                    "load": case.name,
+                    "concurrency": case.concurrency,
+                    **asyncio.run(closed(server, case, options.seconds)),
+                }
+                for case in sweep
+            ]
+    single = {case.tower: case for case in alone if case.transport == "http"}
+    result = {
+        "images_per_s": cases["http"].rate(),
+        "texts_per_s": cases["text"].rate(),
+        "http_of_limit": cases["http"].ratio(),
+        "grpc_of_limit": cases["grpc"].ratio(),
+        "http_many_of_limit": cases["http_many"].ratio(),
+        "text_of_limit": cases["text"].ratio(),
+        "p50_single_ms": report.median([run["p50_ms"] for run in single["vision"].runs]),
+        "single_in_process_ms": round(report.median(singles["vision"]), 2),
+        "p50_single_text_ms": report.median([run["p50_ms"] for run in single["text"].runs]),
+        "single_text_in_process_ms": round(report.median(singles["text"]), 2),
+        "vs_gaudi2_article": round(cases["http"].rate() / GAUDI2_ARTICLE, 3),
+        "errors": sum(sum(run["errors"].values()) for case in cases.values() for run in case.runs),
+    }
+    shown = [*cases.values(), *alone]
+    report.table(
+        "closed loop, medians",
+        ("load", "concurrency", "items/s", "of limit", "p50 ms", "p95 ms", "p99 ms", "server's cores"),
+        [
+            (
+                *(case.name, case.concurrency, case.rate(), case.ratio() if case.limits else ""),
+                *(report.median([run[key] for run in case.runs]) for key in ("p50_ms", "p95_ms", "p99_ms")),
+                report.median([run["server_cores"] for run in case.runs]),
+            )
+            for case in shown
+        ],
+    )
+    report.table(
+        "open loop",
+        ("load", "offered/s", "items/s", "p50 ms", "p95 ms", "p99 ms"),
+        [
+            (name, *(point[key] for key in ("offered_per_s", "items_per_s", "p50_ms", "p95_ms", "p99_ms")))
+            for name, points in curves.items()
+            for point in points
+        ],
+    )
+    plot(curves, towers.FOLDER / "serve.png")
+    details |= {"open_loop": curves, "closed": {case.name: case.runs for case in shown}}
+    details["limits"] = {case.name: case.limits for case in cases.values()}
+    report.finish("serve", result, details)
+
+
+if __name__ == "__main__":
+    main()

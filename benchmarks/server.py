@@ -1,0 +1,66 @@
+"""The server that is measured: scripts/server.py in a process of its own."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.load import GrpcSender, HttpSender, Sender
+from benchmarks.towers import FOLDER, REPOSITORY
+
+
+@dataclass(frozen=True)
+class Server:
+    http: str
+    grpc: str
+    key: str
+    pid: int
+
+    def sender(self, transport: str, model: str) -> Sender:
+        """A sender over "http" or "grpc"; made within a running event loop."""
+        if transport == "grpc":
+            return GrpcSender(self.grpc, model, self.key)
+        return HttpSender(self.http, model, self.key)
+
+    def workers(self) -> list[psutil.Process]:
+        """TorchServe's worker processes."""
+        family = psutil.Process(self.pid).children(recursive=True)
+        return [one for one in family if "model_service_worker.py" in " ".join(one.cmdline())]
+
+    def frontend(self) -> psutil.Process:
+        """The Java process."""
+        family = psutil.Process(self.pid).children(recursive=True)
+        return next(one for one in family if one.name() == "java")
+
+    def cpu_seconds(self) -> float:
+        """What all its processes have used so far."""
+        family = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
+        return sum(one.cpu_times().user + one.cpu_times().system for one in family)
+
+
+@contextlib.contextmanager
+def serving(store: Path) -> Iterator[Server]:
+    """A ready server for the archives of `store` on free ports; it is stopped at the end."""
+    command = [sys.executable, "scripts/server.py", "--store", str(store), "--ports", "auto"]
+    command += ["--run-dir", str(FOLDER / "server")]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if line.startswith("ready: "):
+                    break
+                print(line.rstrip(), flush=True)
+            else:
+                raise SystemExit("the server ended instead of becoming ready")
+            facts = json.loads(line.removeprefix("ready: "))
+            key = json.loads(Path(facts["token_file"]).read_text(encoding="utf-8"))["inference"]["key"]
+            yield Server(facts["http"], facts["grpc"], key, facts["pid"])
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=120)
