@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +31,7 @@ class Group:
     slots: int
     """Slots in all rows together, padding of the lengths included."""
     bucket: int
-    """What names its shape in the metrics: the padded length of texts, the rows that images are padded to."""
+    """Its name in the metrics: the declared length that holds its texts, or the number of its images."""
 
 
 @dataclass
@@ -55,28 +57,34 @@ def smallest_first(requests: Iterable[slice]) -> list[int]:
 
 
 def plan_lengths(
-    lengths: Sequence[int], buckets: Sequence[int], *, max_batch: int, pass_cost: int
+    lengths: Sequence[int], sizes: Sequence[int], *, max_batch: int, pass_cost: float
 ) -> Iterator[tuple[int, list[int]]]:
     """Token counts → (padded length, positions) of each forward pass; every position occurs exactly once.
 
-    Items of the same bucket go together, shortest first, at most `max_batch` at once. A few short items ride
-    along with the next bucket where padding them costs less than a pass of their own, which is worth
-    `pass_cost` tokens. `buckets` ascend and the last holds the longest item.
+    The cheapest division of the items, sorted by length, into runs of at most `max_batch`: a run costs its
+    padded tokens and, for each pass, `pass_cost` tokens. `sizes` are the lengths that may be padded to,
+    ascending; the last holds the longest item.
     """
     order = sorted(range(len(lengths)), key=lambda position: lengths[position])
-    bucket_of = [next(size for size in buckets if size >= length) for length in lengths]
-    runs: list[list[int]] = []
-    for position in order:
-        longest = bucket_of[runs[-1][-1]] if runs else 0
-        extra = bucket_of[position] - longest
-        if runs and (extra == 0 or len(runs[-1]) * extra < pass_cost):
-            runs[-1].append(position)
-        else:
-            runs.append([position])
-    for run in runs:
-        for start in range(0, len(run), max_batch):
-            chunk = run[start : start + max_batch]
-            yield bucket_of[chunk[-1]], chunk
+    padded = [sizes[bisect_left(sizes, lengths[position])] for position in order]
+    counts = sorted(Counter(padded).items())
+    # best[j]: the cost of the items of the first j sizes; since[j]: the first size of the run ending there.
+    best, since = [0.0], [0]
+    for end in range(1, len(counts) + 1):
+        rows, cheapest = 0, (float("inf"), 0)
+        for begin in reversed(range(end)):
+            rows += counts[begin][1]
+            run = rows * counts[end - 1][0] + -(-rows // max_batch) * pass_cost
+            cheapest = min(cheapest, (best[begin] + run, begin))
+        best.append(cheapest[0])
+        since.append(cheapest[1])
+    last, end = len(order), len(counts)
+    while end:
+        first = last - sum(rows for _, rows in counts[since[end] : end])
+        for start in range(first, last, max_batch):
+            stop = min(start + max_batch, last)
+            yield padded[stop - 1], order[start:stop]
+        last, end = first, since[end]
 
 
 def forward(group: Group, run: Callable[..., NDArray[np.float32]], *, dim: int) -> list[Row]:

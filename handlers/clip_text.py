@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -40,16 +41,49 @@ class TextHandler(Handler):
         self.tokenizer.no_padding()
         self.specials = self.tokenizer.num_special_tokens_to_add(False)
 
+    def initialize(self, context: Any) -> None:
+        """As every tower; then it is settled which lengths the passes have, and what a pass is worth."""
+        super().initialize(context)
+        declared = self.text.buckets
+        every = range(declared[0], declared[-1] + 1)
+        self.sizes: Sequence[int] = every if self.runner.placement.any_length else declared
+        self.pass_cost = self._pass_cost()
+
+    def _pass_cost(self) -> float:
+        """How many tokens could be computed in the time that a pass costs by itself (launch, weights).
+
+        Measured, because it is a dozen for a large tower on a CPU and thousands for a small one or on a GPU.
+        """
+        rows = self.settings.max_batch
+        shapes = [(1, self.text.buckets[0]), (rows, self.text.buckets[min(3, len(self.text.buckets) - 1)])]
+        (few, short), (many, long) = [(r * length, self._seconds(r, length)) for r, length in shapes]
+        a_token = (long - short) / max(1, many - few)
+        # A token that seems to cost nothing was drowned in noise: then as few passes as possible.
+        return min(max(0.0, short / a_token - few), float(many)) if a_token > 0 else float(many)
+
+    def _seconds(self, rows: int, length: int) -> float:
+        """The shorter of two passes; both shapes have been met in the warm-up."""
+        arrays = self._example(rows, length)
+        taken = []
+        for _ in range(2):
+            began = self.clock()
+            self.runner(*arrays)
+            taken.append(self.clock() - began)
+        return min(taken)
+
     def examples(self, rows: int) -> Iterable[tuple[Array, ...]]:
         """Padding tokens marked as content, in every length bucket: only the shape matters."""
         for length in self.text.buckets:
-            ids = np.full((rows, length), self.text.pad_id, dtype=np.int64)
-            yield ids, np.ones_like(ids)
+            yield self._example(rows, length)
+
+    def _example(self, rows: int, length: int) -> tuple[Array, Array]:
+        ids = np.full((rows, length), self.text.pad_id, dtype=np.int64)
+        return ids, np.ones_like(ids)
 
     def groups(
         self, payloads: Sequence[bytes | str], notes: Notes, budget: Budget
     ) -> Generator[Group, None, None]:
-        """Texts of like token count together, padded to the shortest bucket that holds them."""
+        """Texts of like token count together, padded to the longest of them or to a declared length."""
         for start in range(0, len(payloads), _WINDOW):
             budget.check()
             yield from self._window(dict(enumerate(payloads[start : start + _WINDOW], start)), notes)
@@ -70,9 +104,9 @@ class TextHandler(Handler):
         positions = list(encodings)
         plan = plan_lengths(
             [len(encodings[position]) for position in positions],
-            self.text.buckets,
+            self.sizes,
             max_batch=self.settings.max_batch,
-            pass_cost=self.runner.placement.pass_cost,
+            pass_cost=self.pass_cost,
         )
         for length, chosen in plan:
             members = [positions[index] for index in chosen]
@@ -83,7 +117,9 @@ class TextHandler(Handler):
                 ids[row, : len(tokens)] = tokens
                 mask[row, : len(tokens)] = 1
             used = int(mask.sum())
-            yield Group(members, arrays=(ids, mask), used=used, slots=ids.size, bucket=length)
+            # Declared lengths even where others occur: a metric's label must not have a value for each.
+            bucket = next(size for size in self.text.buckets if size >= length)
+            yield Group(members, arrays=(ids, mask), used=used, slots=ids.size, bucket=bucket)
 
     def _read(self, payload: bytes | str) -> str:
         # A JSON string can hold half of a surrogate pair, which is no character and has no UTF-8.

@@ -31,9 +31,6 @@ from pathlib import Path
 
 import torch
 
-# Tokens that one more forward pass is worth: launching and reading the weights costs as much as computing
-# these. Rough on purpose; it decides only whether a few short texts are padded or run by themselves.
-_PASS_COST = {"cpu": 64, "cuda": 2048, "hpu": 2048}
 # Runtime → the form of the program that it reads, and the package it needs.
 _NEEDS = {
     "torch": ("pt2", "torch"),
@@ -71,9 +68,9 @@ class Placement:
         return self.compiler != "none"
 
     @property
-    def pass_cost(self) -> int:
-        """Tokens that one more forward pass is worth; see `plan_lengths`."""
-        return _PASS_COST[self.kind]
+    def any_length(self) -> bool:
+        """Whether texts of a length that is new cost nothing extra; OpenVINO makes kernels for each shape."""
+        return not self.static and self.runtime != "openvino"
 
 
 def choose(

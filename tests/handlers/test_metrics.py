@@ -55,12 +55,13 @@ def test_a_batch_is_counted_once(text: Worker, caplog: pytest.LogCaptureFixture)
         "babelclip_items_total{tower:text,code:ok}": 5,
         "babelclip_items_total{tower:text,code:empty_item}": 2,
         "babelclip_items_total{tower:text,code:invalid_utf8}": 2,
-        # Three texts of 3 tokens and two of 5 ride together, in two passes of 4 and 1, padded to 8.
+        # Three texts of 3 tokens are padded to 4, the shortest length there is; two of 5 have their own pass.
         "babelclip_slots_total{tower:text,use:content}": 19,
-        "babelclip_slots_total{tower:text,use:padding}": 21,
+        "babelclip_slots_total{tower:text,use:padding}": 3,
         "babelclip_rows_total{tower:text,use:item}": 5,
         "babelclip_rows_total{tower:text,use:free}": 3,
-        "babelclip_passes_total{tower:text,bucket:8}": 2,
+        "babelclip_passes_total{tower:text,bucket:4}": 1,
+        "babelclip_passes_total{tower:text,bucket:8}": 1,
         "babelclip_batch_items{tower:text}": 9,
     }
     stages = ("idle", "parse", "decode", "forward", "encode")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handlers.clip_text import TextHandler
 from handlers.embedding_pb2 import EmbedRequest
 from tests.handlers.conftest import DIM, MAX_TOKENS, SPACE
 from tests.handlers.worker import Call, Reply, Worker, form, grpc, http
@@ -301,3 +303,36 @@ def test_any_body_is_answered(text: Worker, body: bytes, kind: str, over_grpc: b
     reply, good = text.send(call, grpc(data=b"a"))
     assert reply.status != 500
     assert vectors(good).any()
+
+
+@pytest.mark.parametrize(("runtime", "lengths"), [("onnxruntime", {5, 7}), ("openvino", {8})])
+def test_texts_are_padded_to_what_the_runtime_likes(
+    text_folder: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, lengths: set[int]
+) -> None:
+    """To the longest of a pass where any length is as good, else to a declared length."""
+    worker = Worker(TextHandler, text_folder, {"runtime": runtime})
+    met: set[int] = set()
+    run = worker.handler.runner
+
+    def watched(*arrays: np.ndarray) -> np.ndarray:
+        met.add(arrays[0].shape[1])
+        return run(*arrays)
+
+    watched.placement, watched.padded_rows = run.placement, run.padded_rows  # type: ignore[attr-defined]
+    monkeypatch.setattr(worker.handler, "runner", watched)
+    monkeypatch.setattr(worker.handler, "pass_cost", 0.0)
+    worker.send(http(b"a red heart", "text/plain"), http(b"ein rotes Herz a star", "text/plain"))
+    assert met == lengths
+
+
+@pytest.mark.parametrize(
+    ("fixed", "a_token", "worth"), [(20.0, 0.5, 40.0), (0.0, 0.5, 0.0), (20.0, 0.0, 48.0), (1.0, -0.1, 48.0)]
+)
+def test_a_pass_is_worth_what_it_costs_without_tokens(
+    text: Worker, monkeypatch: pytest.MonkeyPatch, fixed: float, a_token: float, worth: float
+) -> None:
+    """Two passes of different size tell it; where noise drowned their difference, padding counts as free."""
+    handler = text.handler
+    assert isinstance(handler, TextHandler)
+    monkeypatch.setattr(handler, "_seconds", lambda rows, length: fixed + a_token * rows * length)
+    assert handler._pass_cost() == pytest.approx(worth)
