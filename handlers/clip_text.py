@@ -46,7 +46,7 @@ class TextHandler(Handler):
         super().initialize(context)
         declared = self.text.buckets
         every = range(declared[0], declared[-1] + 1)
-        self.sizes: Sequence[int] = every if self.runner.placement.any_length else declared
+        self.sizes: Sequence[int] = declared if self.runner.placement.static else every
         self.pass_cost = self._pass_cost()
 
     def _pass_cost(self) -> float:
@@ -83,7 +83,7 @@ class TextHandler(Handler):
     def groups(
         self, payloads: Sequence[bytes | str], notes: Notes, budget: Budget
     ) -> Generator[Group, None, None]:
-        """Texts of like token count together, padded to the longest of them or to a declared length."""
+        """Texts of like token count together, padded to the longest of them, or to a declared length."""
         for start in range(0, len(payloads), _WINDOW):
             budget.check()
             yield from self._window(dict(enumerate(payloads[start : start + _WINDOW], start)), notes)

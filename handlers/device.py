@@ -67,11 +67,6 @@ class Placement:
         """Whether a new shape costs a compilation, so that only declared shapes may occur."""
         return self.compiler != "none"
 
-    @property
-    def any_length(self) -> bool:
-        """Whether texts of a length that is new cost nothing extra; OpenVINO makes kernels for each shape."""
-        return not self.static and self.runtime != "openvino"
-
 
 def choose(
     *,
