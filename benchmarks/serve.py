@@ -26,6 +26,7 @@ from matplotlib import pyplot
 
 GAUDI2_ARTICLE = 54.7  # images a second, one card: the figure of the public Gaudi 2 CLIP workflow
 WARM_UP = 2.0  # seconds at the start of each load that are not counted
+ANSWERS = 4
 SETTLE_SECONDS = 4.0  # for each model and transport
 MANY = 32
 SHARES, FULL_SHARES = (
@@ -74,6 +75,12 @@ def in_process_single_ms(process: InProcess, repeats: int = 20) -> float:
         process.pipeline(1)
         taken.append(1e3 * (time.perf_counter() - start))
     return report.median(taken)
+
+
+def window(case: Case, seconds: float) -> float:
+    """Long enough that each caller has several answers, so that a batch more or less decides nothing."""
+    in_flight = case.concurrency * case.bodies[0].items
+    return max(seconds, ANSWERS * in_flight / case.limits[-1])
 
 
 async def closed(server: Server, case: Case, seconds: float) -> dict[str, Any]:
@@ -133,7 +140,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.serve", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each load")
+    parser.add_argument(
+        "--seconds", type=float, default=6.0, help="of each load; more where requests take longer"
+    )
     parser.add_argument("--repeats", type=int, default=2, help="pairs of load and limit")
     parser.add_argument("--full", action="store_true", help="also concurrency 1 to 128")
     options = parser.parse_args()
@@ -160,7 +169,7 @@ def main() -> None:
         for _ in range(options.repeats):
             for case in cases.values():
                 case.limits.append(in_process_rate(limits[case.tower], LIMIT_SECONDS))
-                case.runs.append(asyncio.run(closed(server, case, options.seconds)))
+                case.runs.append(asyncio.run(closed(server, case, window(case, options.seconds))))
         singles = {tower: [] for tower in limits}
         for _ in range(options.repeats):
             for case in alone:
