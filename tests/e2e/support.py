@@ -1,16 +1,20 @@
 """A real server for the tests: started as an operator starts it, called the ways a caller can call it."""
 
 import contextlib
+import hashlib
 import json
 import queue
 import re
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -171,3 +175,22 @@ def launched(*arguments: str | Path) -> Iterator[Launcher]:
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that still run."""
     return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def with_changed_text_tower(
+    store: Path, target: Path, change: Callable[[str, bytes], bytes]
+) -> dict[str, Any]:
+    """Copy a model store; every file of its text archive becomes `change(name, content)`.
+
+    Returns the copy's manifest, whose checksum is that of the changed archive.
+    """
+    shutil.copytree(store, target)
+    manifest: dict[str, Any] = json.loads((target / "manifest.json").read_text())
+    tower = manifest["spaces"][0]["text"]
+    archive = target / tower["mar"]
+    with zipfile.ZipFile(store / tower["mar"]) as before, zipfile.ZipFile(archive, "w") as after:
+        for name in before.namelist():
+            after.writestr(name, change(name, before.read(name)))
+    tower["sha256"] = hashlib.sha256(archive.read_bytes()).hexdigest()
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    return manifest

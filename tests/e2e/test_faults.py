@@ -2,16 +2,13 @@
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import threading
 import time
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +24,7 @@ import yaml
 
 from babelclip import BabelclipError, Client, Unavailable
 from babelclip.retry import Backoff
-from tests.e2e.support import PATIENCE, Server, alive, launched, post, predict
+from tests.e2e.support import PATIENCE, Server, alive, launched, post, predict, with_changed_text_tower
 
 ONCE = Backoff(attempts=1)
 TRANSPORTS = ("http", "grpc")
@@ -192,19 +189,14 @@ HASTY = {"responseTimeout": 3, "batchSize": 13, "maxBatchDelay": 5_000}
 @pytest.fixture
 def hasty(store: Path, tmp_path: Path) -> Iterator[Server]:
     """A server whose text tower is given up after three seconds and waits for its batches to fill."""
+
+    def hurry(name: str, content: bytes) -> bytes:
+        if name != "model-config.yaml":
+            return content
+        return yaml.safe_dump({**yaml.safe_load(content), **HASTY}).encode()
+
     changed = tmp_path / "store"
-    shutil.copytree(store, changed)
-    manifest = json.loads((changed / "manifest.json").read_text())
-    tower = manifest["spaces"][0]["text"]
-    archive = changed / tower["mar"]
-    with zipfile.ZipFile(store / tower["mar"]) as before, zipfile.ZipFile(archive, "w") as after:
-        for name in before.namelist():
-            content = before.read(name)
-            if name == "model-config.yaml":
-                content = yaml.safe_dump({**yaml.safe_load(content), **HASTY}).encode()
-            after.writestr(name, content)
-    tower["sha256"] = hashlib.sha256(archive.read_bytes()).hexdigest()
-    (changed / "manifest.json").write_text(json.dumps(manifest))
+    with_changed_text_tower(store, changed, hurry)
     with launched("--store", changed, "--run-dir", tmp_path / "run", "--ports", "auto") as launcher:
         yield launcher.wait_ready()
 

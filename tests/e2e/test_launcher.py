@@ -1,12 +1,10 @@
 """scripts/server.py: it is ready only when it is, and nothing of it outlives it."""
 
 import base64
-import hashlib
 import json
 import shutil
 import signal
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import psutil
 import pytest
 
 from babelclip import Client
-from tests.e2e.support import Server, alive, launched
+from tests.e2e.support import Server, alive, launched, with_changed_text_tower
 
 
 @pytest.mark.parametrize(
@@ -161,17 +159,12 @@ def test_what_is_not_as_the_manifest_says_is_not_served(
 
 def test_a_model_that_cannot_load_is_an_error_with_its_reason(store: Path, tmp_path: Path) -> None:
     """A worker that fails to load is not waited for until the timeout, and its reason is printed."""
+
+    def spoil(name: str, content: bytes) -> bytes:
+        return b'{"format": 99}' if name == "meta.json" else content
+
     changed = tmp_path / "store"
-    shutil.copytree(store, changed)
-    manifest = json.loads((changed / "manifest.json").read_text())
-    tower = manifest["spaces"][0]["text"]
-    archive = changed / tower["mar"]
-    with zipfile.ZipFile(store / tower["mar"]) as before, zipfile.ZipFile(archive, "w") as after:
-        for name in before.namelist():
-            content = before.read(name)
-            after.writestr(name, b'{"format": 99}' if name == "meta.json" else content)
-    tower["sha256"] = hashlib.sha256(archive.read_bytes()).hexdigest()
-    (changed / "manifest.json").write_text(json.dumps(manifest))
+    manifest = with_changed_text_tower(store, changed, spoil)
     with launched("--store", changed, "--run-dir", tmp_path / "run", "--ports", "auto") as launcher:
         status, printed = launcher.wait_ended()
     assert status == 1

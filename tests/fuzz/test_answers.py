@@ -47,7 +47,7 @@ def digest() -> str:
 
 
 def test_a_seed_and_an_index_name_a_body() -> None:
-    """A failure can be sent again, by another process too: its body depends on nothing but the two numbers."""
+    """A failure can be sent again, by another process too: a body depends on nothing but the two numbers."""
     script = "from tests.fuzz.test_answers import digest; print(digest())"
     path = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "clients")))
     done = subprocess.run(
