@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from export import archive, decoding, manifest, parity, programs
-from training import checkpoint
+from training import checkpoint, sources
 
 TOWERS = ("text", "vision")
 
@@ -53,7 +53,7 @@ def export(folder: Path, store: Path, *, version: str, dtype: str, forms: Sequen
     Raises:
         CheckpointError, ParityError, DecodingError, ArchiveError, ManifestError: each says what is wrong.
     """
-    loaded = checkpoint.load(folder)
+    loaded = sources.load(folder)
     name = loaded.meta["name"]
     manifest.check_version(store, name, version)
     store.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path, help="folder of a checkpoint")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        help="folder of a checkpoint, or of a CLIPModel, AltCLIPModel or VisionTextDualEncoderModel "
+        "as Hugging Face saves them",
+    )
     parser.add_argument("--store", type=Path, default=Path("model_store"))
     parser.add_argument("--version", default="1.0", help="TorchServe version of both archives")
     parser.add_argument(

@@ -23,7 +23,8 @@ from export.archive import sha256
 from export.golden import encode, picture
 from export.parity import Program, text_arrays
 from handlers.preprocess import decode_image
-from training.checkpoint import Checkpoint, read_meta
+from training.checkpoint import Checkpoint
+from training.sources import space_of
 
 FORMAT = 1
 CANARY_TEXT = "a red heart"
@@ -90,7 +91,7 @@ def check_version(store: Path, name: str, version: str) -> None:
 
 def sources(folder: Path, *, version: str, dtype: str, forms: Sequence[str]) -> str:
     """Fingerprint of all that an export is made from: the checkpoint, this code, its options, torch."""
-    facts = [read_meta(folder)["space"], version, dtype, list(forms), torch.__version__]
+    facts = [space_of(folder), version, dtype, list(forms), torch.__version__]
     digest = hashlib.sha256(json.dumps(facts).encode())
     for package in (handlers, export):
         for path in sorted(Path(str(package.__file__)).parent.glob("*.py")):
