@@ -52,14 +52,16 @@ class TextHandler(Handler):
     def _pass_cost(self) -> float:
         """How many tokens could be computed in the time that a pass costs by itself (launch, weights).
 
-        Measured, because it is a dozen for a large tower on a CPU and thousands for a small one or on a GPU.
+        Measured, because no constant suits a large tower on a CPU (about a dozen), a small one and a GPU.
         """
         rows = self.settings.max_batch
         shapes = [(1, self.text.buckets[0]), (rows, self.text.buckets[min(3, len(self.text.buckets) - 1)])]
         (few, short), (many, long) = [(r * length, self._seconds(r, length)) for r, length in shapes]
         a_token = (long - short) / max(1, many - few)
-        # A token that seems to cost nothing was drowned in noise: then as few passes as possible.
-        return min(max(0.0, short / a_token - few), float(many)) if a_token > 0 else float(many)
+        # No pass can be worth more than the largest one. A token that seems to cost nothing was drowned in
+        # noise: then as few passes as possible.
+        most = float(rows * self.text.buckets[-1])
+        return min(max(0.0, short / a_token - few), most) if a_token > 0 else most
 
     def _seconds(self, rows: int, length: int) -> float:
         """The shorter of two passes; both shapes have been met in the warm-up."""
