@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import training  # noqa: F401  (before any import of transformers: see training.torchvision_operators)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -1,0 +1,280 @@
+"""The public systems with random weights: built by their reference libraries, saved in their own files.
+
+Each function writes a model into a folder and returns what the library itself makes of TEXTS and of images.
+`true` builds the published architecture, else a small one of the same kind.
+"""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import (
+    AltCLIPConfig,
+    AltCLIPModel,
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPVisionConfig,
+    RobertaConfig,
+    VisionTextDualEncoderConfig,
+    VisionTextDualEncoderModel,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+)
+
+from export import golden
+from tests.systems.vocabularies import CLIP_MARKERS, ROBERTA_MARKERS, SMALL_VOCABULARY, tokenizer
+
+TEXTS = list(golden.texts().values())
+MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+SMALL_VISION = {**SMALL, "image_size": 32, "patch_size": 8, "projection_dim": 16}
+XLM_R_BASE = {"vocab_size": 250_002, "max_position_embeddings": 514, "type_vocab_size": 1}
+XLM_R_BASE |= {"layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+VIT_B_32 = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "patch_size": 32}
+VIT_L_14 = {**LARGE, "patch_size": 14}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The library's own vectors, float32 with unit rows, of TEXTS and of `pictures()`."""
+
+    texts: NDArray[np.float32]
+    images: NDArray[np.float32]
+
+
+def pictures() -> list[bytes]:
+    """Photographs as PNG: of JPEGs, serving may decode a reduced scale."""
+    found = []
+    for data in list(golden.photographs().values())[:4]:
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(data)).convert("RGB").save(buffer, "PNG")
+        found.append(buffer.getvalue())
+    return found
+
+
+def randomise(model: nn.Module) -> nn.Module:
+    """Weights by which texts and images differ: fresh ones are so small that all would have one vector."""
+    torch.manual_seed(0)
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        if "running" in name or name.endswith("norm.weight") or ".bn" in name:
+            tensor.uniform_(0.5, 1.5) if "weight" in name or "var" in name else tensor.normal_(std=0.1)
+        elif tensor.dim() > 1:
+            tensor.normal_(std=tensor[0].numel() ** -0.5)
+    return model.eval()
+
+
+def clip(folder: Path, *, true: bool) -> Reference:
+    """CLIPModel: ViT-B/32 with OpenAI's text model."""
+    vocabulary = 49_408 if true else SMALL_VOCABULARY + 2
+    markers = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1, "pad_token_id": vocabulary - 1}
+    text = {"vocab_size": vocabulary, **markers, "max_position_embeddings": 77}
+    text |= {"projection_dim": 512} if true else {**SMALL, "projection_dim": 16}
+    vision = {**VIT_B_32, "projection_dim": 512} if true else SMALL_VISION
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=text["projection_dim"])
+    return _hugging_face(folder, CLIPModel(config), tokenizer(vocabulary, *CLIP_MARKERS), tokens=77)
+
+
+def altclip(folder: Path, *, true: bool) -> Reference:
+    """AltCLIPModel: ViT-L/14 with XLM-R large."""
+    text = {**XLM_R_BASE, **LARGE, "project_dim": 768} if true else {**SMALL, "project_dim": 24}
+    text |= {"pad_token_id": 1, "vocab_size": 250_002 if true else SMALL_VOCABULARY}
+    dim = 768 if true else 16
+    vision = {**VIT_L_14, "projection_dim": dim} if true else SMALL_VISION
+    model = AltCLIPModel(AltCLIPConfig(text_config=text, vision_config=vision, projection_dim=dim))
+    return _hugging_face(folder, model, tokenizer(text["vocab_size"], *ROBERTA_MARKERS), tokens=77)
+
+
+def dual_encoder(folder: Path, *, true: bool) -> Reference:
+    """VisionTextDualEncoderModel: ViT-B/32 with RoBERTa base, as the article about Gaudi 2 has it."""
+    shape = {} if true else SMALL
+    text = RobertaConfig(
+        **shape,
+        vocab_size=50_265 if true else SMALL_VOCABULARY,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+    )
+    vision = CLIPVisionConfig(**(VIT_B_32 if true else SMALL_VISION))
+    config = VisionTextDualEncoderConfig.from_vision_text_configs(
+        vision, text, projection_dim=512 if true else 16
+    )
+    made = tokenizer(text.vocab_size, *ROBERTA_MARKERS)
+    return _hugging_face(folder, VisionTextDualEncoderModel(config), made, tokens=512)
+
+
+def laion_base(folder: Path, *, true: bool) -> Reference:
+    """open_clip's xlm-roberta-base-ViT-B-32."""
+    return _open_clip(folder, "xlm-roberta-base-ViT-B-32", XLM_R_BASE, true=true)
+
+
+def laion_large(folder: Path, *, true: bool) -> Reference:
+    """open_clip's xlm-roberta-large-ViT-H-14."""
+    return _open_clip(folder, "xlm-roberta-large-ViT-H-14", XLM_R_BASE | LARGE, true=true)
+
+
+@torch.inference_mode()
+def gzomer(folder: Path, *, true: bool) -> Reference:
+    """Projection heads on OpenAI's RN50x4 and XLM-R base."""
+    if true:
+        config = open_clip.get_model_config("RN50x4")
+    else:
+        config = {"embed_dim": 48, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16}}
+        config["vision_cfg"]["patch_size"] = None
+        config["text_cfg"] = {"vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    clip_model = randomise(open_clip.CLIP(**config))
+    own = folder / "RN50x4"
+    own.mkdir(parents=True)
+    _save_open_clip(own, clip_model, config)
+    shape = XLM_R_BASE if true else {**XLM_R_BASE, **SMALL, "vocab_size": SMALL_VOCABULARY}
+    # The public file is that of masked language modelling.
+    language_model = randomise(XLMRobertaForMaskedLM(XLMRobertaConfig(**shape)))
+    text = folder / "xlm-roberta-base"
+    language_model.save_pretrained(text)
+    words = tokenizer(shape["vocab_size"], *ROBERTA_MARKERS)
+    words.save(str(text / "tokenizer.json"))
+    heads = {}
+    widths = {"text": language_model.config.hidden_size, "visual": config["embed_dim"]}
+    for tower, width in widths.items():
+        head = {"linear1.weight": torch.randn(512, width) * width**-0.5}
+        head |= {f"linear_layers.{i}.weight": torch.randn(512, 512) * 512**-0.5 for i in range(3)}
+        head |= {"layer_norm.weight": torch.rand(512) + 0.5, "layer_norm.bias": torch.randn(512) * 0.1}
+        torch.save(head, folder / f"clip-{tower}-projection.ckpt")
+        heads[tower] = head
+    encoder = language_model.roberta
+
+    def embed_texts(ids: Tensor, mask: Tensor) -> Tensor:
+        return _project(heads["text"], encoder(ids, attention_mask=mask).last_hidden_state[:, 0])
+
+    side = config["vision_cfg"]["image_size"]
+    return _reference(
+        lambda: _in_batches(embed_texts, words, tokens=64, pad_id=1),
+        lambda: _project(heads["visual"], clip_model.encode_image(_transformed(side))),
+    )
+
+
+FAMILIES: dict[str, Callable[..., Reference]] = {
+    "gzomer": gzomer,
+    "altclip": altclip,
+    "laion-base": laion_base,
+    "laion-large": laion_large,
+    "dual-encoder": dual_encoder,
+    "clip": clip,
+}
+
+
+def _project(head: dict[str, Tensor], x: Tensor) -> Tensor:
+    """gzomer's projection, step by step from its description."""
+    p = x @ head["linear1.weight"].T
+    for i in range(3):
+        step = F.gelu(p) @ head[f"linear_layers.{i}.weight"].T
+        p = F.layer_norm(p + step, (512,), head["layer_norm.weight"], head["layer_norm.bias"])
+    return p
+
+
+def _in_batches(
+    embed: Callable[[Tensor, Tensor], Tensor], words: Tokenizer, *, tokens: int, pad_id: int
+) -> Tensor:
+    """All TEXTS, padded to the model's longest as the originals do."""
+    words.enable_truncation(tokens)
+    words.enable_padding(pad_id=pad_id, length=tokens)
+    rows = []
+    for start in range(0, len(TEXTS), 6):
+        found = words.encode_batch(TEXTS[start : start + 6])
+        ids = torch.tensor([one.ids for one in found])
+        rows.append(embed(ids, torch.tensor([one.attention_mask for one in found])))
+    return torch.cat(rows)
+
+
+def _reference(texts: Callable[[], Tensor], images: Callable[[], Tensor]) -> Reference:
+    with torch.inference_mode():
+        rows = [F.normalize(made().float(), dim=-1).numpy() for made in (texts, images)]
+    return Reference(*rows)
+
+
+@torch.inference_mode()
+def _hugging_face(folder: Path, model: Any, words: Tokenizer, *, tokens: int) -> Reference:
+    randomise(model)
+    model.save_pretrained(folder)
+    words.save(str(folder / "tokenizer.json"))
+    side = model.config.vision_config.image_size
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}, resample=3
+    )
+    processor.save_pretrained(folder)
+    images = [Image.open(io.BytesIO(data)) for data in pictures()]
+
+    def embed(ids: Tensor, mask: Tensor) -> Tensor:
+        return model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
+
+    pixels = torch.from_numpy(np.stack(processor(images)["pixel_values"]))
+    pad_id = model.config.text_config.pad_token_id
+    return _reference(
+        lambda: _in_batches(embed, words, tokens=tokens, pad_id=pad_id),
+        lambda: model.get_image_features(pixel_values=pixels).pooler_output,
+    )
+
+
+@torch.inference_mode()
+def _open_clip(folder: Path, name: str, text: dict[str, Any], *, true: bool) -> Reference:
+    folder.mkdir(parents=True)
+    if true:
+        config = open_clip.get_model_config(name)
+        XLMRobertaConfig(**text).save_pretrained(folder.parent / f"{folder.name}.text")
+        local = str(folder.parent / f"{folder.name}.text")
+    else:
+        config = {
+            "embed_dim": 16,
+            "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 8},
+        }
+        config["vision_cfg"]["head_width"] = 16
+        config["text_cfg"] = {"hf_model_name": "text", "hf_pooler_type": "mean_pooler"}
+        text = XLM_R_BASE | SMALL | {"vocab_size": SMALL_VOCABULARY}
+        XLMRobertaConfig(**text).save_pretrained(folder / "text")
+        local = str(folder / "text")
+    built = {
+        **config,
+        "text_cfg": {**config["text_cfg"], "hf_model_name": local, "hf_model_pretrained": False},
+    }
+    model = randomise(open_clip.CustomTextCLIP(**built))
+    _save_open_clip(folder, model, config)
+    words = tokenizer(text["vocab_size"], *ROBERTA_MARKERS)
+    words.save(str(folder / "tokenizer.json"))
+    side = config["vision_cfg"]["image_size"]
+    return _reference(
+        lambda: _in_batches(lambda ids, _: model.encode_text(ids), words, tokens=77, pad_id=1),
+        lambda: model.encode_image(_transformed(side)),
+    )
+
+
+def _save_open_clip(folder: Path, model: nn.Module, config: dict[str, Any]) -> None:
+    """As open_clip pushes a model to the hub."""
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    described = {"model_cfg": config, "preprocess_cfg": {"mean": list(MEAN), "std": list(STD)}}
+    (folder / "open_clip_config.json").write_text(json.dumps(described))
+
+
+def _transformed(side: int) -> Tensor:
+    """The pictures by open_clip's own evaluation transform."""
+    transform = open_clip.image_transform(side, is_train=False, mean=MEAN, std=STD)
+    return torch.stack([transform(Image.open(io.BytesIO(data))) for data in pictures()])
+
+
+def nearest(reference: NDArray[np.float32], rows: Sequence[NDArray[np.float32]]) -> float:
+    """The smallest cosine between rows that belong together."""
+    return float((reference * np.stack(rows)).sum(1).min())

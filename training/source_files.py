@@ -1,0 +1,140 @@
+"""What the sources of public models share: files that must be there, weights that must fit, one fingerprint.
+
+Every complaint is a CheckpointError of one line that names the file and what is missing, too much or wrong.
+Nothing but tensors is ever unpickled.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from training.checkpoint import CheckpointError
+
+BICUBIC = 3  # Pillow's number
+SHOWN = 3  # complaints that one line names before it counts the others
+
+
+def require(path: Path) -> Path:
+    """The path of a file that must exist."""
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent}: {path.name} is missing")
+    return path
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of names and values."""
+    try:
+        found = json.loads(require(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} must hold names and values")
+    return found
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a safetensors file or of a pickle; a training checkpoint's under `state_dict`.
+
+    The prefix `module.` of distributed training is taken off.
+    """
+    require(path)
+    try:
+        if path.suffix == ".safetensors":
+            found: Any = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # Both libraries raise many kinds.
+        raise CheckpointError(f"{path}: its weights cannot be read: {first_line(error)}") from error
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise CheckpointError(f"{path} must hold named tensors, or a training checkpoint with a state_dict")
+    return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def first_line(error: Exception) -> str:
+    """What an exception of another library says, short enough for one line."""
+    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
+
+
+def complain(
+    path: Path,
+    missing: Iterable[str],
+    unexpected: Iterable[str],
+    misshapen: Iterable[tuple[str, Iterable[int], Iterable[int]]],
+) -> None:
+    """Raises CheckpointError unless all are empty; `misshapen` has (key, shape found, shape due)."""
+    wrong = [f"missing {key}" for key in sorted(missing)]
+    wrong += [f"unexpected {key}" for key in sorted(unexpected)]
+    wrong += [
+        f"{key} has the shape {list(found)} where {list(due)} is due"
+        for key, found, due in sorted(misshapen, key=str)
+    ]
+    if wrong:
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise CheckpointError(
+            f"{path}: its weights are not those of the model: {'; '.join(wrong[:SHOWN])}{more}"
+        )
+
+
+def fit(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, allowed: Collection[str] = ()) -> None:
+    """Copy the tensors of `path` into the module, in its dtype: every one, each in its shape, and no others.
+
+    Keys that match one of the regular expressions `allowed` are left out without complaint.
+    """
+    due = module.state_dict()
+    surplus = [key for key in state if key not in due and not any(re.match(one, key) for one in allowed)]
+    misshapen = [
+        (key, state[key].shape, due[key].shape)
+        for key in due
+        if key in state and state[key].shape != due[key].shape
+    ]
+    complain(path, [key for key in due if key not in state], surplus, misshapen)
+    module.load_state_dict({key: state[key] for key in due})
+
+
+def read_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
+    """A tokenizer.json whose ids the text model has a row for."""
+    require(path)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise CheckpointError(f"{path}: {first_line(error)}") from error
+    if tokenizer.get_vocab_size() > vocabulary:
+        raise CheckpointError(
+            f"{path} has {tokenizer.get_vocab_size()} tokens and the text model {vocabulary}"
+        )
+    return tokenizer
+
+
+def three(path: Path, name: str, values: Any) -> tuple[float, ...]:
+    """A colour's three numbers."""
+    if not isinstance(values, list) or len(values) != 3 or not all(type(v) in (int, float) for v in values):
+        raise CheckpointError(f"{path}: {name} must be three numbers")
+    return tuple(float(value) for value in values)
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """16 hex digits of SHA-256 over files, each with its name.
+
+    Raises:
+        CheckpointError: one is missing.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        with require(path).open("rb") as file:
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def archive_name(path: Path) -> str:
+    """A folder's name as a name for archives."""
+    return re.sub(r"[^a-z0-9.-]+", "-", path.resolve().name.lower()).strip("-.") or "model"
