@@ -1,7 +1,8 @@
-"""The command line: `babelclip embed`, `similarity`, `search` and `health`, against a running server.
+"""The command line: `babelclip embed`, `similarity`, `search`, `embeddings` and `health`.
 
     babelclip similarity "a red heart" "un chat noir" --image heart.png cat.jpg
     babelclip search ~/Pictures "bonfire on a beach" --top 5
+    babelclip embeddings ~/Pictures ~/vectors --url mar:model_store
 
 Exit codes: 0 all done, 1 some items could not be embedded (the others were), 2 wrong usage, 3 failed.
 """
@@ -11,14 +12,14 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
-from typer.core import TyperCommand
 
 from babelclip import report
 from babelclip.client import Client
+from babelclip.collection import generate_embeddings
 from babelclip.console import (
     FAILED,
     SOME_ITEMS_FAILED,
@@ -30,6 +31,7 @@ from babelclip.console import (
 )
 from babelclip.embeddings import similarity
 from babelclip.folder import find_images
+from babelclip.options import DEFAULT_URL, AsJson, Folder, Images, ManyImages, Texts, Token, TokenFile, Url
 
 # So many files are embedded between two steps of the progress bar.
 SEARCH_STEP = 32
@@ -42,47 +44,7 @@ app = typer.Typer(
 )
 
 
-class _ManyImages(TyperCommand):
-    """Lets one `--image` take every file up to the next option, as a shell's `*.jpg` needs it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        spread: list[str] = []
-        taking = False
-        for position, arg in enumerate(args):
-            if arg == "--":
-                spread += args[position:]
-                break
-            if arg.startswith("-") and arg != "-":
-                taking = arg == "--image"
-            elif taking and spread[-1] != "--image":
-                spread.append("--image")
-            spread.append(arg)
-        return super().parse_args(ctx, spread)
-
-
-Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Texts, in any language.")]
-Images = Annotated[
-    list[Path] | None, typer.Option("--image", metavar="FILE...", help="Image files; texts go before it.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Url = Annotated[
-    str,
-    typer.Option(
-        envvar="BABELCLIP_URL", help="The server: http://, https://, grpc:// or grpcs://, host and port."
-    ),
-]
-Token = Annotated[
-    str | None,
-    typer.Option(help="TorchServe's inference key; others see it in the process list, BABELCLIP_TOKEN not."),
-]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(help="TorchServe's key_file.json, or a bare token; or BABELCLIP_TOKEN_FILE."),
-]
-DEFAULT_URL = "http://127.0.0.1:8080"
-
-
-@app.command(cls=_ManyImages)
+@app.command(cls=ManyImages)
 def embed(
     texts: Texts = None,
     image: Images = None,
@@ -120,7 +82,7 @@ def embed(
         raise typer.Exit(SOME_ITEMS_FAILED)
 
 
-@app.command(name="similarity", cls=_ManyImages)
+@app.command(name="similarity", cls=ManyImages)
 def compare(
     texts: Texts = None,
     image: Images = None,
@@ -155,7 +117,7 @@ def compare(
 
 @app.command()
 def search(
-    folder: Annotated[Path, typer.Argument(help="Searched with all folders below it.")],
+    folder: Folder,
     queries: Annotated[list[str], typer.Argument(metavar="QUERY...", help="Texts, in any language.")],
     top: Annotated[int, typer.Option(min=1, help="Results for each query.")] = 10,
     as_json: AsJson = False,
@@ -201,6 +163,42 @@ def search(
         for error in skipped:
             note(f"  {error['item']}: {error['code']}: {error['message']}")
     if len(skipped) == len(files):
+        raise typer.Exit(SOME_ITEMS_FAILED)
+
+
+@app.command()
+def embeddings(
+    folder: Folder,
+    output: Annotated[Path, typer.Argument(help="The folder to write to; made where there is none.")],
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Embed the images of a folder once, for many searches: embeddings.npy, urls.json and meta.json.
+
+    MultiLingualSearch of the Python package ranks them. Files that cannot be embedded are listed at the end.
+    """
+    with (
+        plain_errors(),
+        Client(url, token=token, token_file=token_file) as client,
+        progress_bar("embedding") as bar,
+    ):
+        made = generate_embeddings(
+            client,
+            folder,
+            output,
+            progress=lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total),
+        )
+    count, dim = made.embeddings.vectors.shape
+    if as_json:
+        skipped = [skip.as_json() for skip in made.skipped]
+        print_json({"space": made.embeddings.space, "images": count, "dim": dim, "skipped": skipped})
+    else:
+        note(f"wrote float32 [{count}, {dim}] of the space {made.embeddings.space} to {output}")
+        for skip in made.skipped:
+            note(f"skipped {skip.path}: {skip.code}: {skip.message}")
+    if made.skipped:
         raise typer.Exit(SOME_ITEMS_FAILED)
 
 

@@ -23,8 +23,8 @@ from babelclip.embeddings import Embeddings, Vectors, similarity
 from babelclip.errors import AuthenticationError, ItemError, ItemErrors, SpaceMismatch
 from babelclip.items import ImageInput, image_items, text_items
 from babelclip.retry import Backoff, send_patiently
-from babelclip.transport import Call, Transport, open_transport
-from babelclip.wire import TOWERS, Batch, Message, Tower, parse_response, smallest_message, split
+from babelclip.transport import Call, Transport, is_local, open_transport
+from babelclip.wire import TOWERS, Batch, Tower, parse_response, smallest_message, split
 
 OnError = Literal["raise", "return"]
 
@@ -36,7 +36,8 @@ class Client:
     so all its vectors can be compared. After a change of model on the server, make a new client.
 
     Args:
-        url: `http://host:8080`, `https://…`, `grpc://host:7070` or `grpcs://…`.
+        url: `http://host:8080`, `https://…`, `grpc://host:7070` or `grpcs://…`; or `mar:model_store` to run
+            exported archives in this process, see `babelclip.inprocess`.
         token: TorchServe's inference key; default: the variable BABELCLIP_TOKEN.
         token_file: TorchServe's `key_file.json`, or a file with a bare token; default: the variable
             BABELCLIP_TOKEN_FILE. It is read again when the server refuses the token.
@@ -44,12 +45,13 @@ class Client:
         version: the version of both; None for the server's default one.
         space: the embedding space to insist on; None to take that of the first answer.
         timeout: seconds for each message, its retries included.
-        max_message_bytes: the largest message to send; must not exceed the server's `max_request_size`.
+        max_message_bytes: the largest message to send, which must not exceed the server's `max_request_size`;
+            default: 6,000,000, and 32,000,000 to archives in this process.
         backoff: how often, and how patiently, to try again while the server is unavailable.
         transport: carries the calls instead of what `url` names, which is then not looked at.
 
     Raises:
-        ValueError: the URL is none, or an argument is out of range.
+        ValueError: the URL is none or leads to no model store, or an argument is out of range.
     """
 
     def __init__(
@@ -63,17 +65,21 @@ class Client:
         version: str | None = None,
         space: str | None = None,
         timeout: float = 30.0,
-        max_message_bytes: int = 6_000_000,
+        max_message_bytes: int | None = None,
         backoff: Backoff | None = None,
         transport: Transport | None = None,
     ) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+        served = transport is not None or not is_local(url)
+        if max_message_bytes is None:
+            max_message_bytes = 6_000_000 if served else 32_000_000
         if max_message_bytes < smallest_message():
             raise ValueError(
                 f"max_message_bytes must be at least {smallest_message()}, not {max_message_bytes}"
             )
-        self._credentials = Credentials(token, token_file)
+        # Archives ask for no token: a variable that names a file of one must not be in their way.
+        self._credentials = Credentials(token, token_file, environment=served)
         self._models: dict[Tower, str] = {"text": text_model, "vision": vision_model}
         self._version = version
         self._timeout = timeout
@@ -183,7 +189,7 @@ class Client:
         for message in split(
             counted(), tower=tower, max_message_bytes=self._max_message_bytes, failed=failed
         ):
-            batch = self._exchange(tower, message)
+            batch = self._send(tower, message.encode(tower, self._space), len(message.items))
             rows.append((message.indices, batch.vectors))
             failed += (ItemError(message.indices[e.index], e.code, e.message) for e in batch.errors)
             truncated += (message.indices[index] for index in batch.truncated)
@@ -201,9 +207,6 @@ class Client:
         if embeddings.errors and errors == "raise":
             raise ItemErrors(embeddings.errors, embeddings)
         return embeddings
-
-    def _exchange(self, tower: Tower, message: Message) -> Batch:
-        return self._send(tower, message.encode(tower, self._space), len(message.items))
 
     def _send(self, tower: Tower, body: bytes, count: int) -> Batch:
         def send(seconds: float, token: str | None) -> bytes:

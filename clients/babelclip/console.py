@@ -54,16 +54,19 @@ def note(message: str) -> None:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Ends the command with one line and exit code 3 for what is nobody's bug: server, files, arguments."""
+    """Ends the command with one line and exit code 3 for what is nobody's bug.
+
+    The server, files, arguments, or a package that is missing.
+    """
     try:
         yield
-    except (BabelclipError, OSError, ValueError) as error:
+    except (BabelclipError, OSError, ValueError, ImportError) as error:
         note(f"error: {error}")
         raise typer.Exit(FAILED) from error
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Progress]:
+def progress_bar(what: str, total: int | None = None) -> Iterator[Progress]:
     """A bar on standard error with one task, number 0; nothing where standard error is no terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

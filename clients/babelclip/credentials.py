@@ -22,15 +22,22 @@ class Credentials:
 
     What is passed wins over the environment: `token` or `token_file`, else the variable BABELCLIP_TOKEN,
     else BABELCLIP_TOKEN_FILE, else no token at all. The file is first read when a token is first needed.
+    `environment=False` leaves the variables alone.
 
     Raises:
         ValueError: both `token` and `token_file` are given, or `token` cannot be a token.
     """
 
-    def __init__(self, token: str | None = None, token_file: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        *,
+        environment: bool = True,
+    ) -> None:
         if token is not None and token_file is not None:
             raise ValueError("give a token or a token_file, not both")
-        if token is None and token_file is None:
+        if environment and token is None and token_file is None:
             token = os.environ.get(TOKEN_VARIABLE) or None
             if token is None and (named := os.environ.get(TOKEN_FILE_VARIABLE)):
                 token_file = named

@@ -48,6 +48,10 @@ class Transport(Protocol):
         ...
 
 
+# What the address of a model store begins with, whose model runs in the caller's own process.
+LOCAL = "mar:"
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a server is: `scheme` is http, https, grpc or grpcs; a gRPC server's `port` has a default."""
@@ -72,7 +76,10 @@ def parse_address(url: str) -> Address:
     """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https", "grpc", "grpcs"):
-        raise ValueError(f"{url!r} is no address: it must start with http://, https://, grpc:// or grpcs://")
+        raise ValueError(
+            f"{url!r} is no address: it must start with http://, https://, grpc:// or grpcs://, or be"
+            f" {LOCAL} and the folder of a model store"
+        )
     if parts.username is not None or parts.password is not None:
         raise ValueError(
             "an address holds no user name or password; pass the token as `token` or `token_file`"
@@ -93,14 +100,30 @@ def parse_address(url: str) -> Address:
     return Address(parts.scheme, parts.hostname, port, path)
 
 
+def is_local(url: str) -> bool:
+    """Whether the address is that of a model store, `mar:FOLDER` or `mar:FOLDER#NAME`, and of no server."""
+    return url.startswith(LOCAL)
+
+
 def open_transport(url: str) -> Transport:
     """The transport for an address; connects with the first call.
 
+    `mar:FOLDER` opens the default entry of a model store, `mar:FOLDER#NAME` another one. The folder is a
+    path, relative or absolute, and nothing in it is escaped.
+
     Raises:
-        ValueError: as in `parse_address`.
+        ValueError: as in `parse_address`; or there is no such model store, or no such entry in it.
+        OSError: the store's manifest cannot be read.
     """
+    # Each library costs a tenth of a second to import and only one of them is needed.
+    if is_local(url):
+        from babelclip.inprocess import InProcessTransport
+
+        store, _, name = url.removeprefix(LOCAL).partition("#")
+        if not store:
+            raise ValueError(f"{url!r} names no model store; write {LOCAL} and its folder")
+        return InProcessTransport(store, name or None)
     address = parse_address(url)
-    # Each library costs a tenth of a second to import and only one of the two is needed.
     if address.scheme in ("http", "https"):
         from babelclip.transport_http import HttpTransport
 

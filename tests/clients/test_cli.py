@@ -151,6 +151,25 @@ def test_search_shows_the_best(web: FakeServer, folder: Path) -> None:
     assert "broken.webp: image_undecodable" in done.stderr
 
 
+def test_embeddings_are_written_for_many_searches(server: FakeServer, folder: Path) -> None:
+    """The files are there and the skipped are named, with an exit code that says some were; over both."""
+    done = run(server, "embeddings", folder, folder / "vectors")
+    assert done.exit_code == 1
+    assert f"wrote float32 [2, {DIM}] of the space {SPACE}" in done.stderr
+    assert "broken.webp: image_undecodable" in done.stderr
+    expected = [vector_of(b"two"), vector_of(b"one")]
+    np.testing.assert_array_equal(np.load(folder / "vectors" / "embeddings.npy"), expected)
+    document = json.loads(run(server, "embeddings", folder, folder / "vectors", "--json").stdout)
+    assert (document["space"], document["images"], document["dim"]) == (SPACE, 2, DIM)
+    assert [Path(skipped["path"]).name for skipped in document["skipped"]] == ["broken.webp"]
+
+
+def test_embeddings_of_good_images_are_all_done(web: FakeServer, folder: Path) -> None:
+    """Where nothing was skipped the exit code is 0."""
+    (folder / "deep" / "broken.webp").unlink()
+    assert run(web, "embeddings", folder, folder / "vectors").exit_code == 0
+
+
 def test_search_of_nothing_but_broken_images_fails(web: FakeServer, tmp_path: Path) -> None:
     """A search that could rank nothing is no success."""
     (tmp_path / "a.png").write_bytes(b"broken")
@@ -163,7 +182,9 @@ def test_search_of_nothing_but_broken_images_fails(web: FakeServer, tmp_path: Pa
         (("embed", "a"), "127.0.0.1:9: .*refused"),
         (("embed", "a", "--url", "gopher://x"), "must start with http://"),
         (("embed", "a", "--token-file", "/no/such"), "no token from the file /no/such"),
+        (("embed", "a", "--url", "mar:/no/such"), "/no/such is no model store"),
         (("search", "/no/such/folder", "q"), "No such file or directory"),
+        (("embeddings", "/no/such/folder", "/no/such/output"), "No such file or directory"),
         (("embed", "--image", "x", "--output", "/no/such/folder/x.npy"), "No such file or directory"),
     ],
 )

@@ -68,6 +68,12 @@ def test_no_token_is_no_header() -> None:
     assert not Credentials().refresh(None)
 
 
+def test_the_environment_can_be_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that names a missing file does not stop what needs no token."""
+    monkeypatch.setenv("BABELCLIP_TOKEN_FILE", "/no/such/file")
+    assert Credentials(environment=False).token() is None
+
+
 def test_a_file_is_read_again_only_after_a_refusal(tmp_path: Path) -> None:
     """New keys after a server's restart are found, and the same ones are not tried twice."""
     file = tmp_path / "keys"

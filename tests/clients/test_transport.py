@@ -36,6 +36,8 @@ CALL = Call(model="text", version=None, body=b"", token=None, timeout=5.0)
         ("http://host:99999", "port"),
         ("grpc://host/path", "path"),
         ("http://host\x00", "address"),
+        ("mar:", "names no model store"),
+        ("mar:/no/such", "is no model store"),
     ],
 )
 def test_an_address_that_is_none_is_refused(url: str, words: str) -> None:
