@@ -39,7 +39,7 @@ def gemm_flops(process: InProcess, tower: str) -> float:
     tokens = (towers.CONFIG.vision.size // towers.CONFIG.vision.patch) ** 2 + 1
     rows = BATCH * (tokens if tower == "vision" else towers.TEXT_TOKENS)
     placement = process.handler.runner.placement
-    kind = {"dtype": placement.dtype, "device": placement.device}
+    kind = {"dtype": getattr(torch, placement.dtype), "device": placement.device}
     rates = []
     for inner, outer in ((1, 4), (4, 1), (1, 1)):
         left = torch.randn(rows, inner * config.width, **kind)
@@ -116,7 +116,7 @@ def main() -> None:
     result = {
         "tower": options.tower,
         "runtime": placement.runtime,
-        "dtype": str(placement.dtype).removeprefix("torch."),
+        "dtype": placement.dtype,
         "gemm_tflops": round(report.median(found["gemm_flops"]) / 1e12, 4),
         "gemm_per_s": round(report.median(found["gemm_per_s"]), 2),
         "model_per_s": round(report.median(found["model_per_s"]), 2),

@@ -15,7 +15,6 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +23,6 @@ from handlers.answers import Embedded, Outcome
 from handlers.batching import Array, Group, Notes, forward, smallest_first
 from handlers.budget import Budget, OutOfTime
 from handlers.config import Settings, TowerMeta, read_meta, response_timeout, worker_count
-from handlers.decoding import prepare_thread
 from handlers.envelope import read_envelope
 from handlers.errors import INTERNAL, ItemFault, RequestFault
 from handlers.incidents import report
@@ -44,7 +42,6 @@ class Handler(ABC):
     meta: TowerMeta
     settings: Settings
     runner: Runner
-    pool: ThreadPoolExecutor
     budget: Budget
     clock: Callable[[], float] = time.perf_counter
     _ended: float | None = None
@@ -92,11 +89,6 @@ class Handler(ABC):
             forms=self.meta.programs,
         )
         self.threads = self.settings.threads or max(1, device.cpu_cores() // worker_count(model_config))
-        self.pool = ThreadPoolExecutor(
-            self.settings.decode_threads or self.threads,
-            thread_name_prefix="decode",
-            initializer=prepare_thread,
-        )
         self.load(folder)
         self.runner = Runner(
             self.meta.programs,
@@ -104,19 +96,22 @@ class Handler(ABC):
             self.examples,
             max_batch=self.settings.max_batch,
             threads=self.threads,
+            lean=self.settings.lean,
         )
         placement = self.runner.placement
         model = (context.manifest or {}).get("model") or {}
         version = str(model.get("modelVersion") or "unknown")
         self._metrics = Metrics(context.metrics, tower=self.tower, version=version)
-        dtype = str(placement.dtype).removeprefix("torch.")
         self._metrics.info(
-            space=self.meta.space, device=placement.device, dtype=dtype, runtime=placement.runtime
+            space=self.meta.space,
+            device=placement.device,
+            dtype=placement.dtype,
+            runtime=placement.runtime,
         )
         self._lost = False
         _log.info(
             "%s tower of space %s on %s in %s by %s",
-            *(self.tower, self.meta.space, placement.device, dtype, placement.runtime),
+            *(self.tower, self.meta.space, placement.device, placement.dtype, placement.runtime),
         )
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:

@@ -57,13 +57,13 @@ def smallest_first(requests: Iterable[slice]) -> list[int]:
 
 
 def plan_lengths(
-    lengths: Sequence[int], sizes: Sequence[int], *, max_batch: int, pass_cost: float
+    lengths: Sequence[int], sizes: Sequence[int], *, rows_of: Callable[[int], int], pass_cost: float
 ) -> Iterator[tuple[int, list[int]]]:
     """Token counts → (padded length, positions) of each forward pass; every position occurs exactly once.
 
-    The cheapest division of the items, sorted by length, into runs of at most `max_batch`: a run costs its
-    padded tokens and, for each pass, `pass_cost` tokens. `sizes` are the lengths that may be padded to,
-    ascending; the last holds the longest item.
+    The cheapest division of the items, sorted by length, into runs, each of one padded length and of passes
+    of at most `rows_of(length)` items: a run costs its padded tokens and, for each pass, `pass_cost` tokens.
+    `sizes` are the lengths that may be padded to, ascending; the last holds the longest item.
     """
     order = sorted(range(len(lengths)), key=lambda position: lengths[position])
     padded = [sizes[bisect_left(sizes, lengths[position])] for position in order]
@@ -74,15 +74,17 @@ def plan_lengths(
         rows, cheapest = 0, (float("inf"), 0)
         for begin in reversed(range(end)):
             rows += counts[begin][1]
-            run = rows * counts[end - 1][0] + -(-rows // max_batch) * pass_cost
+            length = counts[end - 1][0]
+            run = rows * length + -(-rows // rows_of(length)) * pass_cost
             cheapest = min(cheapest, (best[begin] + run, begin))
         best.append(cheapest[0])
         since.append(cheapest[1])
     last, end = len(order), len(counts)
     while end:
         first = last - sum(rows for _, rows in counts[since[end] : end])
-        for start in range(first, last, max_batch):
-            stop = min(start + max_batch, last)
+        most = rows_of(padded[last - 1])
+        for start in range(first, last, most):
+            stop = min(start + most, last)
             yield padded[stop - 1], order[start:stop]
         last, end = first, since[end]
 

@@ -7,6 +7,7 @@ reported as truncated.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from handlers.budget import Budget
 from handlers.config import TextMeta
 from handlers.errors import EMPTY_ITEM, INTERNAL, INVALID_UTF8, TEXT_TOO_LONG, ItemFault
 from handlers.incidents import report
+
+# What the archive's sitecustomize.py put there for TorchServe's worker, which is done with it.
+if getattr(sys.modules.get("torch"), "__doc__", None) == "stand-in":
+    del sys.modules["torch"]
 
 # Texts that are tokenised together and sorted by length. Enough that few passes are not full; few enough that
 # tokenising them, which cannot be broken off, takes seconds even when all are of the longest kind.
@@ -54,13 +59,13 @@ class TextHandler(Handler):
 
         Measured, because no constant suits a large tower on a CPU (about a dozen), a small one and a GPU.
         """
-        rows = self.settings.max_batch
-        shapes = [(1, self.text.buckets[0]), (rows, self.text.buckets[min(3, len(self.text.buckets) - 1)])]
+        likely = self.text.buckets[min(3, len(self.text.buckets) - 1)]
+        shapes = [(1, self.text.buckets[0]), (self._rows(likely), likely)]
         (few, short), (many, long) = [(r * length, self._seconds(r, length)) for r, length in shapes]
         a_token = (long - short) / max(1, many - few)
         # No pass can be worth more than the largest one. A token that seems to cost nothing was drowned in
         # noise: then as few passes as possible.
-        most = float(rows * self.text.buckets[-1])
+        most = float(self._rows(self.text.buckets[-1]) * self.text.buckets[-1])
         return min(max(0.0, short / a_token - few), most) if a_token > 0 else most
 
     def _seconds(self, rows: int, length: int) -> float:
@@ -73,10 +78,15 @@ class TextHandler(Handler):
             taken.append(self.clock() - began)
         return min(taken)
 
+    def _rows(self, length: int) -> int:
+        """How many texts of a padded length a pass may have."""
+        most, tokens = self.settings.max_batch, self.settings.max_pass_tokens
+        return min(most, max(1, tokens // length)) if tokens else most
+
     def examples(self, rows: int) -> Iterable[tuple[Array, ...]]:
         """Padding tokens marked as content, in every length bucket: only the shape matters."""
         for length in self.text.buckets:
-            yield self._example(rows, length)
+            yield self._example(min(rows, self._rows(length)), length)
 
     def _example(self, rows: int, length: int) -> tuple[Array, Array]:
         ids = np.full((rows, length), self.text.pad_id, dtype=np.int64)
@@ -107,7 +117,7 @@ class TextHandler(Handler):
         plan = plan_lengths(
             [len(encodings[position]) for position in positions],
             self.sizes,
-            max_batch=self.settings.max_batch,
+            rows_of=self._rows,
             pass_cost=self.pass_cost,
         )
         for length, chosen in plan:

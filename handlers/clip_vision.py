@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from handlers.base import Handler
 from handlers.batching import Array, Group, Notes
 from handlers.budget import Budget, OutOfTime
 from handlers.config import VisionMeta
-from handlers.decoding import decode_fast
+from handlers.decoding import decode_fast, prepare_thread
 from handlers.errors import IMAGE_UNDECODABLE, INTERNAL, ItemFault
 from handlers.image_files import supported_formats
 from handlers.incidents import report
@@ -30,11 +31,16 @@ class VisionHandler(Handler):
     tower = "vision"
 
     def load(self, folder: Path) -> None:
-        """Nothing beyond the program; the decoders are loaded here and not by the first request."""
+        """The threads that decode, and the decoders, so that not the first request loads them."""
         if self.meta.vision is None:
             raise ValueError("meta.json lacks the section vision")
         self.vision: VisionMeta = self.meta.vision
         supported_formats()
+        self.pool = ThreadPoolExecutor(
+            self.settings.decode_threads or self.threads,
+            thread_name_prefix="decode",
+            initializer=prepare_thread,
+        )
 
     def examples(self, rows: int) -> Iterable[tuple[Array, ...]]:
         """Black images: the values do not matter, the shape does."""

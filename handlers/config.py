@@ -36,6 +36,9 @@ class Settings:
     """Width × height of one image, read from its header before it is decoded."""
     max_batch: int = 32
     """Rows of one forward pass."""
+    max_pass_tokens: int = 0
+    """Tokens of one forward pass, padding included; 0: as many as `max_batch` texts have. Fewer need less
+    memory."""
     decode_threads: int = 0
     """Threads that decode images; 0: as many as `threads`."""
     threads: int = 0
@@ -46,6 +49,8 @@ class Settings:
     """auto, float32 or bfloat16; see handlers.device."""
     runtime: str = "auto"
     """auto, torch, onnxruntime or openvino; see handlers.device."""
+    lean: bool = False
+    """Whether ONNX Runtime widens stored weights in each pass, which takes longer, instead of once."""
     compile: bool = False
     """torch.compile with static shapes on CUDA and CPU. On HPU compilation follows PT_HPU_LAZY_MODE."""
 
@@ -66,7 +71,7 @@ class Settings:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"babelclip.{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("decode_threads", "threads"):
+        for name in ("max_pass_tokens", "decode_threads", "threads"):
             if getattr(self, name) < 0:
                 raise ValueError(f"babelclip.{name} must be at least 0, not {getattr(self, name)}")
         if self.max_pixels > LARGEST_MAX_PIXELS:

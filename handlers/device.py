@@ -4,9 +4,10 @@ Device: `babelclip.device` in model-config.yaml, else the environment's BABELCLI
 where Gaudi's software is installed and the container was given a card (HABANA_VISIBLE_DEVICES), CUDA where
 TorchServe assigned a GPU, else CPU. What was asked for and is not there stops the load.
 
-Dtype: a float32 program runs its matrix products in bfloat16 where the hardware multiplies bfloat16 (HPU,
-CUDA from Ampere on, CPUs with AMX or AVX512-BF16). Emulated bfloat16 is up to a hundred times slower, so all
-else runs in float32. A bfloat16 program runs as it is.
+Dtype: matrix products run in bfloat16 where the hardware multiplies it (HPU, CUDA from Ampere on, CPUs with
+AMX or AVX512-BF16), whether the archive stores its weights in float32 or in bfloat16. Emulated bfloat16 is up
+to a hundred times slower, so all else runs in float32, by the archive's ONNX program; where it holds none, a
+bfloat16 program is emulated. 8-bit weights are for ONNX Runtime on CPUs, which multiplies 8-bit integers.
 
 Runtime: torch on HPU and CUDA. On CPUs ONNX Runtime, which is the fastest in float32; where the hardware
 multiplies bfloat16, OpenVINO and torch are both tried when the worker starts, and the faster one stays.
@@ -28,8 +29,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import Any
 
 # Runtime → the form of the program that it reads, and the package it needs.
 _NEEDS = {
@@ -38,6 +38,7 @@ _NEEDS = {
     "openvino": ("onnx", "openvino"),
 }
 RUNTIMES = tuple(_NEEDS)
+PROGRAM_DTYPES = ("float32", "bfloat16", "int8")
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Placement:
     """cpu, cuda or hpu."""
     device: str
     """torch's name of the device, such as "cuda:1"."""
-    dtype: torch.dtype
-    """Of the matrix products."""
+    dtype: str
+    """Of the matrix products: float32, bfloat16, or int8 where ONNX Runtime multiplies 8-bit weights."""
     autocast: bool
     """Whether torch reaches `dtype` by autocast (the program itself is float32)."""
     compiler: str
@@ -86,34 +87,48 @@ def choose(
     Raises:
         RuntimeError: the device or the runtime that was asked for is not available, or the archive lacks the
             form of the program that is needed.
-        ValueError: the program is of another dtype than was asked for, or an unknown one; the settings
-            contradict each other.
+        ValueError: the archive cannot run in the dtype that was asked for, or its own is unknown; the
+            settings contradict each other.
     """
     kind = _kind(device, gpu_id)
-    if program_dtype not in ("float32", "bfloat16"):
-        raise ValueError(f"meta.json names the dtype {program_dtype!r}; float32 and bfloat16 are known")
-    if program_dtype == "bfloat16" and dtype == "float32":
-        raise ValueError("babelclip.dtype is float32 and the archive holds a bfloat16 program")
+    if program_dtype not in PROGRAM_DTYPES:
+        raise ValueError(f"meta.json names the dtype {program_dtype!r}; known: {', '.join(PROGRAM_DTYPES)}")
+    if program_dtype == "int8" and (kind != "cpu" or compile or dtype == "bfloat16"):
+        raise ValueError("the archive's 8-bit weights are for CPUs, without babelclip.compile or bfloat16")
     if runtime not in ("auto", "torch") and (kind != "cpu" or compile):
         raise ValueError(f"babelclip.runtime {runtime} is for CPUs, without babelclip.compile")
     compiler = "inductor" if compile else "none"
     if kind == "hpu":
         compiler = _start_hpu()
-    lower = program_dtype == "float32" and (
-        dtype == "bfloat16" or (dtype == "auto" and multiplies_bfloat16(kind))
-    )
-    only_torch = kind != "cpu" or compile or program_dtype == "bfloat16"
+    lower = dtype == "bfloat16" or (dtype == "auto" and multiplies_bfloat16(kind))
+    if kind != "cpu" or compile:
+        names = _runtimes("torch", lower, forms)
+    elif program_dtype == "int8":
+        names = _runtimes("onnxruntime" if runtime == "auto" else runtime, lower, forms)
+    else:
+        names = _runtimes(runtime, lower, forms)
+    if program_dtype == "bfloat16" and dtype == "float32" and "torch" in names:
+        raise ValueError("babelclip.dtype is float32 and the archive's program for torch is of bfloat16")
     return [
         Placement(
             kind=kind,
             device=f"cuda:{gpu_id or 0}" if kind == "cuda" else kind,
-            dtype=torch.bfloat16 if lower or program_dtype == "bfloat16" else torch.float32,
-            autocast=lower,
+            dtype=_dtype(name, program_dtype, lower),
+            autocast=lower and program_dtype == "float32",
             compiler=compiler,
             runtime=name,
         )
-        for name in _runtimes("torch" if only_torch else runtime, lower, forms)
+        for name in names
     ]
+
+
+def _dtype(runtime: str, program: str, lower: bool) -> str:
+    """Of the matrix products: torch computes in what a program stores, ONNX Runtime never in bfloat16."""
+    if program == "int8":
+        return "int8"
+    if runtime == "torch":
+        return "bfloat16" if lower or program == "bfloat16" else "float32"
+    return "bfloat16" if lower and runtime == "openvino" else "float32"
 
 
 def _runtimes(wanted: str, lower: bool, forms: Collection[str]) -> list[str]:
@@ -143,8 +158,8 @@ def _kind(device: str, gpu_id: int | None) -> str:
         cards = os.environ.get("HABANA_VISIBLE_DEVICES", "")
         if cards not in ("", "void") and importlib.util.find_spec("habana_frameworks") is not None:
             return "hpu"
-        return "cuda" if gpu_id is not None and torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
+        return "cuda" if gpu_id is not None and _torch().cuda.is_available() else "cpu"
+    if wanted == "cuda" and not _torch().cuda.is_available():
         raise RuntimeError("the device cuda was asked for, and torch finds no GPU")
     if wanted not in ("cpu", "cuda", "hpu"):
         raise RuntimeError(f"BABELCLIP_DEVICE must be auto, cpu, cuda or hpu, not {wanted!r}")
@@ -169,9 +184,23 @@ def multiplies_bfloat16(kind: str) -> bool:
     if kind == "hpu":
         return True
     if kind == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return bool(_torch().cuda.is_bf16_supported(including_emulation=False))
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
+    return _cpu_claims_bfloat16() and any(bool(getattr(_torch().cpu, check, bool)()) for check in checks)
+
+
+def _cpu_claims_bfloat16() -> bool:
+    """What Linux says of the CPU; where nothing is said, torch is asked, which takes long to load."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def _torch() -> Any:
+    """torch, loaded only where the answer depends on it: a text tower on ONNX Runtime does without."""
+    return importlib.import_module("torch")
 
 
 def cpu_cores() -> int:

@@ -48,6 +48,7 @@ class Runner:
         *,
         max_batch: int,
         threads: int,
+        lean: bool = False,
     ) -> None:
         """Load the program of the placement that is fastest here, and run every shape once.
 
@@ -63,7 +64,7 @@ class Runner:
         if len(placements) > 1:
             trial = list(examples(min(_TRIAL_ROWS, max_batch)))[-1]
             self.placement = _fastest(programs, placements, trial, threads)
-        self._run = runtimes.load(programs[self.placement.form], self.placement, threads=threads)
+        self._run = runtimes.load(programs[self.placement.form], self.placement, threads=threads, lean=lean)
         self._warm_up(examples)
 
     def group_rows(self, items: int) -> int:
@@ -114,16 +115,21 @@ class Runner:
         return False
 
     def _warm_up(self, examples: Examples) -> None:
-        """A static program meets every declared number of rows; another one the smallest and the largest."""
-        row_counts: Iterable[int] = self.row_buckets
-        if self.placement.static:
-            # Beyond its limit of recompilations, 8 unless told, torch silently stops compiling.
-            config: Any = importlib.import_module("torch._dynamo.config")
-            shapes = len(self.row_buckets) * len(list(examples(1)))
-            config.recompile_limit = max(config.recompile_limit, shapes)
-        else:
-            row_counts = sorted({1, self.row_buckets[-1]})
-        for rows in row_counts:
+        """A static program meets every declared shape; another one the extremes.
+
+        The largest shape reserves the memory that passes need, and shows that there is enough.
+        """
+        if not self.placement.static:
+            for rows in sorted({1, self.row_buckets[-1]}):
+                by_length = list(examples(rows))
+                for arrays in (by_length[0], *by_length[1:][-1:]):
+                    self(*arrays)
+            return
+        # Beyond its limit of recompilations, 8 unless told, torch silently stops compiling.
+        config: Any = importlib.import_module("torch._dynamo.config")
+        shapes = len(self.row_buckets) * len(list(examples(1)))
+        config.recompile_limit = max(config.recompile_limit, shapes)
+        for rows in self.row_buckets:
             for arrays in examples(rows):
                 self(*arrays)
 

@@ -1,27 +1,21 @@
 """What executes a tower program. One interface: numpy arrays [N, ...] in, rows [N, dim] out.
 
 torch         program.pt2, on any device, eager or compiled
-onnxruntime   program.onnx, float32, on CPUs
-openvino      program.onnx, float32 or bfloat16, on CPUs
+onnxruntime   program.onnx, in float32 or, of 8-bit weights, in 8-bit integers, on CPUs
+openvino      program.onnx, in float32 or bfloat16, on CPUs
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.export.passes import move_to_device_pass
 
 from handlers.batching import Array
 from handlers.device import Placement
-
-# Operators that autocast runs in the lower precision on every device: their weights can be cast in advance.
-_PRODUCTS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "addmm", "baddbmm")
 
 
 class Runtime(Protocol):
@@ -32,53 +26,37 @@ class Runtime(Protocol):
         ...
 
 
-def load(program: Path, placement: Placement, *, threads: int) -> Runtime:
+def load(program: Path, placement: Placement, *, threads: int, lean: bool = False) -> Runtime:
     """The program in the runtime that the placement names; `threads` are those of one pass on a CPU.
+
+    `lean` has ONNX Runtime widen stored weights in each pass instead of once.
 
     Raises:
         OSError, RuntimeError: the runtime cannot read the program or place it.
     """
     if placement.runtime == "onnxruntime":
-        return _OnnxRuntime(program, threads=threads)
+        return _OnnxRuntime(program, threads=threads, lean=lean)
     if placement.runtime == "openvino":
-        return _OpenVino(program, bfloat16=placement.dtype == torch.bfloat16, threads=threads)
-    return _Torch(program, placement, threads=threads)
+        return _OpenVino(program, bfloat16=placement.dtype == "bfloat16", threads=threads)
+    # Importing torch takes seconds and 200 MB, which a text tower on ONNX Runtime does without.
+    from handlers.torch_runtime import TorchRuntime
 
-
-class _Torch:
-    def __init__(self, program: Path, placement: Placement, *, threads: int) -> None:
-        self.placement = placement
-        if placement.kind == "cpu":
-            torch.set_num_threads(threads)
-        exported = torch.export.load(str(program))
-        if placement.device != "cpu":
-            # Tensors that the program makes by itself (positions, say) have their device written into it.
-            exported = move_to_device_pass(exported, placement.device)
-        module = exported.module()
-        if placement.autocast:
-            _prepare_for_autocast(module, placement.dtype)
-        self.run = _compiled(module, placement)
-
-    def __call__(self, *arrays: Array) -> NDArray[np.float32]:
-        placement = self.placement
-        tensors = [torch.from_numpy(array).to(placement.device) for array in arrays]
-        autocast = torch.autocast(
-            torch.device(placement.device).type, dtype=torch.bfloat16, enabled=placement.autocast
-        )
-        with torch.inference_mode(), autocast:
-            vectors: torch.Tensor = self.run(*tensors)
-        return vectors.to("cpu", torch.float32).numpy()
+    return TorchRuntime(program, placement, threads=threads)
 
 
 class _OnnxRuntime:
-    def __init__(self, program: Path, *, threads: int) -> None:
+    def __init__(self, program: Path, *, threads: int, lean: bool) -> None:
         onnxruntime = importlib.import_module("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         # Threads that spin while they wait hold the cores that the front end needs to pass the answer on.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(str(program), options, providers=["CPUExecutionProvider"])
+        # Weights are mapped from program.onnx.data. What is folded at load becomes memory of this process.
+        kept = ["ConstantFolding"] if lean else []
+        self.session = onnxruntime.InferenceSession(
+            str(program), options, providers=["CPUExecutionProvider"], disabled_optimizers=kept
+        )
         self.names = [entry.name for entry in self.session.get_inputs()]
 
     def __call__(self, *arrays: Array) -> NDArray[np.float32]:
@@ -102,33 +80,3 @@ class _OpenVino:
         found = self.request.infer(dict(enumerate(arrays)), share_inputs=True)
         rows: NDArray[np.float32] = found[0]
         return rows
-
-
-def _prepare_for_autocast(module: torch.fx.GraphModule, dtype: torch.dtype) -> None:
-    """Cast once, in place, the weights that autocast would cast in every pass: those of matrix products."""
-    products = [getattr(torch.ops.aten, name) for name in _PRODUCTS]
-    users: dict[str, list[torch.fx.Node]] = {}
-    for node in list(module.graph.nodes):
-        if node.op == "get_attr":
-            users.setdefault(node.target, []).extend(node.users)
-        elif node.target is torch.ops.aten._assert_tensor_metadata.default:
-            module.graph.erase_node(node)  # It asserts float32 where autocast has its own dtype.
-    module.recompile()
-    for target, nodes in users.items():
-        parameter: Any = module
-        for name in target.split("."):
-            parameter = getattr(parameter, name)
-        cast = all(getattr(node.target, "overloadpacket", None) in products for node in nodes)
-        if cast and isinstance(parameter, torch.Tensor) and parameter.dtype == torch.float32:
-            parameter.data = parameter.data.to(dtype)
-
-
-def _compiled(module: torch.fx.GraphModule, placement: Placement) -> Callable[..., Any]:
-    if placement.compiler == "hpu_graph":
-        hpu = importlib.import_module("habana_frameworks.torch.hpu")
-        graph: Callable[..., Any] = hpu.wrap_in_hpu_graph(module)
-        return graph
-    if placement.compiler == "none":
-        return module
-    compiled: Callable[..., Any] = torch.compile(module, backend=placement.compiler, dynamic=False)
-    return compiled

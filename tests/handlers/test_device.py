@@ -21,7 +21,7 @@ from handlers.runner import Runner, row_buckets
 from tests.handlers.conftest import DIM, LIMITS, SIZE
 from tests.handlers.worker import Worker, grpc
 
-CPU = device.Placement("cpu", "cpu", torch.float32, autocast=False, compiler="none")
+CPU = device.Placement("cpu", "cpu", "float32", autocast=False, compiler="none")
 
 
 def candidates(**changes: Any) -> list[device.Placement]:
@@ -48,6 +48,7 @@ def runner(folder: Path, *placements: device.Placement, max_batch: int = 4) -> R
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BABELCLIP_DEVICE", "HABANA_VISIBLE_DEVICES", "PT_HPU_LAZY_MODE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(device, "_cpu_claims_bfloat16", lambda: True)  # so that torch's answer is the test's
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_cuda_takes_the_gpu_that_torchserve_assigned(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert choose(gpu_id=3).device == "cuda:3"
-    assert choose(gpu_id=3).dtype == torch.bfloat16
+    assert choose(gpu_id=3).dtype == "bfloat16"
     assert choose(device="cuda").device == "cuda:0"
     assert choose().kind == "cpu"
     assert choose(device="cpu", gpu_id=3).kind == "cpu"
@@ -129,14 +130,50 @@ def test_bfloat16_only_where_hardware_multiplies_it(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=amx: has)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=avx: has)
         assert choose().autocast is expected
-    assert choose(dtype="float32").dtype == torch.float32
+    assert choose(dtype="float32").dtype == "float32"
     assert choose(dtype="bfloat16").autocast
     stored = choose(program_dtype="bfloat16")
-    assert (stored.dtype, stored.autocast) == (torch.bfloat16, False)
-    with pytest.raises(ValueError, match="bfloat16 program"):
+    assert (stored.dtype, stored.autocast) == ("bfloat16", False)
+    with pytest.raises(ValueError, match="for torch is of bfloat16"):
         choose(program_dtype="bfloat16", dtype="float32")
     with pytest.raises(ValueError, match="int4"):
         choose(program_dtype="int4")
+
+
+def test_a_cpu_without_bfloat16_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Linux says that the CPU has no such instructions, the choice is made without importing torch."""
+    monkeypatch.setattr(device, "_cpu_claims_bfloat16", lambda: False)
+    monkeypatch.setattr(device, "_torch", lambda: pytest.fail("torch was imported"))
+    (placement,) = candidates()
+    assert (placement.runtime, placement.dtype) == ("onnxruntime", "float32")
+
+
+def test_weights_stored_as_bfloat16_are_multiplied_in_what_the_cpu_is_good_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without hardware for it ONNX Runtime computes in float32; with it torch and OpenVINO are tried."""
+    (plain,) = candidates(program_dtype="bfloat16")
+    assert (plain.runtime, plain.dtype) == ("onnxruntime", "float32")
+    (asked,) = candidates(program_dtype="bfloat16", dtype="float32")
+    assert asked.runtime == "onnxruntime"
+    (emulated,) = candidates(program_dtype="bfloat16", forms=("pt2",))
+    assert (emulated.runtime, emulated.dtype, emulated.autocast) == ("torch", "bfloat16", False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    tried = candidates(program_dtype="bfloat16")
+    assert {one.runtime for one in tried} == {"openvino", "torch"}
+    assert all(one.dtype == "bfloat16" and not one.autocast for one in tried)
+
+
+def test_8_bit_weights_are_for_onnx_runtime_on_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An int8 archive runs by ONNX Runtime whatever the CPU can do, and is refused where it cannot run."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    (placement,) = candidates(program_dtype="int8", forms=("onnx",))
+    assert (placement.runtime, placement.dtype) == ("onnxruntime", "int8")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    for changes in ({"gpu_id": 0}, {"compile": True}, {"dtype": "bfloat16"}):
+        with pytest.raises(ValueError, match="8-bit weights are for CPUs"):
+            candidates(program_dtype="int8", forms=("onnx",), **changes)
 
 
 def test_gaudi_by_default_compiles_in_eager_mode(gaudi: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +258,7 @@ def test_autocast_stays_close_and_normalised(vision_folder: Path) -> None:
     """A float32 program under bfloat16 gives nearly the same vectors, of norm 1, its weights cast once."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
     exact = runner(vision_folder, CPU)(pixels)
-    lower = runner(vision_folder, dataclasses.replace(CPU, dtype=torch.bfloat16, autocast=True))
+    lower = runner(vision_folder, dataclasses.replace(CPU, dtype="bfloat16", autocast=True))
     rounded = lower(pixels)
     assert (rounded.shape, rounded.dtype) == ((3, DIM), np.float32)
     assert ((exact * rounded).sum(axis=1) > 0.999).all()
