@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 
 from benchmarks.towers import REPOSITORY
 from export import golden
@@ -16,12 +17,13 @@ def pairs(names: list[str]) -> list[str]:
     return [f"{one}, {other}" for one, other in zip(names[::2], names[1::2], strict=False)]
 
 
-def texts() -> list[str]:
-    """Two emoji names each, in 129 locales: 2,000 texts of 13 tokens on average.
+def texts(languages: Sequence[str] = ()) -> list[str]:
+    """Two emoji names each, in 129 locales or in those given: up to 2,000 texts of 13 tokens on average.
 
     Shuffled, so that any stretch of them costs about as much as any other.
     """
     names = json.loads((REPOSITORY / "training/samples/captions.json").read_text(encoding="utf-8"))["names"]
-    rows = [pairs(list(table.values())) for table in names.values()]
+    chosen = [table for locale, table in names.items() if not languages or locale in languages]
+    rows = [pairs(list(table.values())) for table in chosen]
     every = [text for row in rows for text in row[:150]]
-    return random.Random(0).sample(every, 2000)
+    return random.Random(0).sample(every, min(2000, len(every)))

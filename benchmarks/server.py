@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
 
 from benchmarks.load import GrpcSender, HttpSender, Sender
@@ -21,12 +22,21 @@ class Server:
     grpc: str
     key: str
     pid: int
+    management: str
+    management_key: str
 
     def sender(self, transport: str, model: str) -> Sender:
         """A sender over "http" or "grpc"; made within a running event loop."""
         if transport == "grpc":
             return GrpcSender(self.grpc, model, self.key)
         return HttpSender(self.http, model, self.key)
+
+    def worker(self, model: str) -> psutil.Process:
+        """The one worker of a model."""
+        headers = {"authorization": f"Bearer {self.management_key}"}
+        (described,) = httpx.get(f"{self.management}/models/{model}", headers=headers, timeout=60.0).json()
+        (worker,) = described["workers"]
+        return psutil.Process(worker["pid"])
 
     def workers(self) -> list[psutil.Process]:
         """TorchServe's worker processes."""
@@ -59,8 +69,15 @@ def serving(store: Path) -> Iterator[Server]:
             else:
                 raise SystemExit("the server ended instead of becoming ready")
             facts = json.loads(line.removeprefix("ready: "))
-            key = json.loads(Path(facts["token_file"]).read_text(encoding="utf-8"))["inference"]["key"]
-            yield Server(facts["http"], facts["grpc"], key, facts["pid"])
+            keys = json.loads(Path(facts["token_file"]).read_text(encoding="utf-8"))
+            yield Server(
+                http=facts["http"],
+                grpc=facts["grpc"],
+                key=keys["inference"]["key"],
+                pid=facts["pid"],
+                management=facts["management"],
+                management_key=keys["management"]["key"],
+            )
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=120)

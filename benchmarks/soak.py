@@ -24,6 +24,7 @@ from benchmarks.poison import EVERY, poison
 from benchmarks.server import Server, serving
 from export.__main__ import export
 from export.manifest import is_current, sources
+from export.options import Options
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -35,10 +36,9 @@ SAMPLE_SECONDS = 0.5
 def mini_store() -> Path:
     """Archives of the committed model."""
     store = towers.FOLDER / "mini-store"
-    options = {"version": "1.0", "dtype": "float32", "forms": ("pt2", "onnx")}
-    if not is_current(store, sources(towers.MINI, **options)):
+    if not is_current(store, sources(towers.MINI, Options())):
         store.parent.mkdir(parents=True, exist_ok=True)
-        export(towers.MINI, store, **options)
+        export(towers.MINI, store, Options())
     return store
 
 

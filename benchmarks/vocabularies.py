@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-MINI = Path(__file__).resolve().parents[2] / "training" / "checkpoints" / "mini" / "tokenizer.json"
+MINI = Path(__file__).resolve().parents[1] / "training" / "checkpoints" / "mini" / "tokenizer.json"
 SMALL_VOCABULARY = 42_000
 ROBERTA_MARKERS = ("<s>", "</s>")
 CLIP_MARKERS = ("<|startoftext|>", "<|endoftext|>")

@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 import handlers
+from export.options import Options
 from export.parity import length_buckets
+from export.programs import FILES
 from training.checkpoint import Checkpoint
 
 FORMAT = 2
@@ -38,6 +39,8 @@ LIMITS = {
     "max_batch": 32,
     "device": "auto",
 }
+# Of a lean tower: few enough that a pass needs little memory, enough that widening its weights pays.
+LEAN_PASS_TOKENS = 512
 
 
 class ArchiveError(Exception):
@@ -47,16 +50,17 @@ class ArchiveError(Exception):
 def tower_meta(
     loaded: Checkpoint,
     tower: str,
-    forms: Collection[str],
+    options: Options,
     *,
-    dtype: str,
     reduction: float,
     canaries: dict[str, Any],
 ) -> dict[str, Any]:
     """meta.json of a MAR: what its handler must know."""
     meta = {key: loaded.meta[key] for key in ("name", "space", "dim", "logit_scale", "languages")}
-    meta |= {"format": FORMAT, "tower": tower, "dtype": dtype}
-    meta["programs"] = {form: f"program.{form}" for form in forms}
+    meta |= {"format": FORMAT, "tower": tower, "dtype": options.dtype}
+    if tower == "text" and options.languages:
+        meta["languages"] = list(options.languages)
+    meta["programs"] = {form: FILES[form][0] for form in options.forms}
     meta["canary"] = {**canaries[tower], "min_cosine": canaries["min_cosine"]}
     config = loaded.model.config
     if tower == "text":
@@ -67,26 +71,26 @@ def tower_meta(
     return meta
 
 
-def model_config(tower: str) -> str:
+def model_config(tower: str, *, lean: bool) -> str:
     """model-config.yaml of a MAR."""
-    return yaml.safe_dump({**COMMON_CONFIG, **MODEL_CONFIG[tower], "babelclip": LIMITS}, sort_keys=False)
+    settings = {**LIMITS, "lean": True, "max_pass_tokens": LEAN_PASS_TOKENS} if lean else LIMITS
+    return yaml.safe_dump({**COMMON_CONFIG, **MODEL_CONFIG[tower], "babelclip": settings}, sort_keys=False)
 
 
 def build(
     loaded: Checkpoint,
     tower: str,
-    programs: Mapping[str, Path],
+    programs: Path,
+    options: Options,
     *,
-    dtype: str,
     reduction: float,
-    version: str,
     canaries: dict[str, Any],
     target: Path,
 ) -> None:
     """Write the MAR `target` (its stem is the archive's model name), whole or not at all.
 
-    `programs` are the files of the tower's program by form, pt2 or onnx or both, on the disk of
-    `target`; `reduction` is what `export.decoding` measured.
+    `programs` is the folder of the tower's programs, on the disk of `target`; `reduction` is what
+    `export.decoding` measured.
 
     Raises:
         ArchiveError: torch-model-archiver failed.
@@ -96,18 +100,19 @@ def build(
         out.mkdir()
         source = Path(handlers.__file__).parent
         shutil.copytree(source, stage / "handlers", ignore=shutil.ignore_patterns("__pycache__", "*.pyi"))
-        for form, program in programs.items():
-            os.link(program, stage / f"program.{form}")
+        for name in (name for form in options.forms for name in FILES[form]):
+            os.link(programs / name, stage / name)
         if tower == "text":
-            shutil.copy(loaded.path / "tokenizer.json", stage / "tokenizer.json")
-        meta = tower_meta(loaded, tower, programs, dtype=dtype, reduction=reduction, canaries=canaries)
+            shutil.copy(programs / "tokenizer.json", stage / "tokenizer.json")
+            shutil.copy(Path(__file__).with_name("sitecustomize.py"), stage / "sitecustomize.py")
+        meta = tower_meta(loaded, tower, options, reduction=reduction, canaries=canaries)
         text = json.dumps(meta, indent=2, ensure_ascii=False)
         (stage / "meta.json").write_text(text + "\n", encoding="utf-8")
         config = Path(scratch, "model-config.yaml")
-        config.write_text(model_config(tower), encoding="utf-8")
+        config.write_text(model_config(tower, lean=options.lean), encoding="utf-8")
         command = [
             *(sys.executable, "-m", "model_archiver.model_packaging"),
-            *("--model-name", target.stem, "--version", version),
+            *("--model-name", target.stem, "--version", options.version),
             *("--handler", str(stage / "handlers" / f"clip_{tower}.py"), "--extra-files", str(stage)),
             *("--config-file", str(config), "--export-path", str(out), "--archive-format", "no-archive"),
         ]

@@ -5,7 +5,7 @@ modes, orientations and proportions that decoders treat differently. Six are pho
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +122,14 @@ SPECIAL_IMAGES: dict[str, Callable[[], bytes]] = {
 }
 
 
-def texts() -> dict[str, str]:
-    return dict(TEXTS)
+def texts(languages: Sequence[str] = ()) -> dict[str, str]:
+    """Texts by name; with `languages`, those of each and the ones that are of none."""
+    asked = {language.partition("-")[0] for language in languages}
+    named = {name: name.partition("-")[0] for name in TEXTS}
+    of_none = ("emoji", "digits")
+    return {
+        name: text for name, text in TEXTS.items() if not asked or named[name] in asked or name in of_none
+    }
 
 
 def photographs() -> dict[str, bytes]:

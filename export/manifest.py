@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,9 @@ import export
 import handlers
 from export.archive import sha256
 from export.golden import encode, picture
-from export.parity import Program, text_arrays
+from export.options import Options
+from export.parity import text_arrays
+from export.programs import Program
 from handlers.preprocess import decode_image
 from training.checkpoint import Checkpoint
 from training.sources import space_of
@@ -44,25 +45,22 @@ def base64_of(vector: NDArray[np.float32]) -> str:
 
 
 @torch.inference_mode()
-def canary(loaded: Checkpoint, programs: dict[str, Program]) -> dict[str, Any]:
-    """Both towers' canary inputs and vectors, by the exported programs."""
+def canary(loaded: Checkpoint, tower: str, program: Program) -> dict[str, Any]:
+    """The tower's canary: an input, and its vector by the exported program."""
     config = loaded.model.config
-    arrays = text_arrays(
-        loaded.tokenizer,
-        [CANARY_TEXT],
-        length=None,
-        max_tokens=config.text.max_tokens,
-        pad_id=config.text.pad_id,
-    )
+    if tower == "text":
+        arrays = text_arrays(
+            loaded.tokenizer,
+            [CANARY_TEXT],
+            length=None,
+            max_tokens=config.text.max_tokens,
+            pad_id=config.text.pad_id,
+        )
+        return {"input": CANARY_TEXT, "vector": base64_of(np.asarray(program(*arrays))[0])}
     image = canary_image()
     pixels = decode_image(image, size=config.vision.size, max_pixels=10_000, max_bytes=1_000_000)
-    text_vector = np.asarray(programs["text"](*arrays))[0]
-    image_vector = np.asarray(programs["vision"](torch.from_numpy(pixels)[None]))[0]
-    return {
-        "min_cosine": MIN_COSINE,
-        "text": {"input": CANARY_TEXT, "vector": base64_of(text_vector)},
-        "vision": {"input": base64.b64encode(image).decode(), "vector": base64_of(image_vector)},
-    }
+    vector = np.asarray(program(torch.from_numpy(pixels)[None]))[0]
+    return {"input": base64.b64encode(image).decode(), "vector": base64_of(vector)}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -89,9 +87,9 @@ def check_version(store: Path, name: str, version: str) -> None:
             raise ManifestError(f"version {version} is taken by {entry['name']}; give another with --version")
 
 
-def sources(folder: Path, *, version: str, dtype: str, forms: Sequence[str]) -> str:
+def sources(source: Path, options: Options) -> str:
     """Fingerprint of all that an export is made from: the checkpoint, this code, its options, torch."""
-    facts = [space_of(folder), version, dtype, list(forms), torch.__version__]
+    facts = [space_of(source, options.architecture), options.to_json(), torch.__version__]
     digest = hashlib.sha256(json.dumps(facts).encode())
     for package in (handlers, export):
         for path in sorted(Path(str(package.__file__)).parent.glob("*.py")):

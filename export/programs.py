@@ -3,25 +3,32 @@
 text     ids int64 [N, L], mask int64 [N, L] (1 = token, 0 = padding) → float32 [N, D]
 vision   pixels uint8 [N, S, S, 3] → float32 [N, D]
 
-N is any batch size, L any length from 2 to the tower's token limit. Rows are unit vectors.
+N is any batch size, L any length from 2 to the tower's token limit. Rows are unit vectors. A `.pt2` with
+bfloat16 weights also computes in bfloat16; an ONNX program computes in float32 whatever it stores.
 """
 
 import copy
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from training.models import DualEncoder
+from export import storage
 
 MAX_BATCH = 1024  # the largest N a program accepts; a bound that every runtime can plan for
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FILES = {"pt2": ("program.pt2",), "onnx": ("program.onnx", "program.onnx.data")}
+INPUTS = {"text": ["ids", "mask"], "vision": ["pixels"]}
+
+Program = Callable[..., Tensor]
 
 
-def example_inputs(model: DualEncoder, tower: str) -> tuple[Tensor, ...]:
+def example_inputs(model: nn.Module, tower: str) -> tuple[Tensor, ...]:
     """Inputs of a shape that no dimension is specialised on."""
     if tower == "text":
         ids = torch.full((3, 7), 5, dtype=torch.int64)
@@ -30,7 +37,7 @@ def example_inputs(model: DualEncoder, tower: str) -> tuple[Tensor, ...]:
     return (torch.zeros(3, size, size, 3, dtype=torch.uint8),)
 
 
-def dynamic_shapes(model: DualEncoder, tower: str) -> tuple[dict[int, Dim], ...]:
+def dynamic_shapes(model: nn.Module, tower: str) -> tuple[dict[int, Any], ...]:
     batch = Dim("batch", min=1, max=MAX_BATCH)
     if tower == "text":
         length = Dim("length", min=2, max=model.config.text.max_tokens)
@@ -38,40 +45,57 @@ def dynamic_shapes(model: DualEncoder, tower: str) -> tuple[dict[int, Dim], ...]
     return ({0: batch},)
 
 
-def in_dtype(model: DualEncoder, tower: str, dtype: str) -> nn.Module:
-    """A copy of the tower with weights and arithmetic of `dtype`; its output stays float32."""
-    return copy.deepcopy(getattr(model, tower)).to(DTYPES[dtype]).eval()
-
-
-def trace(model: DualEncoder, tower: str, dtype: str) -> ExportedProgram:
-    """The tower as an exported program, free of this repository's classes."""
+def trace(model: nn.Module, tower: str, *, bfloat16: bool = False) -> ExportedProgram:
+    """The tower as an exported program, free of this repository's classes; its output stays float32."""
+    module = getattr(model, tower)
+    if bfloat16:
+        module = copy.deepcopy(module).to(torch.bfloat16)
     with torch.no_grad():
         return torch.export.export(
-            in_dtype(model, tower, dtype),
-            example_inputs(model, tower),
-            dynamic_shapes=dynamic_shapes(model, tower),
+            module.eval(), example_inputs(model, tower), dynamic_shapes=dynamic_shapes(model, tower)
         )
 
 
-def write_pt2(program: ExportedProgram, path: Path) -> None:
-    torch.export.save(program, path)
+def write(model: nn.Module, tower: str, form: str, folder: Path, dtype: str) -> Path:
+    """Write one form of a tower's program, its weights stored in `dtype`; returns its path in `folder`."""
+    path = folder / FILES[form][0]
+    if form == "pt2":
+        torch.export.save(trace(model, tower, bfloat16=dtype == "bfloat16"), path)
+    else:
+        write_onnx(model, tower, path, dtype)
+    return path
 
 
-def write_onnx(model: DualEncoder, tower: str, path: Path) -> None:
-    """The float32 tower as one ONNX file; inputs are named as above, the output `vectors`."""
-    names = {"text": ["ids", "mask"], "vision": ["pixels"]}[tower]
+def write_onnx(model: nn.Module, tower: str, path: Path, dtype: str = "float32") -> None:
+    """The tower as ONNX: the program in `path`, its weights beside it in `path`.data."""
     for noisy in ("onnxscript", "torch.onnx._internal.exporter._registration"):
         logging.getLogger(noisy).setLevel(logging.ERROR)  # tells of torchvision, which is not needed
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
-        torch.onnx.export(
-            in_dtype(model, tower, "float32"),
+        made = torch.onnx.export(
+            getattr(model, tower).eval(),
             example_inputs(model, tower),
-            path,
-            input_names=names,
+            input_names=INPUTS[tower],
             output_names=["vectors"],
             dynamic_shapes=dynamic_shapes(model, tower),
             dynamo=True,
-            external_data=False,
             verbose=False,
         )
+    storage.store(made.model, dtype)
+    storage.write(made.model, path)
+
+
+def load(path: Path) -> Program:
+    """A written program, by the runtime that its form is for."""
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+
+    def run(*arrays: Tensor) -> Tensor:
+        inputs = {name: array.numpy() for name, array in zip(names, arrays, strict=True)}
+        return torch.from_numpy(session.run(None, inputs)[0])
+
+    return run

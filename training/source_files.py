@@ -86,9 +86,10 @@ def complain(
 
 
 def fit(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, allowed: Collection[str] = ()) -> None:
-    """Copy the tensors of `path` into the module, in its dtype: every one, each in its shape, and no others.
+    """Give the module the tensors of `path`, in float32: every one, each in its shape, and no others.
 
-    Keys that match one of the regular expressions `allowed` are left out without complaint.
+    Tensors of float32 stay where they are, mapped from the file, so that a model needs no second memory. Keys
+    that match one of the regular expressions `allowed` are left out without complaint.
     """
     due = module.state_dict()
     surplus = [key for key in state if key not in due and not any(re.match(one, key) for one in allowed)]
@@ -98,7 +99,8 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, allowed: 
         if key in state and state[key].shape != due[key].shape
     ]
     complain(path, [key for key in due if key not in state], surplus, misshapen)
-    module.load_state_dict({key: state[key] for key in due})
+    module.load_state_dict({key: state[key] for key in due}, assign=True)
+    module.float()
 
 
 def read_tokenizer(path: Path, vocabulary: int) -> Tokenizer:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("limit", "serve", "peers", "poison", "soak")
+COMMANDS = ("limit", "serve", "peers", "poison", "soak", "footprint")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,5 +1,6 @@
 import base64
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from export import manifest, parity
-from export.__main__ import export, onnx_program
+from export import manifest, parity, programs
+from export.__main__ import export
+from export.options import Options
 from tests import miniature
 from training import checkpoint
 
@@ -27,7 +29,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, words) -> Path:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
     target = tmp_path_factory.mktemp("store")
-    export(source, target, version="2.0", dtype="float32", forms=("pt2", "onnx"))
+    export(source, target, Options(version="2.0"))
     return target
 
 
@@ -42,12 +44,13 @@ def test_archives_hold_all_that_serving_needs(store: Path, source: Path) -> None
         assert {
             "program.pt2",
             "program.onnx",
+            "program.onnx.data",
             "meta.json",
             "model-config.yaml",
             "handlers/base.py",
             f"clip_{tower}.py",
         } <= names
-        assert ("tokenizer.json" in names) == (tower == "text")
+        assert ("tokenizer.json" in names) == ("sitecustomize.py" in names) == (tower == "text")
         assert not any("__pycache__" in name for name in names)
         assert (meta["tower"], meta["space"]) == (tower, space)
         assert (described["modelVersion"], described["handler"]) == ("2.0", f"clip_{tower}.py")
@@ -60,7 +63,7 @@ def test_the_onnx_form_gives_the_checkpoints_vectors(store: Path, source: Path) 
     ids = torch.randint(4, 30, (4, 11))
     with torch.no_grad():
         for tower, arrays in (("vision", (pixels,)), ("text", (ids, torch.ones_like(ids)))):
-            found = onnx_program(store / "test" / f"{tower}.onnx")(*arrays)
+            found = programs.load(store / "test" / tower / "program.onnx")(*arrays)
             torch.testing.assert_close(found, getattr(loaded.model, tower)(*arrays), atol=1e-4, rtol=0)
 
 
@@ -77,11 +80,9 @@ def test_the_manifest_names_the_archives_and_their_canaries(store: Path, source:
 
 def test_an_export_is_current_until_a_source_changes(store: Path, source: Path) -> None:
     """Protects --if-needed from serving archives of another checkpoint, version or damaged file."""
-    made_from = manifest.sources(source, version="2.0", dtype="float32", forms=("pt2", "onnx"))
+    made_from = manifest.sources(source, Options(version="2.0"))
     assert manifest.is_current(store, made_from)
-    assert not manifest.is_current(
-        store, manifest.sources(source, version="2.1", dtype="float32", forms=("pt2", "onnx"))
-    )
+    assert not manifest.is_current(store, manifest.sources(source, Options(version="2.1")))
     mar = store / "test-text.mar"
     whole = mar.read_bytes()
     mar.write_bytes(whole[:-1])
@@ -100,8 +101,8 @@ def test_a_failed_gate_leaves_the_store_untouched(
 ) -> None:
     """Protects the store: a tower that fails is not written, and neither is the other."""
     monkeypatch.setitem(parity.MIN_COSINE, "float32", 1.1)
-    with pytest.raises(parity.ParityError, match=r"text\.pt2"):
-        export(source, tmp_path / "store", version="1.0", dtype="float32", forms=("pt2", "onnx"))
+    with pytest.raises(parity.ParityError, match=r"vision\.pt2"):
+        export(source, tmp_path / "store", Options())
     assert list((tmp_path / "store").iterdir()) == []
 
 
@@ -111,3 +112,32 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.strip() == f"export: {tmp_path} is no checkpoint: it has no meta.json"
+
+
+def test_a_text_worker_starts_without_torch(store: Path, tmp_path: Path) -> None:
+    """TorchServe's worker code gets a stand-in, the handler takes it away, and torch stays importable."""
+    with zipfile.ZipFile(store / "test-text.mar") as mar:
+        mar.extractall(tmp_path / "mar")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sitecustomize.py").write_text("import sys\nsys.read_too = True\n")
+    program = """
+import sys
+import ts.model_service_worker
+assert not hasattr(sys.modules["torch"], "cuda"), "TorchServe imported torch itself"
+import clip_text
+from handlers import device, runtimes
+import onnxruntime
+assert "torch" not in sys.modules
+assert sys.read_too
+import torch
+assert torch.ones(2).sum() == 2
+"""
+    path = os.pathsep.join(str(tmp_path / name) for name in ("mar", "other"))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

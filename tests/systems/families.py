@@ -34,8 +34,8 @@ from transformers import (
     XLMRobertaForMaskedLM,
 )
 
+from benchmarks.vocabularies import CLIP_MARKERS, ROBERTA_MARKERS, SMALL_VOCABULARY, tokenizer
 from export import golden
-from tests.systems.vocabularies import CLIP_MARKERS, ROBERTA_MARKERS, SMALL_VOCABULARY, tokenizer
 
 TEXTS = list(golden.texts().values())
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD

@@ -1,0 +1,119 @@
+"""What an XLM-R base text tower costs beside its speed: time until it serves, memory, size of the archive.
+
+    python -m benchmarks.footprint [--variants bfloat16 …] [--cold]
+
+The tower has the true shape and XLM-R's 250,002 tokens. Each variant is exported, started by scripts/serve,
+and embeds 2,000 texts in 20 languages at concurrency 16, and then full batches of the longest texts, which
+need the most memory that any can. Resident memory is the worker's, mapped files included. With --cold the
+kernel's cache of files is dropped before each start, which needs root.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import inputs, load, report, towers
+from benchmarks.server import Server, serving
+from export.__main__ import export
+from export.options import Options
+
+# fmt: off
+LANGUAGES = ["en", "zh", "hi", "es", "fr", "ar", "bn", "pt", "ru", "ur",
+             "id", "de", "ja", "tr", "vi", "ko", "it", "fa", "pl", "th"]
+# fmt: on
+BFLOAT16 = Options(dtype="bfloat16", forms=("onnx",))
+TRIMMED = {"languages": tuple(LANGUAGES), "trim_vocab": True}
+VARIANTS = {
+    "float32": Options(forms=("onnx",)),
+    "bfloat16": BFLOAT16,
+    "bfloat16-lean": replace(BFLOAT16, lean=True),
+    "bfloat16-trimmed": replace(BFLOAT16, **TRIMMED),
+    "bfloat16-trimmed-lean": replace(BFLOAT16, **TRIMMED, lean=True),
+    "int8": replace(BFLOAT16, dtype="int8"),
+    "int8-trimmed-lean": replace(BFLOAT16, **TRIMMED, dtype="int8", lean=True),
+}
+CONCURRENCY = 16
+LONGEST = 64  # texts at once, of more tokens than the tower takes
+
+
+async def embed(server: Server) -> dict[str, float]:
+    """Milliseconds of one text alone, texts a second, and the worker's memory in MB after each load."""
+    worker = server.worker("text")
+    after = {"start": worker.memory_info().rss / 1e6}
+    sender = server.sender("grpc", "text")
+    texts = inputs.texts(LANGUAGES)
+    alone = []
+    for text in texts[:40]:
+        began = time.perf_counter()
+        await sender.send(load.single([text])[0])
+        alone.append(time.perf_counter() - began)
+    bodies = load.single(texts)
+    began = time.perf_counter()
+    waiting = iter(bodies)
+
+    async def caller() -> None:
+        for body in waiting:
+            await sender.send(body)
+
+    await asyncio.gather(*(caller() for _ in range(CONCURRENCY)))
+    rate = len(bodies) / (time.perf_counter() - began)
+    after["texts"] = worker.memory_info().rss / 1e6
+    longest = load.many([f"{text} " * 40 for text in texts[:LONGEST]], LONGEST)
+    for _ in range(2):
+        await sender.send(longest[0])
+    after["longest"] = worker.memory_info().rss / 1e6
+    await sender.close()
+    return {
+        "alone_ms": round(1e3 * report.median(alone), 1),
+        "texts_per_s": round(rate, 1),
+        **{f"resident_mb_after_{name}": round(size) for name, size in after.items()},
+    }
+
+
+def measure(name: str, *, cold: bool) -> dict[str, Any]:
+    """One variant, from its checkpoint."""
+    made = towers.ensure_checkpoint()
+    store = towers.FOLDER / f"footprint-{name}"
+    shutil.rmtree(store, ignore_errors=True)
+    export(made, store, VARIANTS[name])
+    size = (store / f"{towers.NAME}-text.mar").stat().st_size
+    if cold:
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+    began = time.monotonic()
+    with serving(store) as server:
+        found = {"ready_s": round(time.monotonic() - began, 1), "archive_mb": round(size / 1e6)}
+        found |= asyncio.run(embed(server))
+    shutil.rmtree(store)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.footprint",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS))
+    parser.add_argument(
+        "--cold", action="store_true", help="drop the kernel's cache of files before each start"
+    )
+    options = parser.parse_args()
+    found = {}
+    for name in options.variants:
+        found[name] = measure(name, cold=options.cold)
+        print(f"{name}: {found[name]}", flush=True)
+    columns = list(next(iter(found.values())))
+    report.table(
+        "XLM-R base, text tower", ["variant", *columns], [[n, *f.values()] for n, f in found.items()]
+    )
+    report.finish("footprint", found, {"cold": options.cold, "languages": LANGUAGES})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The public systems in small: from their own files through the archives to their library's vectors."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from export import golden
+from export.__main__ import export
+from export.options import Options
+from handlers.clip_text import TextHandler
+from handlers.clip_vision import VisionHandler
+from tests.handlers.worker import Worker, http
+from tests.systems import families
+from training import sources
+
+PROTOBUF = "application/x-protobuf"
+REPOSITORY = Path(__file__).resolve().parents[2]
+# In small LAION's two are the same.
+SMALL_FAMILIES = [name for name in families.FAMILIES if name != "laion-large"]
+
+
+@pytest.fixture(scope="module")
+def laion(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, families.Reference]:
+    """A small model of open_clip's and what open_clip makes of it."""
+    folder = tmp_path_factory.mktemp("laion") / "laion"
+    return folder, families.laion_base(folder, true=False)
+
+
+def vectors(store: Path, name: str, tower: str, tmp_path: Path) -> list[NDArray[np.float32]]:
+    """What a worker behind TorchServe's own message code makes of TEXTS, or of the pictures."""
+    folder = tmp_path / tower
+    with zipfile.ZipFile(store / f"{name}-{tower}.mar") as packed:
+        packed.extractall(folder)
+    settings = yaml.safe_load((folder / "model-config.yaml").read_text())["babelclip"] | {"threads": 1}
+    if tower == "text":
+        worker = Worker(TextHandler, folder, settings)
+        calls = [http(text.encode(), "text/plain", Accept=PROTOBUF) for text in families.TEXTS]
+    else:
+        worker = Worker(VisionHandler, folder, settings)
+        calls = [http(image, "image/png", Accept=PROTOBUF) for image in families.pictures()]
+    return [np.frombuffer(reply.message.vectors, dtype="<f4") for reply in worker.send(*calls)]
+
+
+def cosines(store: Path, name: str, reference: families.Reference, tmp_path: Path) -> dict[str, float]:
+    """The smallest cosine of each tower with what the library gave."""
+    rows = {"text": reference.texts, "vision": reference.images}
+    return {t: families.nearest(rows[t], vectors(store, name, t, tmp_path)) for t in rows}
+
+
+@pytest.mark.parametrize("family", SMALL_FAMILIES)
+def test_each_is_served_to_the_librarys_vectors(family: str, tmp_path: Path) -> None:
+    """From a system's own files through both archives to cosines of 0.9999 with its library's vectors."""
+    source, store = tmp_path / family, tmp_path / "store"
+    reference = families.FAMILIES[family](source, true=False)
+    # Different inputs have different vectors, or a cosine would say nothing.
+    for rows in (reference.texts, reference.images):
+        assert np.median((rows @ rows.T)[np.triu_indices(len(rows), 1)]) < 0.995
+    result = export(source, store, Options(forms=("onnx",)))
+    assert result["space"] == sources.space_of(source)
+    found = cosines(store, family, reference, tmp_path)
+    assert min(found.values()) >= 0.9999, found
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.995), ("int8", 0.99)])
+def test_each_dtype_keeps_its_promise(
+    laion: tuple[Path, families.Reference], dtype: str, least: float, tmp_path: Path
+) -> None:
+    """Weights stored in fewer bits give vectors within that dtype's gate, and a smaller archive."""
+    source, reference = laion
+    forms = ("onnx",) if dtype == "int8" else ("pt2", "onnx")
+    export(source, tmp_path / "store", Options(dtype=dtype, forms=forms))
+    found = cosines(tmp_path / "store", "laion", reference, tmp_path)
+    assert min(found.values()) >= least, found
+    stored = (tmp_path / "text" / "program.onnx.data").stat().st_size
+    weights = 42_000 * 32 * 4
+    assert stored < 0.7 * weights
+    meta = json.loads((tmp_path / "text" / "meta.json").read_text())
+    assert meta["dtype"] == dtype
+
+
+def test_a_trimmed_lean_tower_keeps_the_vectors_of_its_languages(
+    laion: tuple[Path, families.Reference], tmp_path: Path
+) -> None:
+    """Without the tokens of other languages, and with weights widened in each pass, no vector changes."""
+    source, reference = laion
+    asked = Options(
+        dtype="bfloat16", forms=("onnx",), languages=("en", "de", "ja", "ar"), trim_vocab=True, lean=True
+    )
+    export(source, tmp_path / "store", asked)
+    report = json.loads((tmp_path / "store" / "laion" / "parity.json").read_text())
+    assert 4 < report["vocabulary"]["kept"] < report["vocabulary"]["all"] == 42_000
+    page = (tmp_path / "store" / "laion" / "parity.md").read_text()
+    assert f"{report['vocabulary']['kept']:,} of 42,000 tokens" in page
+    served = vectors(tmp_path / "store", "laion", "text", tmp_path)
+    chosen = set(golden.texts(asked.languages).values())
+    kept = [i for i, text in enumerate(families.TEXTS) if text in chosen]
+    assert len(kept) >= 6
+    assert families.nearest(reference.texts[kept], [served[i] for i in kept]) >= 0.995
+    meta = json.loads((tmp_path / "text" / "meta.json").read_text())
+    assert (meta["languages"], meta["space"]) == (list(asked.languages), sources.space_of(source))
+    # A text in a script that is gone is embedded too, from <unk>, far from where it was.
+    hindi = families.TEXTS.index(golden.TEXTS["hi"])
+    assert (served[hindi] * reference.texts[hindi]).sum() < 0.99
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--dtype", "int8", "--programs", "pt2"], "int8 weights exist as onnx alone"),
+        (["--trim-vocab"], "name the languages to keep with --languages"),
+        (["--lean"], "--lean is for ONNX programs whose weights are stored as bfloat16 or int8"),
+        (["--target", "triton", "--if-needed"], "not for --target triton"),
+        (["--languages", "en,tlh", "--trim-vocab"], "tlh"),
+        (["--architecture", "nonsense"], "no architecture 'nonsense'"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_in_a_sentence(
+    laion: tuple[Path, families.Reference], options: list[str], says: str, tmp_path: Path
+) -> None:
+    """The command says what is wrong with what was asked, and leaves no trace in the store."""
+    command = [sys.executable, "-m", "export", str(laion[0]), "--store", str(tmp_path / "store"), *options]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert says in done.stderr.splitlines()[-1]
+    assert not list((tmp_path / "store").glob("*"))
