@@ -41,7 +41,7 @@ NEEDED = {"text": ("program.onnx", "tokenizer.json"), "vision": ("program.onnx",
 PARTS = {"text": ("text_tokens", "text_tower", "text"), "vision": ("vision_pixels", "vision_tower", "vision")}
 # What the Python models import of the handlers.
 HANDLERS = {
-    "text_tokens": ("__init__", "errors", "incidents"),
+    "text_tokens": ("__init__", "errors", "incidents", "texts"),
     "vision_pixels": ("__init__", "errors", "image_files", "incidents", "preprocess"),
 }
 REQUIREMENTS = ("tokenizers", "pillow")  # what the Python models need beyond Triton's image, which has numpy

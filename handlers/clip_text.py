@@ -19,8 +19,9 @@ from handlers.base import Handler
 from handlers.batching import Array, Group, Notes, plan_lengths
 from handlers.budget import Budget
 from handlers.config import TextMeta
-from handlers.errors import EMPTY_ITEM, INTERNAL, INVALID_UTF8, TEXT_TOO_LONG, ItemFault
+from handlers.errors import INTERNAL, ItemFault
 from handlers.incidents import report
+from handlers.texts import read_text
 
 # What the archive's sitecustomize.py put there for TorchServe's worker, which is done with it.
 if getattr(sys.modules.get("torch"), "__doc__", None) == "stand-in":
@@ -104,7 +105,7 @@ class TextHandler(Handler):
         texts: dict[int, str] = {}
         for position, payload in payloads.items():
             try:
-                texts[position] = self._read(payload)
+                texts[position] = read_text(payload, max_bytes=self.settings.max_text_bytes)
             except ItemFault as fault:
                 notes.failed[position] = fault
         encodings = self._tokenise(texts, notes.failed)
@@ -132,22 +133,6 @@ class TextHandler(Handler):
             # Declared lengths even where others occur: a metric's label must not have a value for each.
             bucket = next(size for size in self.text.buckets if size >= length)
             yield Group(members, arrays=(ids, mask), used=used, slots=ids.size, bucket=bucket)
-
-    def _read(self, payload: bytes | str) -> str:
-        # A JSON string can hold half of a surrogate pair, which is no character and has no UTF-8.
-        try:
-            encoded = payload if isinstance(payload, bytes) else payload.encode()
-            if len(encoded) > self.settings.max_text_bytes:
-                most = self.settings.max_text_bytes
-                raise ItemFault(
-                    TEXT_TOO_LONG, f"the text has {len(encoded):,} bytes; at most {most:,} are allowed"
-                )
-            text = payload if isinstance(payload, str) else payload.decode()
-        except UnicodeError as error:
-            raise ItemFault(INVALID_UTF8, "the text is not valid UTF-8") from error
-        if not text.strip():
-            raise ItemFault(EMPTY_ITEM, "the text is empty; at least one visible character is needed")
-        return text
 
     def _tokenise(self, texts: dict[int, str], failed: dict[int, ItemFault]) -> dict[int, Encoding]:
         """Position → encoding; a text that the tokenizer chokes on costs only itself."""

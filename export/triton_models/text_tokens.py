@@ -17,8 +17,9 @@ import triton_python_backend_utils as pb_utils
 from tokenizers import Encoding, Tokenizer
 from triton_requests import items, parameters, refusal
 
-from handlers.errors import EMPTY_ITEM, INTERNAL, INVALID_UTF8, TEXT_TOO_LONG, ItemFault
+from handlers.errors import INTERNAL, ItemFault
 from handlers.incidents import report
+from handlers.texts import read_text
 
 
 class TritonPythonModel:
@@ -44,7 +45,7 @@ class TritonPythonModel:
         faults: dict[int, ItemFault] = {}
         for position, payload in enumerate(payloads):
             try:
-                encodings.append(self._tokenise(self._read(payload)))
+                encodings.append(self._tokenise(read_text(payload, max_bytes=self.max_bytes)))
             except ItemFault as fault:
                 faults[position] = fault
         if faults:
@@ -57,20 +58,6 @@ class TritonPythonModel:
             ids[row, : len(encoding)] = encoding.ids
             mask[row, : len(encoding)] = 1
         return pb_utils.InferenceResponse([pb_utils.Tensor("ids", ids), pb_utils.Tensor("mask", mask)])
-
-    def _read(self, payload: bytes) -> str:
-        if len(payload) > self.max_bytes:
-            raise ItemFault(
-                TEXT_TOO_LONG,
-                f"the text has {len(payload):,} bytes; at most {self.max_bytes:,} are allowed",
-            )
-        try:
-            text = payload.decode()
-        except UnicodeError as error:
-            raise ItemFault(INVALID_UTF8, "the text is not valid UTF-8") from error
-        if not text.strip():
-            raise ItemFault(EMPTY_ITEM, "the text is empty; at least one visible character is needed")
-        return text
 
     def _tokenise(self, text: str) -> Encoding:
         try:

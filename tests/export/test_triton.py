@@ -5,17 +5,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from export import golden, programs, triton
-from handlers.clip_text import TextHandler
 from handlers.config import Settings
 from handlers.errors import ItemFault
 from handlers.preprocess import decode_image
+from handlers.texts import read_text
 from tests import miniature
 from tests.export.triton_stand_in.repository import STAND_IN, Arrays, Refused, Repository
 from training import checkpoint
@@ -134,7 +133,7 @@ def test_requests_are_padded_to_the_shortest_bucket(repository: Repository) -> N
 def test_a_bad_text_costs_its_own_request(repository: Repository, payload: bytes) -> None:
     """Protects the other requests of a batch, and callers who know TorchServe's codes and sentences."""
     with pytest.raises(ItemFault) as known:
-        TextHandler._read(SimpleNamespace(settings=Settings()), payload)
+        read_text(payload, max_bytes=Settings().max_text_bytes)
     before, refused, after = repository.infer("test_text", [texts("red"), texts(payload), texts("blue")])
     assert isinstance(refused, Refused)
     assert (str(refused), refused.code) == (str(known.value), "INVALID_ARG")
