@@ -36,9 +36,9 @@ class Settings:
     """Width × height of one image, read from its header before it is decoded."""
     max_batch: int = 32
     """Rows of one forward pass."""
-    max_pass_tokens: int = 0
-    """Tokens of one forward pass, padding included; 0: as many as `max_batch` texts have. Fewer need less
-    memory."""
+    max_pass_tokens: int = 4096
+    """Tokens of one forward pass, padding included; 0: as many as `max_batch` texts have. More need more
+    memory, and on CPUs are no faster."""
     decode_threads: int = 0
     """Threads that decode images; 0: as many as `threads`."""
     threads: int = 0

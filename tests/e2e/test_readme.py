@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.support import REPOSITORY, Server
 
-SECTIONS = ("Call it from your service", "Search and compare")
+SECTIONS = ("Call it from your service", "Search and compare", "Search a folder of photographs")
 
 
 def wire_blocks() -> list[tuple[str, str]]:
@@ -32,18 +32,22 @@ def blocks() -> list[tuple[str, str]]:
 
 def test_the_sections_hold_commands() -> None:
     """Protects the test below from passing because a heading was renamed."""
-    assert [language for language, _ in blocks()] == ["python", "bash", "bash"]
+    assert [language for language, _ in blocks()] == ["python", "bash", "bash", "bash", "python"]
     assert [language for language, _ in wire_blocks()] == ["bash", "bash", "python", "bash", "bash"]
 
 
 @pytest.mark.parametrize(("language", "code"), blocks() + wire_blocks())
-def test_a_readers_commands_work(server: Server, language: str, code: str) -> None:
+def test_a_readers_commands_work(
+    server: Server, store: Path, tmp_path: Path, language: str, code: str
+) -> None:
     """Protects a newcomer from commands that were true once."""
     here = {
         "grpc://127.0.0.1:7070": server.grpc,
         "http://127.0.0.1:8080": server.http,
         ".run/key_file.json": str(server.token_file),
         ".venv/bin/": f"{Path(sys.executable).parent}/",
+        "mar:model_store": f"mar:{store}",
+        ".run/vectors": str(tmp_path / "vectors"),
     }
     for written, actual in here.items():
         code = code.replace(written, actual)

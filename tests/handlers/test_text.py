@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from handlers.clip_text import TextHandler
 from handlers.embedding_pb2 import EmbedRequest
+from handlers.runner import Runner
 from tests.handlers.conftest import DIM, MAX_TOKENS, SPACE
 from tests.handlers.worker import Call, Reply, Worker, form, grpc, http
 
@@ -323,6 +324,25 @@ def test_texts_are_padded_to_the_longest_of_their_pass(
     monkeypatch.setattr(worker.handler, "pass_cost", 0.0)
     worker.send(http(b"a red heart", "text/plain"), http(b"ein rotes Herz a star", "text/plain"))
     assert met == {5, 7}
+
+
+def test_a_pass_has_no_more_tokens_than_allowed(text_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long texts go in passes of fewer rows, from the warm-up on, so that memory has a bound."""
+    met: list[tuple[int, int]] = []
+    call = Runner.__call__
+
+    def watched(self: Runner, *arrays: np.ndarray) -> np.ndarray:
+        met.append(arrays[0].shape)
+        return call(self, *arrays)
+
+    monkeypatch.setattr(Runner, "__call__", watched)
+    worker = Worker(TextHandler, text_folder, {"max_pass_tokens": 20})
+    reply, *_ = worker.send(
+        http(json.dumps({"inputs": ["a red heart star"] * 9}).encode(), "application/json")
+    )
+    assert json.loads(reply.body)["errors"] == []
+    assert all(rows * length <= 20 for rows, length in met)
+    assert max(rows for rows, _ in met) > 1
 
 
 @pytest.mark.parametrize(
