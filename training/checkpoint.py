@@ -13,18 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from training.models import DualEncoder, ModelConfig
+from training.source_files import CheckpointError, fit, read_state, read_tokenizer
 
 FORMAT = 1
 TOWERS = ("text", "vision")
 PREPROCESSING = {"resize": "shortest side, bicubic, antialiased", "crop": "centre", "alpha": "over white"}
-
-
-class CheckpointError(Exception):
-    """The folder is no checkpoint of this format, or its files do not belong together."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +108,8 @@ def load(folder: Path) -> Checkpoint:
     model = DualEncoder(ModelConfig.from_json(meta["model"]))
     for tower in TOWERS:
         path = folder / f"{tower}.safetensors"
-        try:
-            getattr(model, tower).load_state_dict({k: v.float() for k, v in load_file(path).items()})
-        except Exception as error:  # safetensors has no common error class of its own
-            raise CheckpointError(f"{path}: {error}") from error
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # tokenizers raises plain Exception
-        raise CheckpointError(f"{folder}/tokenizer.json: {error}") from error
+        fit(getattr(model, tower), read_state(path), path)
+    tokenizer = read_tokenizer(folder / "tokenizer.json", model.config.text.vocab_size)
     found = space_of(folder, meta["model"])
     if found != meta["space"]:
         raise CheckpointError(f"{folder}: its files are space {found}, but meta.json says {meta['space']}")

@@ -16,10 +16,12 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from training.checkpoint import CheckpointError
-
 BICUBIC = 3  # Pillow's number
 SHOWN = 3  # complaints that one line names before it counts the others
+
+
+class CheckpointError(Exception):
+    """Files of a model are missing, or are not of the format or the model that they should be."""
 
 
 def require(path: Path) -> Path:

@@ -18,7 +18,9 @@ from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
 from tests.handlers.worker import Worker, http
 from tests.systems import families
+from tests.systems.spoilers import spoilers
 from training import sources
+from training.checkpoint import CheckpointError
 
 PROTOBUF = "application/x-protobuf"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -108,6 +110,17 @@ def test_a_trimmed_lean_tower_keeps_the_vectors_of_its_languages(
     # A text in a script that is gone is embedded too, from <unk>, far from where it was.
     hindi = families.TEXTS.index(golden.TEXTS["hi"])
     assert (served[hindi] * reference.texts[hindi]).sum() < 0.99
+
+
+@pytest.mark.parametrize("damage", sorted(spoilers("own")))
+def test_a_damaged_checkpoint_is_refused_in_one_line(damage: str, tmp_path: Path) -> None:
+    """Our own files are checked as strictly as others', and the message names what is wrong."""
+    families.own(tmp_path / "own", true=False)
+    named = spoilers("own")[damage](tmp_path / "own")
+    with pytest.raises(CheckpointError) as caught:
+        sources.load(tmp_path / "own")
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

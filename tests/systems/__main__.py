@@ -24,6 +24,7 @@ import numpy as np
 import psutil
 
 from babelclip import Client
+from handlers.device import multiplies_bfloat16
 from tests.e2e.support import REPOSITORY, launched
 from tests.systems import families
 from tests.systems.spoilers import spoilers
@@ -109,7 +110,10 @@ def check(family: str, folder: Path, dtypes: list[str], *, quick: bool) -> dict[
         reference = families.Reference(arrays["texts"], arrays["images"])
     for dtype in dtypes:
         store = folder / f"store-{dtype}"
-        status, _, err, used = export(source, store, "--dtype", dtype)
+        # A CPU that emulates bfloat16 would take hours over the `.pt2` of the largest.
+        emulated = dtype == "bfloat16" and not multiplies_bfloat16("cpu")
+        only = ["--programs", "onnx"] if emulated else []
+        status, _, err, used = export(source, store, "--dtype", dtype, *only)
         if status != 0:
             raise AssertionError(f"{family} in {dtype}: exit {status}: {err}")
         parity = json.loads(next(store.glob("*/parity.json")).read_text())

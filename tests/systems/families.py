@@ -34,8 +34,12 @@ from transformers import (
     XLMRobertaForMaskedLM,
 )
 
+from benchmarks import towers
 from benchmarks.vocabularies import CLIP_MARKERS, ROBERTA_MARKERS, SMALL_VOCABULARY, tokenizer
 from export import golden
+from handlers.preprocess import decode_image
+from training import checkpoint
+from training.models import DualEncoder, ModelConfig, TextConfig, VisionConfig
 
 TEXTS = list(golden.texts().values())
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
@@ -167,7 +171,27 @@ def gzomer(folder: Path, *, true: bool) -> Reference:
     )
 
 
+@torch.inference_mode()
+def own(folder: Path, *, true: bool) -> Reference:
+    """A checkpoint of this project: ViT-B/32 with XLM-R base."""
+    config = towers.CONFIG
+    if not true:
+        text = TextConfig(vocab_size=SMALL_VOCABULARY, width=32, layers=1, heads=2, max_tokens=77)
+        vision = VisionConfig(size=32, stem=(), patch=8, width=32, layers=1, heads=2)
+        config = ModelConfig(name=folder.name, dim=16, text=text, vision=vision)
+    model = randomise(DualEncoder(config))
+    words = tokenizer(config.text.vocab_size, *ROBERTA_MARKERS)
+    checkpoint.save(folder, model, words, languages=[], training={"steps": 0}, dtype=torch.float32)
+    limits = {"size": config.vision.size, "max_pixels": 50_000_000, "max_bytes": 20_000_000}
+    pixels = np.stack([decode_image(data, **limits) for data in pictures()])
+    return _reference(
+        lambda: _in_batches(model.text, words, tokens=77, pad_id=config.text.pad_id),
+        lambda: model.vision(torch.from_numpy(pixels)),
+    )
+
+
 FAMILIES: dict[str, Callable[..., Reference]] = {
+    "own": own,
     "gzomer": gzomer,
     "altclip": altclip,
     "laion-base": laion_base,

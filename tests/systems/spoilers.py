@@ -10,6 +10,7 @@ Spoiler = Callable[[Path], str]
 
 # The file whose weights are damaged, and a key of it.
 WEIGHTS = {
+    "own": ("text.safetensors", "projection.weight"),
     "gzomer": ("clip-text-projection.ckpt", ""),
     "altclip": ("model.safetensors", "visual_projection.weight"),
     "laion-base": ("open_clip_model.safetensors", "text.proj.0.weight"),
