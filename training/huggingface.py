@@ -48,7 +48,7 @@ def space_of(folder: Path) -> str:
     Raises:
         CheckpointError: a file is missing.
     """
-    return fingerprint([*(folder / name for name in SETTINGS), *_weights(folder)])
+    return fingerprint([*(folder / name for name in SETTINGS), *weights_of(folder)])
 
 
 def load(folder: Path) -> Checkpoint:
@@ -64,7 +64,7 @@ def load(folder: Path) -> Checkpoint:
             f"{folder}/config.json: model_type {kind!r} is not known; known: {', '.join(KINDS)}"
         )
     space = space_of(folder)
-    model = _model(folder, KINDS[kind])
+    model = pretrained(KINDS[kind], folder)
     inputs = Inputs(_text_input(folder, kind, model.config.text_config), _vision_input(folder, model))
     tokenizer = read_tokenizer(folder / "tokenizer.json", model.config.text_config.vocab_size)
     meta = {
@@ -80,15 +80,29 @@ def load(folder: Path) -> Checkpoint:
     return Checkpoint(folder, Towers(text, vision, inputs).eval(), tokenizer, meta)
 
 
-def _weights(folder: Path) -> list[Path]:
+def weights_of(folder: Path) -> list[Path]:
+    """The files of a model's weights, in one form.
+
+    Raises:
+        CheckpointError: there are none.
+    """
     for pattern in WEIGHTS:
         if found := sorted(folder.glob(pattern)):
             return found
     raise CheckpointError(f"{folder}: no weights, neither model.safetensors nor pytorch_model.bin")
 
 
-def _model(folder: Path, kind: type[nn.Module]) -> nn.Module:
-    safe = _weights(folder)[0].suffix == ".safetensors"
+def pretrained(
+    kind: type[nn.Module], folder: Path, *, unused: tuple[str, ...] = (), **options: Any
+) -> nn.Module:
+    """A model of one of transformers' classes, in float32, with exactly its own weights.
+
+    Weights whose names begin with one of `unused` may be there besides; `options` go to the class.
+
+    Raises:
+        CheckpointError: the weights cannot be read, or are not those of config.json.
+    """
+    safe = weights_of(folder)[0].suffix == ".safetensors"
     try:
         model, report = kind.from_pretrained(
             folder,
@@ -98,10 +112,12 @@ def _model(folder: Path, kind: type[nn.Module]) -> nn.Module:
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are reported with all others
+            **options,
         )
     except Exception as error:  # transformers and safetensors raise many kinds
         raise CheckpointError(f"{folder}: its weights cannot be read: {first_line(error)}") from error
-    complain(folder, report["missing_keys"], report["unexpected_keys"], report["mismatched_keys"])
+    surplus = [key for key in report["unexpected_keys"] if not key.startswith(unused)]
+    complain(folder, report["missing_keys"], surplus, report["mismatched_keys"])
     return model
 
 

@@ -18,13 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import XLMRobertaModel
 
-from training import openclip
+from training import huggingface, openclip
 from training.checkpoint import Checkpoint, CheckpointError
 from training.source_files import (
     archive_name,
-    complain,
     fingerprint,
-    first_line,
     fit,
     read_state,
     read_tokenizer,
@@ -81,7 +79,7 @@ def space_of(folder: Path) -> str:
     """
     text = folder / TEXT_MODEL
     files = [_head_file(folder, "text"), _head_file(folder, "vision"), _vision_weights(folder)]
-    return fingerprint([*files, text / "config.json", _text_weights(text), text / "tokenizer.json"])
+    return fingerprint([*files, text / "config.json", *huggingface.weights_of(text), text / "tokenizer.json"])
 
 
 def load(folder: Path) -> Checkpoint:
@@ -90,12 +88,16 @@ def load(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: names the file and what is missing, too much or not supported.
     """
-    encoder = _text_model(folder / TEXT_MODEL)
+    text_folder = folder / TEXT_MODEL
+    require(text_folder / "config.json")
+    encoder = huggingface.pretrained(
+        XLMRobertaModel, text_folder, unused=UNUSED_TEXT_KEYS, add_pooling_layer=False
+    )
     visual, vision_input = _vision_model(folder)
     widths = {"text": int(encoder.config.hidden_size), "vision": int(visual.output_dim)}
     heads = {tower: _head(folder, tower, widths) for tower in HEADS}
     inputs = Inputs(TextInput(MAX_TOKENS, int(encoder.config.pad_token_id)), vision_input)
-    tokenizer = read_tokenizer(folder / TEXT_MODEL / "tokenizer.json", int(encoder.config.vocab_size))
+    tokenizer = read_tokenizer(text_folder / "tokenizer.json", int(encoder.config.vocab_size))
     meta = {
         "name": archive_name(folder),
         "space": space_of(folder),
@@ -106,7 +108,7 @@ def load(folder: Path) -> Checkpoint:
     }
     text = TextTower(encoder, "first", heads["text"])
     towers = Towers(text, VisionTower(visual, heads["vision"], vision_input), inputs)
-    return Checkpoint(folder / TEXT_MODEL, towers.eval(), tokenizer, meta)
+    return Checkpoint(text_folder, towers.eval(), tokenizer, meta)
 
 
 def _head_file(folder: Path, tower: str) -> Path:
@@ -134,34 +136,6 @@ def _head(folder: Path, tower: str, widths: dict[str, int]) -> ProjectionHead:
         )
     fit(head, state, path)
     return head
-
-
-def _text_weights(folder: Path) -> Path:
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).exists():
-            return folder / name
-    raise CheckpointError(f"{folder}: no weights, neither model.safetensors nor pytorch_model.bin")
-
-
-def _text_model(folder: Path) -> nn.Module:
-    require(folder / "config.json")
-    safe = _text_weights(folder).suffix == ".safetensors"
-    try:
-        model, report = XLMRobertaModel.from_pretrained(
-            folder,
-            add_pooling_layer=False,
-            local_files_only=True,
-            use_safetensors=safe,
-            weights_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are reported with all others
-        )
-    except Exception as error:  # transformers and safetensors raise many kinds
-        raise CheckpointError(f"{folder}: its weights cannot be read: {first_line(error)}") from error
-    surplus = [key for key in report["unexpected_keys"] if not key.startswith(UNUSED_TEXT_KEYS)]
-    complain(folder, report["missing_keys"], surplus, report["mismatched_keys"])
-    return model
 
 
 def _vision_weights(folder: Path) -> Path:
