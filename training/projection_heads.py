@@ -24,6 +24,7 @@ from training.source_files import (
     archive_name,
     fingerprint,
     fit,
+    read_json,
     read_state,
     read_tokenizer,
     require,
@@ -37,8 +38,9 @@ HEADS = {
 }
 DIM = 512
 MAX_TOKENS = 64
-# The heads were trained without a learned scale; search multiplies cosines by this.
+# The published heads were trained without a learned scale; their search multiplies cosines by this.
 LOGIT_SCALE = 100.0
+ABOUT = "heads.json"  # what our own training says of heads, the scale that they learned among it
 # Masked language modelling's output and BERT's pooler: parts of the public file that no embedding needs.
 UNUSED_TEXT_KEYS = ("lm_head.", "pooler.", "roberta.pooler.")
 # What OpenAI's program keeps beside its weights.
@@ -93,7 +95,7 @@ def load(folder: Path) -> Checkpoint:
     encoder = huggingface.pretrained(
         XLMRobertaModel, text_folder, unused=UNUSED_TEXT_KEYS, add_pooling_layer=False
     )
-    visual, vision_input = _vision_model(folder)
+    visual, vision_input = vision_model(folder)
     widths = {"text": int(encoder.config.hidden_size), "vision": int(visual.output_dim)}
     heads = {tower: _head(folder, tower, widths) for tower in HEADS}
     inputs = Inputs(TextInput(MAX_TOKENS, int(encoder.config.pad_token_id)), vision_input)
@@ -102,13 +104,22 @@ def load(folder: Path) -> Checkpoint:
         "name": archive_name(folder),
         "space": space_of(folder),
         "dim": DIM,
-        "logit_scale": LOGIT_SCALE,
+        "logit_scale": _logit_scale(folder / ABOUT),
         "languages": [],
         "source": f"projection heads on {VISION_MODEL} and {TEXT_MODEL}",
     }
     text = TextTower(encoder, "first", heads["text"])
     towers = Towers(text, VisionTower(visual, heads["vision"], vision_input), inputs)
     return Checkpoint(text_folder, towers.eval(), tokenizer, meta)
+
+
+def _logit_scale(about: Path) -> float:
+    if not about.exists():
+        return LOGIT_SCALE
+    found = read_json(about).get("logit_scale")
+    if not isinstance(found, int | float) or not found > 0:
+        raise CheckpointError(f"{about}: logit_scale must be a number above 0, not {found!r}")
+    return round(float(found), 4)
 
 
 def _head_file(folder: Path, tower: str) -> Path:
@@ -145,7 +156,12 @@ def _vision_weights(folder: Path) -> Path:
     return require(own / f"{VISION_MODEL}.pt")
 
 
-def _vision_model(folder: Path) -> tuple[nn.Module, VisionInput]:
+def vision_model(folder: Path) -> tuple[nn.Module, VisionInput]:
+    """The image model in the folder of its name, and what it takes.
+
+    Raises:
+        CheckpointError: it is missing, or is not what its files say.
+    """
     own, weights = folder / VISION_MODEL, _vision_weights(folder)
     if (own / openclip.CONFIG).exists():
         path, config, preprocessing = openclip.read_config(own)

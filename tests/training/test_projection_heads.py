@@ -89,6 +89,16 @@ def test_a_broken_folder_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_the_scale_is_the_learned_one_where_training_tells_it(source: Path) -> None:
+    """Heads of our own training keep their scale; the published ones have the 100 of their search."""
+    assert sources.load(source).meta["logit_scale"] == 100.0
+    (source / "heads.json").write_text('{"logit_scale": 23.5}')
+    assert sources.load(source).meta["logit_scale"] == 23.5
+    (source / "heads.json").write_text('{"logit_scale": "much"}')
+    with pytest.raises(CheckpointError, match="logit_scale must be a number above 0"):
+        sources.load(source)
+
+
 def test_heads_by_the_names_of_training_are_found_if_they_are_the_only_ones(source: Path) -> None:
     """text-NAME.ckpt and vision-NAME.ckpt serve as well; of several none is guessed."""
     space = sources.space_of(source)

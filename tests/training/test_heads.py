@@ -1,0 +1,349 @@
+"""Projection heads on frozen towers: both phases, resuming, what stays frozen, and the command's flags."""
+
+import hashlib
+import json
+import math
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from tests.systems import families
+from training import heads, heads_inputs, heads_options, sources, states
+from training.__main__ import main
+from training.datasets import coco as examples
+from training.datasets.decoding import decode
+from training.heads_options import HeadsOptions, OptionsError
+from training.source_files import CheckpointError
+from training.towers import Towers
+
+SUBJECTS = ("ocean", "bicycle", "elephant", "guitar", "bread", "tower", "dancer", "market")
+PLACES = ("at night", "in the rain", "on a hill", "by the river", "in the kitchen", "from above")
+IMAGES = len(SUBJECTS) * len(PLACES)
+
+# What the model card lists, with its defaults; --wandb-enabled is True there and off here, unless asked for.
+CARD: dict[str, Any] = {
+    "dataset_num_workers": 8,
+    "dataset_type": "coco",
+    "dataset_dir": Path("./datasets/coco/"),
+    "dataset_subset_size": None,
+    "dataset_train_split": 0.8,
+    "train_device": "hpu",
+    "distributed_num_nodes": 2,
+    "distributed_parallel_devices": 8,
+    "distributed_master_address": None,
+    "distributed_master_port": 12345,
+    "distributed_bucket_cap_mb": 200,
+    "checkpoint_dir": Path("./models"),
+    "checkpoint_save_every_n": 1,
+    "checkpoint_load_vision_path": None,
+    "checkpoint_load_text_path": None,
+    "model_visual_name": "RN50x4",
+    "model_textual_name": "xlm-roberta-base",
+    "hyperparam_num_layers": 3,
+    "hyperparam_lr": 0.001,
+    "hyperparam_epochs": 100,
+    "hyperparam_precision": 16,
+    "hyperparam_batch_size": 64,
+    "wandb_project": "clip",
+    "wandb_enabled": False,
+}
+
+
+def draw(path: Path, number: int) -> str:
+    """Write an image of its own colour, by which the small tower tells images apart; returns its caption."""
+    colour = np.random.default_rng(number).integers(0, 256, 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 64), tuple(colour.tolist())).save(path, "PNG")
+    return f"{SUBJECTS[number % len(SUBJECTS)]} {PLACES[number // len(SUBJECTS)]}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """So small a model is slower in several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+@torch.no_grad()
+def models(tmp_path_factory: pytest.TempPathFactory, coco: Path) -> Path:
+    """The frozen towers, small, with features that differ as those of trained towers do.
+
+    Random towers see all things nearly alike: the mean of what they make of the data is taken off, by their
+    last layers, and the rest is brought to 1.
+    """
+    folder = tmp_path_factory.mktemp("models")
+    families.gzomer(folder, true=False)
+    towers, tokenizer = heads_inputs.read_frozen(folder)
+    found = examples.read(coco / "annotations" / "captions_train2014.json", coco / "train2014")
+    pixels = torch.from_numpy(np.stack([decode(one.read(), size=64) for one in found]))
+    ids, mask = heads_inputs.tokens(tokenizer, [one.captions[0] for one in found])
+    features = {
+        ("RN50x4/open_clip_model", "visual.attnpool.c_proj"): raw(towers.vision, pixels),
+        ("xlm-roberta-base/model", "roberta.encoder.layer.0.output.LayerNorm"): raw(towers.text, ids, mask),
+    }
+    for (name, last), rows in features.items():
+        path = folder / f"{name}.safetensors"
+        state = {key: value.clone() for key, value in load_file(path).items()}
+        spread = (rows - rows.mean(0)).std()
+        state[f"{last}.weight"] /= spread
+        state[f"{last}.bias"] = (state[f"{last}.bias"] - rows.mean(0)) / spread
+        save_file(state, path, metadata={"format": "pt"})
+    return folder
+
+
+def raw(tower: torch.nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+    """What comes out of a tower's encoder: [N, width]."""
+    rows: list[torch.Tensor] = []
+    hook = tower.head.register_forward_pre_hook(lambda _, given: rows.append(given[0]))
+    tower(*inputs)
+    hook.remove()
+    return rows[0]
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """COCO's layout: each image has two captions."""
+    folder = tmp_path_factory.mktemp("coco")
+    images, annotations = [], []
+    for number in range(IMAGES):
+        caption = draw(folder / "train2014" / f"{number}.png", number)
+        images.append({"id": number, "file_name": f"{number}.png"})
+        annotations += [{"image_id": number, "caption": text} for text in (caption, f"{caption}, seen again")]
+    (folder / "annotations").mkdir()
+    found = {"images": images, "annotations": annotations}
+    (folder / "annotations" / "captions_train2014.json").write_text(json.dumps(found))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def googlecc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Conceptual Captions' layout, one of whose rows was never downloaded."""
+    folder = tmp_path_factory.mktemp("googlecc")
+    rows, downloaded = ["lost\thttp://example.org/lost"], {"http://example.org/lost": "status 404"}
+    for number in range(IMAGES):
+        url = f"http://example.org/{number}"
+        name = hashlib.sha1(url.encode(), usedforsecurity=False).hexdigest()
+        rows.append(f"{draw(folder / 'images' / f'{name}.jpg', number)}\t{url}")
+        downloaded[url] = "success"
+    (folder / "googlecc.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "processed_map.json").write_text(json.dumps(downloaded))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in this process sets what its launcher would; this puts back what was there."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    monkeypatch.delenv("NODE_RANK", raising=False)
+
+
+def flags(models: Path, data: Path, folder: Path, *more: str) -> list[str]:
+    """A run of two epochs in this process; `more` may say otherwise."""
+    kept = {
+        "--models-dir": models,
+        "--dataset-dir": data,
+        "--checkpoint-dir": folder,
+        "--dataset-num-workers": 0,
+        "--dataset-train-split": 0.7,
+        "--train-device": "cpu",
+        "--distributed-num-nodes": 1,
+        "--distributed-parallel-devices": 1,
+        "--hyperparam-epochs": 2,
+        "--hyperparam-batch-size": 8,
+        "--hyperparam-precision": 32,
+    }
+    return [str(word) for pair in kept.items() for word in pair] + list(more)
+
+
+def epochs_of(folder: Path) -> list[dict[str, Any]]:
+    """The log's entries of whole epochs."""
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [row for row in rows if "held_out_loss" in row]
+
+
+def state_of(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def phase_1(tmp_path_factory: pytest.TempPathFactory, models: Path, coco: Path) -> Path:
+    """The folder of a run of two processes over COCO."""
+    folder = tmp_path_factory.mktemp("phase") / "one"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    more = ["--distributed-parallel-devices", "2", "--distributed-master-port", port]
+    more += ["--hyperparam-epochs", "8", "--hyperparam-batch-size", "5", "--checkpoint-save-every-n", "3"]
+    more += ["--keep", "1"]
+    main(flags(models, coco, folder, *more))
+    return folder
+
+
+def test_two_processes_train_heads_that_can_be_exported(phase_1: Path, models: Path) -> None:
+    """Protects phase 1 from data to a model: it learns, and its folder is a source like the public one."""
+    rows = epochs_of(phase_1)
+    assert [row["epoch"] for row in rows] == list(range(1, 9)), "process 0 alone writes the log"
+    assert rows[-1]["training_loss"] < rows[0]["training_loss"] - 0.3
+    assert rows[-1]["training_loss"] < math.log(10) - 0.2, "better than chance among a step's ten pairs"
+    assert all(0 <= row["image_retrieval_recall@1"] <= 1 for row in rows)
+    assert not list(phase_1.glob("*.partial"))
+    assert json.loads((phase_1 / "heads.json").read_text())["epoch"] == 8
+    loaded = sources.load(phase_1)
+    assert loaded.meta["dim"] == 512
+    trained = loaded.model.text.head.state_dict()
+    torch.testing.assert_close(trained, state_of(phase_1 / "text-coco.ckpt"))
+    assert sources.space_of(phase_1) != sources.space_of(models)
+
+
+def test_phase_2_starts_from_the_heads_of_phase_1(
+    phase_1: Path, models: Path, googlecc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects the second phase: with next to no learning rate it ends where the first phase did."""
+    text, vision = phase_1 / "text-coco.ckpt", phase_1 / "vision-coco.ckpt"
+    start = ["--dataset-type", "googlecc", "--hyperparam-lr", "1e-12", "--hyperparam-epochs", "1"]
+    start += ["--checkpoint-load-text-path", str(text), "--checkpoint-load-vision-path", str(vision)]
+    main(flags(models, googlecc, tmp_path / "two", *start))
+    for tower, path in (("text", text), ("vision", vision)):
+        torch.testing.assert_close(state_of(tmp_path / "two" / f"{tower}-googlecc.ckpt"), state_of(path))
+    assert "1 left out: not downloaded" in capsys.readouterr().out
+
+    start[-3], start[-1] = str(vision), str(text)
+    with pytest.raises(SystemExit, match=r"vision-coco\.ckpt: its weights are not those of the model"):
+        main(flags(models, googlecc, tmp_path / "swapped", *start))
+
+
+def test_a_resumed_run_goes_on_exactly(
+    models: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects resuming: losses and heads are those of a run that was never stopped, to the bit."""
+    main(flags(models, coco, tmp_path / "whole", "--hyperparam-epochs", "3"))
+
+    save = states.save
+
+    def save_and_stop(*arguments: Any, **named: Any) -> None:
+        save(*arguments, **named)
+        raise KeyboardInterrupt
+
+    stopped = flags(models, coco, tmp_path / "stopped", "--hyperparam-epochs", "3", "--resume")
+    monkeypatch.setattr(states, "save", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        main(stopped)
+    monkeypatch.setattr(states, "save", save)
+    main(stopped)
+    assert epochs_of(tmp_path / "stopped") == epochs_of(tmp_path / "whole")
+    for name in ("text-coco.ckpt", "vision-coco.ckpt"):
+        whole, resumed = (state_of(tmp_path / run / name) for run in ("whole", "stopped"))
+        assert all(torch.equal(resumed[key], value) for key, value in whole.items())
+
+    with pytest.raises(SystemExit, match="with 8 as --hyperparam-batch-size, not 4"):
+        main([*stopped, "--hyperparam-batch-size", "4"])
+
+
+def test_frozen_towers_stay_as_they_are(
+    models: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the public models: no weight and no statistic of BatchNorm moves, and no dropout is on."""
+    taken: list[Towers] = []
+    read = heads_inputs.read_frozen
+
+    def watched(folder: Path) -> Any:
+        found = read(folder)
+        taken.append(found[0])
+        return found
+
+    monkeypatch.setattr(heads_inputs, "read_frozen", watched)
+    main(flags(models, coco, tmp_path / "run", "--hyperparam-epochs", "1"))
+    ours, fresh = taken[0], read(models)[0]
+    for tower in ("text", "vision"):
+        encoder = getattr(ours, tower).encoder
+        before = getattr(fresh, tower).encoder.state_dict()
+        assert tower == "text" or any("running_var" in key for key in before)
+        for key, value in encoder.state_dict().items():
+            assert torch.equal(value, before[key]), key
+        assert not any(module.training for module in encoder.modules())
+        assert all(parameter.grad is None for parameter in encoder.parameters())
+
+
+ALONE = ["--distributed-num-nodes", "1"]
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--distributed-num-nodes", "2"], "find each other by --distributed-master-address"),
+        (["--distributed-num-nodes", "2", "--distributed-master-address", "a"], "NODE_RANK must say which"),
+        (["--distributed-master-port", "70000"], "70000 is no port"),
+        (["--dataset-train-split", "1.0"], r"must be between 0 and 1, not 1\.0"),
+        (["--dataset-subset-size", "0"], "0 is below 1"),
+        (["--hyperparam-lr", "0"], "must be above 0"),
+        (["--model-visual-name", "ViT-B-32"], "on RN50x4 and xlm-roberta-base only, not on ViT-B-32"),
+        (["--wandb-enabled", "True"], "needs the package wandb"),
+        (["--wandb-enabled", "perhaps"], "neither True nor False"),
+        (["--models-dir", "nowhere"], "--models-dir nowhere has no folder RN50x4"),
+        (["--dataset-dir", "nowhere"], "--dataset-dir nowhere is no folder"),
+        (["--checkpoint-load-text-path", "nowhere"], "--checkpoint-load-text-path nowhere is no file"),
+        (["--checkpoint-load-text-path", __file__], "give both --checkpoint-load-vision-path and"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    more: list[str],
+    sentence: str,
+    models: Path,
+    coco: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Protects people from runs that fail hours later or train something else: one sentence, at once."""
+    monkeypatch.setattr(heads_options.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        main(flags(models, coco, tmp_path / "run", *more))
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    with pytest.raises(AssertionError, match=sentence):
+        raise AssertionError(" ".join(said.split()))
+
+
+@pytest.mark.filterwarnings("ignore:.*new random numbers")
+def test_a_run_never_mixes_with_another(phase_1: Path, models: Path, googlecc: Path) -> None:
+    """Protects trained heads: a folder that holds some takes a new run only to go on with it."""
+    with pytest.raises(OptionsError, match=r"already holds .* --resume goes on with that run"):
+        heads_options.check(options(flags(models, googlecc, phase_1)))
+    going_on = options(flags(models, googlecc, phase_1, "--resume", "--dataset-type", "googlecc"))
+    with pytest.raises(OptionsError, match="written with coco as --dataset-type, not googlecc"):
+        heads.train_on(going_on)
+
+
+def test_too_few_images_are_named(models: Path, coco: Path, tmp_path: Path) -> None:
+    """Protects from an epoch of no steps: a split that does not fill a step says what to change."""
+    with pytest.raises(SystemExit, match="fill a step of 8 × 1: a smaller --hyperparam-batch-size"):
+        main(flags(models, coco, tmp_path / "run", "--dataset-subset-size", "6"))
+    with pytest.raises(CheckpointError, match="xlm-roberta-base"):
+        heads_inputs.read_frozen(tmp_path)
+
+
+def options(arguments: list[str]) -> HeadsOptions:
+    return HeadsOptions(**vars(heads_options.parser().parse_args(arguments)))
+
+
+def test_every_flag_of_the_card_has_its_default() -> None:
+    """Protects commands written for the original: the same names mean the same, and help describes each."""
+    found = vars(heads_options.parser().parse_args([]))
+    assert {name: found[name] for name in CARD} == CARD
+    assert found.keys() - CARD.keys() == {"models_dir", "resume", "seed", "keep"}
+    actions = heads_options.parser()._actions
+    assert all(action.help for action in actions)
+    assert options(["--wandb-enabled", "False"]).wandb_enabled is False
+    assert options(["--wandb-enabled"]).wandb_enabled is True
