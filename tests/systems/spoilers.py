@@ -14,7 +14,8 @@ WEIGHTS = {
     "gzomer": ("clip-text-projection.ckpt", ""),
     "altclip": ("model.safetensors", "visual_projection.weight"),
     "laion-base": ("open_clip_model.safetensors", "text.proj.0.weight"),
-    "laion-large": ("open_clip_model.safetensors", "text.proj.0.weight"),
+    # Its projections are square: turned round they would fit.
+    "laion-large": ("open_clip_model.safetensors", "visual.conv1.weight"),
     "dual-encoder": ("model.safetensors", "text_projection.weight"),
     "clip": ("model.safetensors", "text_projection.weight"),
 }
