@@ -40,7 +40,8 @@ def space_of(folder: Path, model: dict[str, Any]) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps({"model": model, "preprocessing": PREPROCESSING}, sort_keys=True).encode())
     for name in ("text.safetensors", "vision.safetensors", "tokenizer.json"):
-        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 
 
