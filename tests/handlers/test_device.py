@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.backends import registry
 
 from handlers import device
 from handlers.clip_text import TextHandler
@@ -207,7 +208,7 @@ def test_gaudi_lazy_mode_wraps_one_graph(
 
 
 @pytest.fixture
-def compiled_shapes() -> list[tuple[int, ...]]:
+def compiled_shapes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Stands in for Gaudi's compiler: notes the shape of each compilation and runs the graph as it is."""
     shapes: list[tuple[int, ...]] = []
 
@@ -216,7 +217,8 @@ def compiled_shapes() -> list[tuple[int, ...]]:
         return graph.forward
 
     torch._dynamo.reset()
-    torch._dynamo.register_backend(hpu_backend, name="hpu_backend")
+    monkeypatch.setitem(registry._BACKENDS, "hpu_backend", None)
+    monkeypatch.setitem(registry._COMPILER_FNS, "hpu_backend", hpu_backend)
     return shapes
 
 

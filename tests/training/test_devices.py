@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.backends import registry
 
 from training import devices, distributed
 
@@ -178,7 +179,7 @@ def test_gaudi_in_lazy_mode_marks_both_steps(gaudi: list[str]) -> None:
     assert module._compiled_call_impl is None
 
 
-def test_gaudi_compiles_in_eager_mode(gaudi: list[str]) -> None:
+def test_gaudi_compiles_in_eager_mode(gaudi: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects Gaudi's speed in eager mode, and the names of weights from the compiler's prefix."""
     compiled: list[str] = []
 
@@ -187,7 +188,8 @@ def test_gaudi_compiles_in_eager_mode(gaudi: list[str]) -> None:
         return graph.forward
 
     torch._dynamo.reset()
-    torch._dynamo.register_backend(hpu_backend, name="hpu_backend")
+    monkeypatch.setitem(registry._BACKENDS, "hpu_backend", None)
+    monkeypatch.setitem(registry._COMPILER_FNS, "hpu_backend", hpu_backend)
     module = Tower()
     devices.choose("hpu").compile(module)
     module(torch.ones(1, 2))
