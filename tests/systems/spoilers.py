@@ -8,16 +8,15 @@ from typing import Any
 
 Spoiler = Callable[[Path], str]
 
-# The file whose weights are damaged, and a key of it.
+# The file whose weights are damaged, and a key of it whose tensor is no square: turned round, that would fit.
 WEIGHTS = {
     "own": ("text.safetensors", "projection.weight"),
     "gzomer": ("clip-text-projection.ckpt", ""),
     "altclip": ("model.safetensors", "visual_projection.weight"),
     "laion-base": ("open_clip_model.safetensors", "text.proj.0.weight"),
-    # Its projections are square: turned round they would fit.
     "laion-large": ("open_clip_model.safetensors", "visual.conv1.weight"),
     "dual-encoder": ("model.safetensors", "text_projection.weight"),
-    "clip": ("model.safetensors", "text_projection.weight"),
+    "clip": ("model.safetensors", "visual_projection.weight"),
 }
 
 
