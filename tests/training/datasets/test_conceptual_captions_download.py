@@ -1,3 +1,4 @@
+import contextlib
 import json
 import socket
 import threading
@@ -48,20 +49,20 @@ class Site(BaseHTTPRequestHandler):
         with cls.lock:
             cls.asked[self.path] += 1
             cls.agents.add(self.headers["User-Agent"])
-            cls.at_once += 1
-            cls.most_at_once = max(cls.most_at_once, cls.at_once)
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.page(cls.asked[self.path])
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        finally:
-            with cls.lock:
-                cls.at_once -= 1
 
     def page(self, time_asked: int) -> None:
         kind = self.path.split("/")[1]
         if kind == "image":
+            # Over before the answer is sent: with its last byte the caller may ask for the next.
+            cls = type(self)
+            with cls.lock:
+                cls.at_once += 1
+                cls.most_at_once = max(cls.most_at_once, cls.at_once)
             time.sleep(0.02)
+            with cls.lock:
+                cls.at_once -= 1
             self.answer(200, picture(int(self.path.split("/")[2])))
         elif kind == "gone":
             self.answer(404)
