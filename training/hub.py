@@ -39,16 +39,16 @@ def fetch(name: str) -> Path:
     """
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
     fetched = _snapshot(repository, revision or None)
-    if not projection_heads.is_one(fetched):
-        return fetched
+    # In the hub's cache a folder is called by its commit; an archive is to be called by its model.
     folder = CACHE / "babelclip" / repository.replace("/", "--")
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {path.name: path for path in fetched.glob("*.ckpt")}
-    parts |= {base: _snapshot(where, None) for base, where in BASES.items()}
+    for link in folder.iterdir():
+        link.unlink()
+    parts = {path.name: path for path in fetched.iterdir()}
+    if projection_heads.is_one(fetched):
+        parts |= {base: _snapshot(where, None) for base, where in BASES.items()}
     for part, target in parts.items():
-        link = folder / part
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
+        (folder / part).symlink_to(target)
     return folder
 
 

@@ -140,5 +140,5 @@ def fingerprint(paths: Iterable[Path]) -> str:
 
 
 def archive_name(path: Path) -> str:
-    """A folder's name as a name for archives."""
-    return re.sub(r"[^a-z0-9.-]+", "-", path.resolve().name.lower()).strip("-.") or "model"
+    """A folder's name, that of a link too, as a name for archives."""
+    return re.sub(r"[^a-z0-9.-]+", "-", path.absolute().name.lower()).strip("-.") or "model"

@@ -6,7 +6,7 @@ projection heads beside the models they were trained on; any of them by its name
 
 from pathlib import Path
 
-from training import checkpoint, huggingface, openclip, projection_heads
+from training import checkpoint, hub, huggingface, openclip, projection_heads
 from training.checkpoint import CheckpointError
 
 
@@ -16,8 +16,6 @@ def locate(source: str) -> Path:
     Raises:
         CheckpointError: nothing is there, or the hub does not give it.
     """
-    from training import hub  # Takes half a second, and only names of the hub need it.
-
     path = hub.fetch(source) if source.startswith(hub.PREFIX) else Path(source)
     if not path.exists():
         raise CheckpointError(f"{source}: no such file or folder")

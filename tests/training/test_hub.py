@@ -101,7 +101,8 @@ def test_a_model_is_fetched_by_its_name_without_what_is_not_needed(served: Hub, 
     served.add("laion/tiny", folder)
     fetched = sources.locate("hf-hub:laion/tiny")
     assert sources.space_of(fetched) == sources.space_of(folder)
-    assert sources.load(fetched).meta["dim"] == 16
+    loaded = sources.load(fetched)
+    assert (loaded.meta["dim"], loaded.meta["name"]) == (16, "laion--tiny")
     assert not {"open_clip_pytorch_model.bin", "pytorch_model.bin", "README.md"} & set(served.asked)
 
 
