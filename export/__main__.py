@@ -61,7 +61,7 @@ def export(source: Path, store: Path, options: Options, repository: Path | None 
         for tower in TOWERS:
             folder = work / tower
             folder.mkdir(parents=True)
-            inputs = parity.Golden(loaded, tower, options.languages)
+            inputs = parity.Golden(loaded, tower, options.languages if options.trim_vocab else ())
             if tower == "text":
                 if options.trim_vocab:
                     loaded, sizes = _trimmed(loaded, options)
@@ -150,7 +150,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Opti
         return Options(
             version=given.version,
             dtype=given.dtype,
-            forms=tuple(FORMS) if forms == "both" else (forms,),
+            forms=FORMS if forms == "both" else (forms,),
             languages=tuple(filter(None, given.languages.split(","))),
             trim_vocab=given.trim_vocab,
             lean=given.lean,

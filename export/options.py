@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-FORMS = {"pt2": "GPUs, Gaudi, and CPUs that multiply bfloat16", "onnx": "CPUs"}
+FORMS = ("pt2", "onnx")
 # Of the stored weights → the forms of a program that can hold them.
 DTYPES = {"float32": ("pt2", "onnx"), "bfloat16": ("pt2", "onnx"), "int8": ("onnx",)}
 

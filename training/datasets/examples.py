@@ -4,6 +4,7 @@ import array
 import copy
 import json
 import os
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,14 +87,14 @@ class Packed(Sequence[Item]):
         self.left_out = left_out or LeftOut()
 
     @staticmethod
+    @abstractmethod
     def pack(item: Item) -> list[Any]:
         """The item as JSON can write it."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def unpack(fields: list[Any]) -> Item:
         """The item that `pack` wrote."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self._rows)
