@@ -46,7 +46,7 @@ class Settings:
     device: str = "auto"
     """auto, cpu, cuda or hpu; see handlers.device."""
     dtype: str = "auto"
-    """auto, float32 or bfloat16; see handlers.device."""
+    """auto (BABELCLIP_DTYPE, else the fastest that is sound), float32 or bfloat16; see handlers.device."""
     runtime: str = "auto"
     """auto, torch, onnxruntime or openvino; see handlers.device."""
     lean: bool = False

@@ -8,6 +8,7 @@ Dtype: matrix products run in bfloat16 where the hardware multiplies it (HPU, CU
 AMX or AVX512-BF16), whether the archive stores its weights in float32 or in bfloat16. Emulated bfloat16 is up
 to a hundred times slower, so all else runs in float32, by the archive's ONNX program; where it holds none, a
 bfloat16 program is emulated. 8-bit weights are for ONNX Runtime on CPUs, which multiplies 8-bit integers.
+`babelclip.dtype` decides otherwise, else the environment's BABELCLIP_DTYPE.
 
 Runtime: torch on HPU and CUDA. On CPUs ONNX Runtime, which is the fastest in float32; where the hardware
 multiplies bfloat16, OpenVINO and torch are both tried when the worker starts, and the faster one stays.
@@ -91,6 +92,7 @@ def choose(
             settings contradict each other.
     """
     kind = _kind(device, gpu_id)
+    dtype = _wanted_dtype(dtype)
     if program_dtype not in PROGRAM_DTYPES:
         raise ValueError(f"meta.json names the dtype {program_dtype!r}; known: {', '.join(PROGRAM_DTYPES)}")
     if program_dtype == "int8" and (kind != "cpu" or compile or dtype == "bfloat16"):
@@ -163,6 +165,13 @@ def _kind(device: str, gpu_id: int | None) -> str:
         raise RuntimeError("the device cuda was asked for, and torch finds no GPU")
     if wanted not in ("cpu", "cuda", "hpu"):
         raise RuntimeError(f"BABELCLIP_DEVICE must be auto, cpu, cuda or hpu, not {wanted!r}")
+    return wanted
+
+
+def _wanted_dtype(dtype: str) -> str:
+    wanted = os.environ.get("BABELCLIP_DTYPE", "auto") if dtype == "auto" else dtype
+    if wanted not in ("auto", "float32", "bfloat16"):
+        raise RuntimeError(f"BABELCLIP_DTYPE must be auto, float32 or bfloat16, not {wanted!r}")
     return wanted
 
 

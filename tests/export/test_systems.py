@@ -35,12 +35,17 @@ def laion(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, families.Refe
     return folder, families.laion_base(folder, true=False)
 
 
-def vectors(store: Path, name: str, tower: str, tmp_path: Path) -> list[NDArray[np.float32]]:
+def vectors(
+    store: Path, name: str, tower: str, tmp_path: Path, dtype: str = "auto"
+) -> list[NDArray[np.float32]]:
     """What a worker behind TorchServe's own message code makes of TEXTS, or of the pictures."""
     folder = tmp_path / tower
     with zipfile.ZipFile(store / f"{name}-{tower}.mar") as packed:
         packed.extractall(folder)
-    settings = yaml.safe_load((folder / "model-config.yaml").read_text())["babelclip"] | {"threads": 1}
+    settings = yaml.safe_load((folder / "model-config.yaml").read_text())["babelclip"] | {
+        "threads": 1,
+        "dtype": dtype,
+    }
     if tower == "text":
         worker = Worker(TextHandler, folder, settings)
         calls = [http(text.encode(), "text/plain", Accept=PROTOBUF) for text in families.TEXTS]
@@ -50,10 +55,12 @@ def vectors(store: Path, name: str, tower: str, tmp_path: Path) -> list[NDArray[
     return [np.frombuffer(reply.message.vectors, dtype="<f4") for reply in worker.send(*calls)]
 
 
-def cosines(store: Path, name: str, reference: families.Reference, tmp_path: Path) -> dict[str, float]:
+def cosines(
+    store: Path, name: str, reference: families.Reference, tmp_path: Path, dtype: str = "auto"
+) -> dict[str, float]:
     """The smallest cosine of each tower with what the library gave."""
     rows = {"text": reference.texts, "vision": reference.images}
-    return {t: families.nearest(rows[t], vectors(store, name, t, tmp_path)) for t in rows}
+    return {t: families.nearest(rows[t], vectors(store, name, t, tmp_path, dtype)) for t in rows}
 
 
 @pytest.mark.parametrize("family", SMALL_FAMILIES)
@@ -66,7 +73,7 @@ def test_each_is_served_to_the_librarys_vectors(family: str, tmp_path: Path) -> 
         assert np.median((rows @ rows.T)[np.triu_indices(len(rows), 1)]) < 0.995
     result = export(source, store, Options(forms=("onnx",)))
     assert result["space"] == sources.space_of(source)
-    found = cosines(store, family, reference, tmp_path)
+    found = cosines(store, family, reference, tmp_path, dtype="float32")
     assert min(found.values()) >= 0.9999, found
 
 

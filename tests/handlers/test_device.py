@@ -47,7 +47,7 @@ def runner(folder: Path, *placements: device.Placement, max_batch: int = 4) -> R
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BABELCLIP_DEVICE", "HABANA_VISIBLE_DEVICES", "PT_HPU_LAZY_MODE"):
+    for name in ("BABELCLIP_DEVICE", "BABELCLIP_DTYPE", "HABANA_VISIBLE_DEVICES", "PT_HPU_LAZY_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(device, "_cpu_claims_bfloat16", lambda: True)  # so that torch's answer is the test's
 
@@ -125,6 +125,19 @@ def test_a_missing_device_stops_the_load(wanted: str, monkeypatch: pytest.Monkey
         choose()
 
 
+def test_the_environment_decides_the_dtype_where_the_archive_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An operator turns bfloat16 off for all models at once; an archive's own setting goes first."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setenv("BABELCLIP_DTYPE", "float32")
+    assert choose().dtype == "float32"
+    assert choose(dtype="bfloat16").dtype == "bfloat16"
+    monkeypatch.setenv("BABELCLIP_DTYPE", "half")
+    with pytest.raises(RuntimeError, match="BABELCLIP_DTYPE must be auto, float32 or bfloat16, not 'half'"):
+        choose()
+
+
 def test_bfloat16_only_where_hardware_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Emulated bfloat16 is never chosen; AMX or AVX512-BF16 turns it on; an operator can force either."""
     for amx, avx, expected in ((False, False, False), (True, False, True), (False, True, True)):
@@ -153,13 +166,14 @@ def test_weights_stored_as_bfloat16_are_multiplied_in_what_the_cpu_is_good_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without hardware for it ONNX Runtime computes in float32; with it torch and OpenVINO are tried."""
+    monkeypatch.setattr(device, "_cpu_claims_bfloat16", lambda: False)
     (plain,) = candidates(program_dtype="bfloat16")
     assert (plain.runtime, plain.dtype) == ("onnxruntime", "float32")
     (asked,) = candidates(program_dtype="bfloat16", dtype="float32")
     assert asked.runtime == "onnxruntime"
     (emulated,) = candidates(program_dtype="bfloat16", forms=("pt2",))
     assert (emulated.runtime, emulated.dtype, emulated.autocast) == ("torch", "bfloat16", False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(device, "multiplies_bfloat16", lambda kind: True)
     tried = candidates(program_dtype="bfloat16")
     assert {one.runtime for one in tried} == {"openvino", "torch"}
     assert all(one.dtype == "bfloat16" and not one.autocast for one in tried)

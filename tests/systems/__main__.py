@@ -12,6 +12,7 @@ family's files are removed before the next.
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -58,8 +59,10 @@ def _peak_gb(out: str) -> float:
     return 0.0
 
 
-def serve(store: Path, folder: Path, reference: families.Reference) -> dict[str, Any]:
+def serve(store: Path, folder: Path, reference: families.Reference, dtype: str) -> dict[str, Any]:
     """The smallest cosine of each tower over gRPC, seconds until ready, and the workers' memory in GB."""
+    # Else a CPU that multiplies bfloat16 would do so with float32 weights too.
+    os.environ["BABELCLIP_DTYPE"] = "float32" if dtype == "float32" else "auto"
     began = time.monotonic()
     with launched("--store", store, "--run-dir", folder / "run", "--ports", "auto") as launcher:
         server = launcher.wait_ready()
@@ -117,7 +120,7 @@ def check(family: str, folder: Path, dtypes: list[str], *, quick: bool) -> dict[
         if status != 0:
             raise AssertionError(f"{family} in {dtype}: exit {status}: {err}")
         parity = json.loads(next(store.glob("*/parity.json")).read_text())
-        found[dtype] = {"export": used, "served": serve(store, folder, reference)}
+        found[dtype] = {"export": used, "served": serve(store, folder, reference, dtype)}
         found[dtype]["gate"] = min(report["min_cosine"] for report in parity["reports"])
         shutil.rmtree(store)
         least = min(found[dtype]["served"][kind] for kind in ("text", "image"))
