@@ -31,11 +31,11 @@ from typing import Any
 import torch
 import transformers
 
-from export import archive, decoding, manifest, parity, programs, report, triton, vocabulary
+from export import archive, decoding, manifest, memory, parity, programs, report, triton, vocabulary
 from export.options import DTYPES, FORMS, Options
 from training import checkpoint, sources
 
-# The vision tower first: it is let go before the text tower's table, the largest tensor, is copied about.
+# The vision tower first: it is gone before the text tower's table, the largest tensor, is copied about.
 TOWERS = ("vision", "text")
 
 
@@ -69,8 +69,15 @@ def export(source: Path, store: Path, options: Options, repository: Path | None 
                 loaded.tokenizer.no_padding()
                 loaded.tokenizer.no_truncation()
                 loaded.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-            for form in options.forms:
-                path = programs.write(loaded.model, tower, form, folder, options.dtype)
+            paths = {
+                form: programs.write(loaded.model, tower, form, folder, options.dtype)
+                for form in options.forms
+            }
+            if tower == "vision":
+                shortcut = decoding.choose(loaded)
+                print(shortcut.sentence(), flush=True)
+            memory.let_go(loaded.model, tower)
+            for form, path in paths.items():
                 program = programs.load(path)
                 found = parity.compare(f"{tower}.{form}", inputs, inputs.embed(program), options.dtype)
                 print(found.sentence(), flush=True)
@@ -78,11 +85,8 @@ def export(source: Path, store: Path, options: Options, repository: Path | None 
                 reports.append(found)
                 if tower not in canaries:
                     canaries[tower] = manifest.canary(loaded, tower, program)
-                del program  # Of a large tower only one program fits into memory beside the model.
-            if tower == "vision":
-                shortcut = decoding.choose(loaded)
-                print(shortcut.sentence(), flush=True)
-                del loaded.model.vision
+                del program
+                memory.give_back()
         report.write(work, report.document(loaded, options, reports, shortcut, sizes))
         made: dict[str, list[str]] = {}
         if repository is not None:

@@ -21,7 +21,7 @@ from training.checkpoint import Checkpoint
 
 CANDIDATES = (1.0, 1.25, 1.5, 2.0, 0.0)  # multiples of the input size; 0 decodes every JPEG in full
 MIN_COSINE, MEAN_COSINE = 0.995, 0.999
-BATCH = 8  # images of a pass: enough for the cores, little memory for the activations of a large tower
+BATCH = 4  # images of a pass: enough for the cores, little memory for the activations of a large tower
 LIMITS = {"max_pixels": 50_000_000, "max_bytes": 20_000_000}
 
 

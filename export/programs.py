@@ -83,6 +83,9 @@ def write_onnx(model: nn.Module, tower: str, path: Path, dtype: str = "float32")
         )
     storage.store(made.model, dtype)
     storage.write(made.model, path)
+    # The exporter's rules remember what they last matched, and with it all weights, which are written now.
+    for value in made.model.graph.initializers.values():
+        value.const_value = None
 
 
 def load(path: Path) -> Program:
