@@ -49,6 +49,7 @@ def export(source: Path, store: Path, options: Options, repository: Path | None 
             RepositoryError: each says what is wrong.
     """
     loaded = sources.load(source, options.architecture)
+    memory.give_back()  # of the weights that the library drew before those of the files took their place
     name = loaded.meta["name"]
     if repository is None:
         manifest.check_version(store, name, options.version)
