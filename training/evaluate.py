@@ -132,6 +132,18 @@ def worst_of(rows: dict[str, dict[str, Any]], way: str) -> dict[str, Any]:
     return {"locale": locale, **rows[locale][way]}
 
 
+def compared(rows: dict[str, dict[str, Any]], held_out: list[str]) -> dict[str, Any]:
+    """Mean text → image R@10 of the named locales, of the others, and the first as a share of the second."""
+    named = [rows[locale]["text_to_image"]["r10"] for locale in held_out if locale in rows]
+    others = [row["text_to_image"]["r10"] for locale, row in rows.items() if locale not in held_out]
+    found = {name: sum(part) / max(1, len(part)) for name, part in (("held_out", named), ("others", others))}
+    return {
+        "r10_held_out": round(found["held_out"], 4),
+        "r10_others": round(found["others"], 4),
+        "held_out_share": round(found["held_out"] / max(found["others"], 1e-9), 4),
+    }
+
+
 def show(report: dict[str, Any]) -> None:
     columns = [f"{way} R@{k}" for way in ("text→image", "image→text") for k in CUTS]
     table = Table("", *columns, title=f"{report['dataset']}: {report['candidates']} candidates")
@@ -157,6 +169,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, default=Path("data/emoji"), help="built when absent")
     parser.add_argument("--locales", nargs="+", help="only these (default: all)")
+    parser.add_argument("--held-out", nargs="+", metavar="LOCALE", help="compare these with the others")
     parser.add_argument("--output", type=Path, help="write the whole report as JSON")
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
@@ -178,6 +191,8 @@ def main() -> None:
         "nearest_drawing_r1": report["baselines"]["nearest_drawing"]["r1"],
         "nearest_drawing_r10": report["baselines"]["nearest_drawing"]["r10"],
     }
+    if options.held_out:
+        result |= compared(report["locales"], options.held_out)
     print("result: " + json.dumps(result))
 
 

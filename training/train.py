@@ -22,7 +22,6 @@ import json
 import math
 import os
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -34,8 +33,13 @@ from torch import Tensor
 from training import checkpoint, data, losses, tokenizer
 from training.emoji import TRAIN_FAMILIES, ensure
 from training.models import DualEncoder, ModelConfig
+from training.revision import revision
 
 TEXT_DECAY, VISION_DECAY = 0.02, 0.05  # the text tower is to remember its captions
+# Of the cosines between images and of images with anchors: a learned scale grows until it tells apart what
+# differs by a hair, and then nothing draws one drawing to the next.
+IMAGE_SCALE = 20.0
+TEXT_SCALE = 40.0  # of captions with their targets, for the same reason
 LENGTH_GROUPS = 6  # captions of a batch are padded in this many groups of like length
 
 
@@ -49,8 +53,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--small-steps", type=int, default=0, help="of them, first steps with small images")
     parser.add_argument("--small-size", type=int, default=32, help="side of the small images, in pixels")
-    parser.add_argument("--images", type=int, default=256, help="concepts, with one image each, in a step")
-    parser.add_argument("--captions", type=int, default=1, help="captions for each of them")
+    parser.add_argument("--concepts", type=int, default=128, help="concepts in a step")
+    parser.add_argument("--drawings", type=int, default=2, help="drawings of each, by different families")
+    parser.add_argument("--hold-out", nargs="*", default=[], metavar="LOCALE", help="locales left out")
+    parser.add_argument("--locales", nargs="+", help="of the captions (default: all in the data)")
     parser.add_argument(
         "--teacher-captions", type=int, default=1024, help="captions in a step of the teacher stage"
     )
@@ -100,6 +106,13 @@ def parameter_groups(module: torch.nn.Module, rate: float, decay: float) -> list
     ]
 
 
+def draw_images(of_concept: list[int], count: int, chance: random.Random) -> list[int]:
+    """`count` drawings of a concept, each by another family while there are enough."""
+    if count <= len(of_concept):
+        return chance.sample(of_concept, count)
+    return [*of_concept, *chance.choices(of_concept, k=count - len(of_concept))]
+
+
 def embed_captions(model: DualEncoder, rows: list[list[int]], device: torch.device) -> Tensor:
     """[len(rows), dim], in order; groups of like length keep the padding short."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
@@ -124,14 +137,6 @@ def teacher_targets(
         part = slice(start, start + 256)
         total.index_add_(0, drawings.label[part].to(device), model.vision(drawings.pixels[part].to(device)))
     return torch.nn.functional.normalize(total, dim=-1)
-
-
-def revision() -> str:
-    """The git revision that trains, marked when files differ from it; "unknown" outside a repository."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def save_state(path: Path, state: dict[str, object]) -> None:
@@ -163,7 +168,11 @@ def main() -> None:
         ]
         tokenizer.train(texts, config.text.vocab_size).save(str(words_path))
     words = Tokenizer.from_file(str(words_path))
-    captions = data.load_captions(root, words, locales)
+    wanted = [one for one in options.locales or locales if one not in options.hold_out]
+    unknown = sorted({*options.hold_out, *wanted} - set(locales))
+    if unknown:
+        sys.exit(f"training.train: the data has no locale {', '.join(unknown)}")
+    captions = data.load_captions(root, words, wanted)
     drawings = data.load_drawings(root, TRAIN_FAMILIES, config.vision.size)
     concepts = len(captions.of_label)
     images_of: list[list[int]] = [[] for _ in range(concepts)]
@@ -171,6 +180,7 @@ def main() -> None:
         images_of[label].append(i)
 
     model = DualEncoder(config).to(device)
+    model.text.encoder.set_attn_implementation("eager")  # torch's fused one is slower on rows this short
     anchors = torch.nn.Parameter(torch.randn(concepts, config.dim, device=device))
     teaching = options.stage == "teacher"
     state_path = run / f"{options.stage}.pt"
@@ -187,7 +197,7 @@ def main() -> None:
     else:
         groups = parameter_groups(model.text, options.lr_text, TEXT_DECAY)
         groups += parameter_groups(model.vision, options.lr_vision, VISION_DECAY)
-        groups.append({"params": [anchors], "peak": 1e-2, "weight_decay": 0.0})
+        groups.append({"params": [anchors], "peak": 3e-2, "weight_decay": 0.0})
     groups.append({"params": [model.log_scale], "peak": 1e-3, "weight_decay": 0.0})
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
@@ -224,25 +234,25 @@ def main() -> None:
                 text = embed_captions(
                     model, [data.draw_caption(captions, row, chance) for row in rows], device
                 )
-            loss = losses.to_anchors(text, targets, torch.tensor(labels, device=device), model.scale())
+            loss = losses.to_anchors(text, targets, torch.tensor(labels, device=device), TEXT_SCALE)
         else:
-            labels = chance.sample(range(concepts), options.images)
-            picked = torch.tensor([chance.choice(images_of[c]) for c in labels])
+            drawn = chance.sample(range(concepts), options.concepts)
+            labels = [c for c in drawn for _ in range(options.drawings)]
+            picked = [i for c in drawn for i in draw_images(images_of[c], options.drawings, chance)]
             label = torch.tensor(labels, device=device)
-            text_labels = [c for c in labels for _ in range(options.captions)]
-            text_label = torch.tensor(text_labels, device=device)
             size = options.small_size if step < options.small_steps else config.vision.size
             pixels = data.augment(drawings.pixels[picked], noise, size).to(device)
             with fast:
                 image = model.vision(pixels)
-                rows = [chance.choice(captions.of_label[c]) for c in text_labels]
+                rows = [chance.choice(captions.of_label[c]) for c in labels]
                 text = embed_captions(
                     model, [data.draw_caption(captions, row, chance) for row in rows], device
                 )
             scale = model.scale()
-            loss = losses.contrastive(image, text, label, text_label, scale)
-            loss = loss + losses.to_anchors(image, anchors, label, scale)
-            loss = loss + losses.to_anchors(text, anchors, text_label, scale)
+            loss = losses.contrastive(image, text, label, label, scale)
+            loss = loss + losses.among_images(image, label, IMAGE_SCALE)
+            loss = loss + losses.to_anchors(image, anchors, label, IMAGE_SCALE)
+            loss = loss + losses.to_anchors(text, anchors, label, scale)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 1.0)  # type: ignore[attr-defined]
@@ -257,14 +267,7 @@ def main() -> None:
             row |= {"scale": round(float(model.scale().detach()), 2), "s_per_step": round(pace, 3)}
             if not teaching:
                 row["image_right"] = round(
-                    (image @ text.T)
-                    .argmax(1)
-                    .div(options.captions, rounding_mode="floor")
-                    .eq(torch.arange(len(labels), device=device))
-                    .float()
-                    .mean()
-                    .item(),
-                    3,
+                    label[(image @ text.T).argmax(1)].eq(label).float().mean().item(), 3
                 )
             else:
                 row["text_right"] = round(
@@ -293,10 +296,12 @@ def main() -> None:
     about = {
         "data": "emoji–CLDR",
         "families": list(TRAIN_FAMILIES),
+        "locales": len(wanted),
+        "held_out_locales": sorted(options.hold_out),
         "stages": {**stages, options.stage: {"steps": step, "seconds": round(time.monotonic() - started)}},
         "revision": revision(),
     }
-    space = checkpoint.save(run / "checkpoint", model.eval(), words, languages=locales, training=about)
+    space = checkpoint.save(run / "checkpoint", model.eval(), words, languages=wanted, training=about)
     print(f"{run / 'checkpoint'}: space {space}")
 
 

@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def train(run: Path, root: Path, stage: str, steps: int) -> list[dict[str, object]]:
     command = [sys.executable, "-m", "training.train", str(run), "--data", str(root), "--stage", stage]
-    command += ["--steps", str(steps), "--small-steps", "1", "--images", "4", "--teacher-captions", "16"]
+    command += ["--steps", str(steps), "--small-steps", "1", "--concepts", "2", "--teacher-captions", "16"]
     command += ["--save-every", "2", "--threads", "1", "--device", "cpu"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
