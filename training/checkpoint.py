@@ -30,6 +30,8 @@ class Checkpoint:
     model: DualEncoder  # float32, eval mode
     tokenizer: Tokenizer
     meta: dict[str, Any]
+    library_model: Any = None
+    """The reference library's model that the towers are parts of; None where there is none."""
 
 
 def space_of(folder: Path, model: dict[str, Any]) -> str:

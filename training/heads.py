@@ -175,12 +175,8 @@ def measured(
             labels.append(label)
     image, text, label = (torch.cat(parts)[:RECALL_ROWS] for parts in (images, texts, labels))
 
-    def recall(queries: Tensor, candidates: Tensor) -> float:
-        nearest = metrics.nearest(queries, candidates, 1)[:, 0]
-        return (label[nearest] == label).any(1).float().mean().item()
-
     found = distributed.mean({"held_out_loss": sum(losses) / len(losses)}, device)
     return found | {
-        "image_retrieval_recall@1": recall(text, image),
-        "text_retrieval_recall@1": recall(image, text),
+        "image_retrieval_recall@1": metrics.recall_at_1(text, image, label),
+        "text_retrieval_recall@1": metrics.recall_at_1(image, text, label),
     }

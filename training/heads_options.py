@@ -93,40 +93,36 @@ def parser() -> argparse.ArgumentParser:
         help="coco: train2014/ and annotations/captions_train2014.json; "
         "googlecc: googlecc.tsv, processed_map.json and images/",
     )
-    add(
-        "--dataset-subset-size", type=_positive, help="only the first images of the data set; all when absent"
-    )
+    add("--dataset-subset-size", type=positive, help="only the first images of the data set; all when absent")
     add("--dataset-train-split", type=float, default=0.8, help="share of the images trained on, in (0, 1)")
 
     add = found.add_argument_group("devices").add_argument
     add("--train-device", choices=("hpu", "cuda", "cpu"), default="hpu", help="what the towers run on")
-    add("--distributed-num-nodes", type=_positive, default=2, help="machines; each needs its NODE_RANK set")
+    add("--distributed-num-nodes", type=positive, default=2, help="machines; each needs its NODE_RANK set")
     add(
         "--distributed-parallel-devices",
-        type=_positive,
+        type=positive,
         default=8,
         help="devices, a process each, per machine",
     )
     add("--distributed-master-address", help="the address of node 0; needed for several machines")
-    add("--distributed-master-port", type=_positive, default=12345, help="a free port of node 0")
-    add("--distributed-bucket-cap-mb", type=_positive, default=200, help="MB of gradients sent together")
+    add("--distributed-master-port", type=positive, default=12345, help="a free port of node 0")
+    add("--distributed-bucket-cap-mb", type=positive, default=200, help="MB of gradients sent together")
 
     add = found.add_argument_group("checkpoints").add_argument
     add("--checkpoint-dir", type=Path, default=Path("./models"), help="gets heads, log, states; one run each")
-    add(
-        "--checkpoint-save-every-n", type=_positive, default=1, help="epochs between written heads and states"
-    )
+    add("--checkpoint-save-every-n", type=positive, default=1, help="epochs between written heads and states")
     add("--checkpoint-load-vision-path", type=Path, help="a vision head to start from")
     add("--checkpoint-load-text-path", type=Path, help="a text head to start from")
 
     add = found.add_argument_group("model").add_argument
     add("--model-visual-name", default=VISION_MODEL, help="the frozen image model")
     add("--model-textual-name", default=TEXT_MODEL, help="the frozen text model")
-    add("--hyperparam-num-layers", type=_positive, default=3, help="residual layers of each head")
+    add("--hyperparam-num-layers", type=positive, default=3, help="residual layers of each head")
 
     add = found.add_argument_group("optimisation").add_argument
     add("--hyperparam-lr", type=float, default=0.001, help="peak learning rate")
-    add("--hyperparam-epochs", type=_positive, default=100, help="passes over the training images")
+    add("--hyperparam-epochs", type=positive, default=100, help="passes over the training images")
     add(
         "--hyperparam-precision",
         type=int,
@@ -134,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
         default=16,
         help="16: bfloat16 where the device multiplies it, else float32",
     )
-    add("--hyperparam-batch-size", type=_positive, default=64, help="pairs per device and step")
+    add("--hyperparam-batch-size", type=positive, default=64, help="pairs per device and step")
 
     add = found.add_argument_group("Weights & Biases").add_argument
     add("--wandb-project", default="clip", help="the project that a run is logged to")
@@ -160,7 +156,7 @@ def parser() -> argparse.ArgumentParser:
         help="go on from the last state in --checkpoint-dir; without one, begin",
     )
     add("--seed", type=_count, default=0, help="of the split, the order, the captions and the fresh heads")
-    add("--keep", type=_positive, default=3, help="resumable states to keep, beside the best")
+    add("--keep", type=positive, default=3, help="resumable states to keep, beside the best")
     return found
 
 
@@ -242,7 +238,8 @@ def _count(text: str) -> int:
     return value
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An integer from 1 on, for argparse."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")

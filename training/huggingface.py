@@ -6,6 +6,7 @@ config.json, weights as safetensors or as a pickle of tensors alone, preprocesso
 tokenizer.json. Nothing is fetched, and nothing but tensors is unpickled.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,18 @@ def load(folder: Path) -> Checkpoint:
     }
     text = TextTower(model.text_model, "model", model.text_projection)
     vision = VisionTower(model.vision_model, model.visual_projection, inputs.vision)
-    return Checkpoint(folder, Towers(text, vision, inputs).eval(), tokenizer, meta)
+    return Checkpoint(folder, Towers(text, vision, inputs).eval(), tokenizer, meta, model)
+
+
+def save(loaded: Checkpoint, folder: Path, scale: float) -> None:
+    """Write the model, as it is now, into an empty folder that `load` takes."""
+    model = loaded.library_model
+    with torch.no_grad():
+        model.logit_scale.fill_(scale).log_()
+    model.save_pretrained(folder)
+    for name in (*SETTINGS[1:], "tokenizer_config.json"):
+        if (loaded.path / name).exists():
+            shutil.copyfile(loaded.path / name, folder / name)
 
 
 def weights_of(folder: Path) -> list[Path]:

@@ -83,12 +83,21 @@ class TextTower(nn.Module):
         )
         self.projection = nn.Linear(config.width, dim, bias=False)
 
+    @property
+    def head(self) -> nn.Module:
+        """What leads from `state` into the common space."""
+        return self.projection
+
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids, mask int64 [N, L] → float32 [N, dim], unit rows."""
+        return F.normalize(self.projection(self.state(ids, mask)).float(), dim=-1)
+
+    def state(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids, mask int64 [N, L] → [N, width]: what the head is given."""
         hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # [N, L, width]
         weight = mask.unsqueeze(-1).to(hidden.dtype)
-        pooled = (hidden * weight).sum(1) / weight.sum(1)
-        return F.normalize(self.projection(pooled).float(), dim=-1)
+        pooled: Tensor = (hidden * weight).sum(1) / weight.sum(1)
+        return pooled
 
 
 class Residual(nn.Module):

@@ -7,6 +7,7 @@ open_clip's own modules. Nothing is fetched: the text model's configuration is k
 of its name beside the weights.
 """
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 import open_clip
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import XLMRobertaConfig
 
@@ -117,7 +119,27 @@ def load(source: Path, architecture: str | None = None) -> Checkpoint:
         VisionTower(visual, nn.Identity(), inputs.vision),
         inputs,
     )
-    return Checkpoint(folder, towers.eval(), tokenizer, meta)
+    return Checkpoint(folder, towers.eval(), tokenizer, meta, model)
+
+
+def save(loaded: Checkpoint, folder: Path, scale: float) -> None:
+    """Write the model, as it is now, into an empty folder that `load` takes.
+
+    Raises:
+        CheckpointError: it was loaded from a file without a config, of which there is nothing to copy.
+    """
+    model, before = loaded.library_model, loaded.path
+    _, config, _ = read_config(before)
+    with torch.no_grad():
+        model.logit_scale.fill_(scale).log_()
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS[0])
+    for name in (CONFIG, "tokenizer.json"):
+        shutil.copyfile(before / name, folder / name)
+    text_model = Path(str(config["text_cfg"].get("hf_model_name"))).name
+    if (before / text_model / "config.json").exists():
+        (folder / text_model).mkdir()
+        shutil.copyfile(before / text_model / "config.json", folder / text_model / "config.json")
 
 
 def weights_of(source: Path) -> Path:

@@ -4,10 +4,17 @@ A folder of this project's checkpoints; a Hugging Face model; an open_clip model
 projection heads beside the models they were trained on; any of them by its name on the hub.
 """
 
+import json
+import os
+import shutil
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from training import checkpoint, hub, huggingface, openclip, projection_heads
 from training.checkpoint import CheckpointError
+from training.models import DualEncoder
 
 
 def locate(source: str) -> Path:
@@ -39,6 +46,38 @@ def load(source: Path, architecture: str | None = None) -> checkpoint.Checkpoint
     if projection_heads.is_one(source):
         return projection_heads.load(source)
     return checkpoint.load(source)
+
+
+def save(loaded: checkpoint.Checkpoint, folder: Path, *, scale: float, about: dict[str, Any]) -> None:
+    """Write a trained model in the form that it was loaded from, in place of what was at `folder`.
+
+    Whole or not at all. `scale` is its logit scale; `about`, how it was trained, becomes training.json.
+
+    Raises:
+        CheckpointError: models of this form cannot be written.
+    """
+    if isinstance(loaded.model, DualEncoder):
+        with torch.no_grad():
+            loaded.model.log_scale.fill_(scale).log_()
+        earlier = loaded.meta.get("training", {})
+        training = {**about, "from": loaded.meta["space"], "before": earlier}
+        checkpoint.save(
+            folder, loaded.model, loaded.tokenizer, languages=loaded.meta["languages"], training=training
+        )
+        return
+    if loaded.library_model is None:
+        raise CheckpointError(
+            f"{loaded.path}: projection heads are trained by `python -m training`, their towers not at all"
+        )
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    kind = openclip if openclip.is_one(loaded.path) else huggingface
+    kind.save(loaded, partial, scale)
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    (partial / "training.json").write_text(text, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
 
 
 def space_of(source: Path, architecture: str | None = None) -> str:

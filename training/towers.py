@@ -49,6 +49,10 @@ class TextTower(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids, mask int64 [N, L] → float32 [N, dim], unit rows."""
+        return F.normalize(self.head(self.state(ids, mask)).float(), dim=-1)
+
+    def state(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids, mask int64 [N, L] → [N, width]: what the head is given."""
         output = self.encoder(input_ids=ids, attention_mask=mask)
         if self.pooling == "model":
             pooled = output.pooler_output
@@ -57,7 +61,8 @@ class TextTower(nn.Module):
         else:
             weight = mask.unsqueeze(-1).to(output.last_hidden_state.dtype)
             pooled = (output.last_hidden_state * weight).sum(1) / weight.sum(1)
-        return F.normalize(self.head(pooled).float(), dim=-1)  # pooled [N, width]
+        found: Tensor = pooled
+        return found
 
 
 class VisionTower(nn.Module):

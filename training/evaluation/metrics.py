@@ -28,6 +28,15 @@ def nearest(queries: Tensor, candidates: Tensor, count: int) -> Tensor:
     return torch.cat(parts)
 
 
+def recall_at_1(queries: Tensor, candidates: Tensor, label: Tensor) -> float:
+    """The share of queries whose nearest candidate is of their label; row i of both is of label i.
+
+    queries, candidates float [N, D], unit rows; label int64 [N], or [N, K] of which any may agree.
+    """
+    label = label.reshape(len(label), -1)
+    return (label[nearest(queries, candidates, 1)[:, 0]] == label).any(1).float().mean().item()
+
+
 def retrieval_hits(
     texts: Tensor, images: Tensor, image_of_text: Tensor, cuts: Sequence[int] = CUTS
 ) -> dict[str, Hits]:

@@ -1,0 +1,363 @@
+"""Teacher learning and contrastive training, as commands, on small models of every kind."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from prometheus_client.parser import text_string_to_metric_families
+from tokenizers import Tokenizer
+from transformers import XLMRobertaConfig, XLMRobertaModel
+
+from tests.miniature import NAMES, make_model
+from tests.systems import families
+from training import assemble, checkpoint, contrastive, emoji_tables, sources, states, teacher
+from training.source_files import read_state
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny matrices are slower on several threads; and exact sums need one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command sets what its decoding processes need; this puts back what was there."""
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, words: Tokenizer) -> Path:
+    """A checkpoint of this project's, with random weights."""
+    folder = tmp_path_factory.mktemp("models") / "start"
+    checkpoint.save(folder, make_model(words), words, languages=["en"], training={})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory, emoji_root: Path) -> Path:
+    """The miniature as tables; Japanese is held out."""
+    folder = tmp_path_factory.mktemp("tables")
+    emoji_tables.main([str(emoji_root), str(folder), "--hold-out", "ja"])
+    return folder
+
+
+def contrastive_flags(source: Path, tables: Path, out: Path, *more: str) -> list[str]:
+    given = [str(source), "--data", str(tables / "captions.jsonl"), "--format", "table", "--workers", "0"]
+    given += ["--out", str(out), "--batch", "4", "--held-out", "0.4", "--lr", "1e-3", "--device", "cpu"]
+    return given + list(more)
+
+
+def teacher_flags(source: Path, tables: Path, out: Path, *more: str) -> list[str]:
+    given = [str(source), "--pairs", str(tables / "parallel.tsv"), "--out", str(out), "--device", "cpu"]
+    return [*given, "--batch", "4", "--held-out", "0", *more]
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path, tower: str) -> dict[str, torch.Tensor]:
+    return read_state(folder / f"{tower}.safetensors")
+
+
+def test_tables_leave_held_out_locales_to_the_teacher(tables: Path) -> None:
+    """Protects the claim that a held-out language was never paired with an image."""
+    captions = [json.loads(line) for line in (tables / "captions.jsonl").read_text().splitlines()]
+    assert {row["language"] for row in captions} == {"en", "de"}
+    assert {row["title"] for row in captions} == {
+        name for locale in ("en", "de") for name in NAMES[locale].values()
+    }
+    parallel = (tables / "parallel.tsv").read_text().splitlines()
+    assert "red circle\t赤い丸\tja" in parallel
+    assert len(parallel) == 1 + 3 * 4
+
+
+def test_a_student_comes_to_the_teachers_vectors(model: Path, tables: Path, tmp_path: Path) -> None:
+    """Protects teacher learning: a fresh text tower learns all languages, and nothing else moves."""
+    teacher.main(teacher_flags(model, tables, tmp_path, "--epochs", "60", "--lr", "1e-2"))
+    measured = [row for row in log_of(tmp_path) if "trained_cosine" in row]
+    assert measured[-1]["trained_cosine"] > max(0.95, measured[0]["trained_cosine"])
+    assert measured[-1]["trained_recall@1"] == 1
+    for name, value in weights(model, "vision").items():
+        assert value.equal(weights(tmp_path / "model", "vision")[name]), name
+    before, after = checkpoint.load(model), checkpoint.load(tmp_path / "model")
+    english, japanese = embedded(after, "red circle"), embedded(after, NAMES["ja"]["🔴"])
+    taught = embedded(before, "red circle")
+    assert float((taught * english).sum()) > 0.9
+    assert float((taught * japanese).sum()) > 0.9
+    assert after.meta["training"]["stage"] == "teacher"
+    assert after.meta["training"]["teacher"] == before.meta["space"]
+    assert after.meta["logit_scale"] == pytest.approx(before.meta["logit_scale"], rel=1e-3)
+
+
+def embedded(loaded: checkpoint.Checkpoint, text: str) -> torch.Tensor:
+    with torch.inference_mode():
+        return loaded.model.text(*_tokens(loaded, text))
+
+
+def _tokens(loaded: checkpoint.Checkpoint, text: str) -> tuple[torch.Tensor, torch.Tensor]:
+    ids = torch.tensor([loaded.tokenizer.encode(text).ids])
+    return ids, torch.ones_like(ids)
+
+
+def test_the_teacher_reads_each_source_once(
+    model: Path, tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the cache: a resumed run reads the teacher's vectors, and does not compute them again."""
+    teacher.main(teacher_flags(model, tables, tmp_path))
+    (file,) = tmp_path.glob("teacher-*.npy")
+    assert np.load(file).shape == (4, 32)
+    before = file.stat().st_mtime_ns
+    teacher.main(teacher_flags(model, tables, tmp_path, "--resume"))
+    assert file.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("train", ["text", "heads", "both"])
+def test_only_what_was_asked_for_learns(model: Path, tables: Path, tmp_path: Path, train: str) -> None:
+    """Protects frozen towers, their BatchNorm statistics included, and that the others do learn."""
+    run = ["--train", train, "--epochs", "3", "--weight-decay", "0"]
+    contrastive.main(contrastive_flags(model, tables, tmp_path, *run))
+    moved = {
+        tower: {
+            name
+            for name, value in weights(model, tower).items()
+            if not value.equal(weights(tmp_path / "model", tower)[name])
+        }
+        for tower in ("text", "vision")
+    }
+    if train == "heads":
+        assert moved == {"text": {"projection.weight"}, "vision": {"projection.weight"}}
+    else:
+        assert any("word_embeddings" in name for name in moved["text"])
+        assert bool(moved["vision"]) == (train == "both")
+        assert any("running_mean" in name for name in moved["vision"]) == (train == "both")
+    assert sources.load(tmp_path / "model").meta["space"] != sources.load(model).meta["space"]
+
+
+@pytest.mark.parametrize("loss", contrastive.LOSSES)
+def test_it_learns(model: Path, tables: Path, tmp_path: Path, loss: str) -> None:
+    """Protects the loop: the loss falls, the rate rises and falls, and each epoch is measured."""
+    metrics = tmp_path / "training.prom"
+    more = [
+        "--epochs",
+        "6",
+        "--train",
+        "text",
+        "--loss",
+        loss,
+        "--lr",
+        "1e-2",
+        "--metrics-file",
+        str(metrics),
+    ]
+    contrastive.main(contrastive_flags(model, tables, tmp_path / "run", *more))
+    rows = log_of(tmp_path / "run")
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < losses[0]
+    assert len([row for row in rows if "image_retrieval_recall@1" in row]) == 6
+    assert all(0 <= row["score"] <= 1 for row in rows if "score" in row)
+    found = {family.name: family for family in text_string_to_metric_families(metrics.read_text())}
+    (sample,) = found["babelclip_training_loss"].samples
+    assert (sample.labels, sample.value) == ({"run": "run"}, pytest.approx(losses[-1]))
+
+
+@pytest.mark.parametrize("saves", [2, 3, 9])
+def test_a_stopped_run_goes_on_exactly(
+    model: Path, tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+) -> None:
+    """Protects resuming: weights and figures are those of an uninterrupted run, wherever it stopped."""
+    run = ["--epochs", "3", "--save-every", "1", "--train", "both", "--accumulate", "2", "--batch", "2"]
+    contrastive.main(contrastive_flags(model, tables, tmp_path / "whole", *run))
+
+    save, calls = states.save, 0
+
+    def save_and_stop(*arguments: Any, **named: Any) -> None:
+        nonlocal calls
+        save(*arguments, **named)
+        calls += 1
+        if calls == saves:
+            raise KeyboardInterrupt
+
+    stopped = contrastive_flags(model, tables, tmp_path / "stopped", *run, "--resume")
+    monkeypatch.setattr(states, "save", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        contrastive.main(stopped)
+    monkeypatch.setattr(states, "save", save)
+    contrastive.main(stopped)
+    for tower in ("text", "vision"):
+        whole = weights(tmp_path / "whole" / "model", tower)
+        assert all(
+            value.equal(whole[name]) for name, value in weights(tmp_path / "stopped" / "model", tower).items()
+        )
+    ends = [[row for row in log_of(tmp_path / run) if "score" in row][-1] for run in ("whole", "stopped")]
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("family", ["clip", "altclip", "dual-encoder", "laion-base"])
+def test_public_models_are_trained_and_written_in_their_own_form(
+    family: str, tables: Path, tmp_path: Path
+) -> None:
+    """Protects warm starts: what comes out is a source of the same kind, with the text tower changed."""
+    families.FAMILIES[family](tmp_path / "start", true=False)
+    flags = contrastive_flags(tmp_path / "start", tables, tmp_path / "run", "--train", "text")
+    contrastive.main([*flags, "--lr", "1e-4"])
+    before, after = (sources.load(tmp_path / place) for place in ("start", "run/model"))
+    assert type(after.library_model) is type(before.library_model)
+    pixels = torch.randint(0, 255, (2, *[before.model.config.vision.size] * 2, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(after.model.vision(pixels), before.model.vision(pixels))
+        texts = [loaded.model.text(*_tokens(loaded, "a red circle")) for loaded in (before, after)]
+    assert float((texts[0] - texts[1]).abs().max()) > 1e-6
+    about = json.loads((tmp_path / "run" / "model" / "training.json").read_text())
+    assert (about["from"], about["stage"]) == (before.meta["space"], "contrastive")
+
+
+def test_two_processes_train_one_model(model: Path, tables: Path, tmp_path: Path) -> None:
+    """Protects several devices: torchrun's processes share the data, and one of them writes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
+    flags = contrastive_flags(model, tables, tmp_path, "--train", "text", "--epochs", "2")
+    done = subprocess.run(
+        [*command, "training.contrastive", *flags], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    rows = log_of(tmp_path)
+    assert [row["epoch"] for row in rows if "score" in row] == [1, 2]
+    assert sources.load(tmp_path / "model").meta["training"]["processes"] == 2
+
+
+def test_what_cannot_be_trained_is_said_in_a_sentence(
+    model: Path, tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects users from stack traces: each refusal names what is wrong and what to do."""
+    contrastive.main(contrastive_flags(model, tables, tmp_path / "run"))
+    refused: list[tuple[Any, list[str], str]] = [
+        (
+            contrastive.main,
+            contrastive_flags(model, tables, tmp_path / "run"),
+            "already holds a run: --resume",
+        ),
+        (
+            contrastive.main,
+            contrastive_flags(model, tables, tmp_path / "run", "--resume", "--lr", "2"),
+            "of a run with lr 0.001, not 2.0",
+        ),
+        (
+            contrastive.main,
+            contrastive_flags(model, tables, tmp_path / "few", "--batch", "400"),
+            "images to train on, and 400 are needed",
+        ),
+        (
+            contrastive.main,
+            contrastive_flags(model, tables, tmp_path / "cut", "--held-out", "2"),
+            "--held-out must be at least 0 and below 1",
+        ),
+        (
+            teacher.main,
+            teacher_flags(tmp_path / "nothing", tables, tmp_path / "none"),
+            "nothing: no such file or folder",
+        ),
+    ]
+    for main, flags, sentence in refused:
+        with pytest.raises(SystemExit) as stopped:
+            main(flags)
+        assert sentence in str(stopped.value)
+
+
+def test_broken_images_are_left_out_and_too_many_end_the_run(
+    model: Path, tables: Path, emoji_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects long runs: one broken image costs itself alone, and a broken data set is not trained on."""
+    monkeypatch.setattr(contrastive, "MAX_BROKEN_SHARE", 0.2)
+    rows = [json.loads(line) for line in (tables / "captions.jsonl").read_text().splitlines()]
+    files = sorted({row["filepath"] for row in rows})
+
+    def with_broken(count: int) -> Path:
+        folder = tmp_path / f"broken{count}"
+        folder.mkdir()
+        renamed = {file: f"{number}.png" for number, file in enumerate(files[:count])}
+        for name in renamed.values():
+            (folder / name).write_bytes(b"no image")
+        whole = {file: str((tables / file).resolve()) for file in files}
+        lines = [
+            json.dumps({**row, "filepath": renamed.get(row["filepath"], whole[row["filepath"]])})
+            for row in rows
+        ]
+        (folder / "captions.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        return folder
+
+    contrastive.main(contrastive_flags(model, with_broken(1), tmp_path / "one", "--train", "text"))
+    with pytest.raises(SystemExit, match="images are broken, and at most 20% may be"):
+        contrastive.main(contrastive_flags(model, with_broken(20), tmp_path / "many", "--train", "text"))
+
+
+def test_a_dual_encoder_of_models_that_never_met_learns_its_projections(tables: Path, tmp_path: Path) -> None:
+    """Protects the workflow of VisionTextDualEncoder: assemble, train the heads alone, and load."""
+    vision, text = _trained_apart(tmp_path)
+    out = tmp_path / "assembled"
+    command = ["dual-encoder", "--vision", str(vision), "--text", str(text), "--dim", "16", "--out", str(out)]
+    assemble.main(command)
+    before = sources.load(out)
+    contrastive.main(contrastive_flags(out, tables, tmp_path / "run", "--train", "heads"))
+    after = sources.load(tmp_path / "run" / "model")
+    changed = [
+        name
+        for name, value in before.library_model.state_dict().items()
+        if not value.equal(after.library_model.state_dict()[name])
+    ]
+    assert sorted(changed) == ["logit_scale", "text_projection.weight", "visual_projection.weight"]
+    with pytest.raises(SystemExit, match="is there already"):
+        assemble.main(command)
+
+
+def test_an_altclip_begins_with_clips_towers_and_learns_from_clip(tables: Path, tmp_path: Path) -> None:
+    """Protects AltCLIP's workflow: CLIP's vision and projections are kept, XLM-R learns CLIP's states."""
+    clip, text = _trained_apart(tmp_path)
+    start, run = tmp_path / "start", tmp_path / "run"
+    assemble.main(["altclip", "--vision", str(clip), "--text", str(text), "--dim", "16", "--out", str(start)])
+    teacher.main(teacher_flags(clip, tables, run, "--student", str(start), "--epochs", "2", "--lr", "1e-3"))
+    theirs, ours = (sources.load(folder).library_model.state_dict() for folder in (clip, run / "model"))
+    for name, value in theirs.items():
+        if name.startswith(("vision_model.", "visual_projection.", "text_projection.")):
+            assert value.equal(ours[name]), name
+    rows = [row for row in log_of(run) if "trained_mse" in row or "held_out_mse" in row]
+    assert rows[-1]["score"] > rows[0]["score"]
+    with pytest.raises(SystemExit, match="has 16 dimensions, not 8"):
+        assemble.main(
+            [
+                "altclip",
+                "--vision",
+                str(clip),
+                "--text",
+                str(text),
+                "--dim",
+                "8",
+                "--out",
+                str(tmp_path / "no"),
+            ]
+        )
+
+
+def _trained_apart(folder: Path) -> tuple[Path, Path]:
+    """The folders of a small CLIP and of a small XLM-R."""
+    clip, text = folder / "clip", folder / "xlm-r"
+    families.clip(clip, true=False)
+    config = XLMRobertaConfig(
+        **families.XLM_R_BASE | families.SMALL | {"vocab_size": families.SMALL_VOCABULARY}
+    )
+    XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(text)
+    families.tokenizer(families.SMALL_VOCABULARY, *families.ROBERTA_MARKERS).save(
+        str(text / "tokenizer.json")
+    )
+    return clip, text

@@ -1,0 +1,66 @@
+"""Captioned images by one name of their layout, for commands that take any."""
+
+import argparse
+import os
+from pathlib import Path
+
+from training.datasets import coco, conceptual_captions, shards, tables
+from training.datasets.examples import Examples
+from training.datasets.rows import DataError
+
+FORMATS = {
+    "coco": "COCO's JSON of captions; --images is the folder of its images",
+    "rows": "flat rows of COCO (.json, .jsonl, .csv); --images, or each row's image_path",
+    "table": "open_clip's CSV or TSV, or JSONL, with the columns filepath and title",
+    "webdataset": "tar shards, as in shards/{000..012}.tar",
+    "conceptual": "a folder of Conceptual Captions",
+}
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags that name the data."""
+    flag = parser.add_argument_group("data").add_argument
+    flag("--data", required=True, help="file, folder or pattern of the captioned images")
+    formats = "; ".join(f"{name}: {what}" for name, what in FORMATS.items())
+    flag("--format", choices=tuple(FORMATS), default="coco", help=formats)
+    flag("--images", type=Path, help="the folder that file names are in")
+    flag("--language", help="what the captions are in; of a table with languages, only that one")
+    flag("--separator", default="\t", help="of a table: open_clip's is the tab")
+    flag("--image-column", default="filepath", help="of a table")
+    flag("--caption-column", default="title", help="of a table")
+    flag("--language-column", help="of a table whose rows name their language")
+    flag(
+        "--workers",
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        help="processes that decode images, per device",
+    )
+
+
+def read(options: argparse.Namespace) -> Examples:
+    """The examples; malformed rows are left out and counted.
+
+    Raises:
+        DataError: files are missing or of another layout.
+    """
+    data, images, language = options.data, options.images, options.language
+    if options.format == "coco":
+        if images is None:
+            raise DataError("--format coco needs --images, the folder that COCO's file names are in")
+        return coco.read(Path(data), images, language=language, strict=False)
+    if options.format == "rows":
+        return coco.read_rows(Path(data), images, language=language, strict=False)
+    if options.format == "webdataset":
+        return shards.read(data, language=language, strict=False)
+    if options.format == "conceptual":
+        return conceptual_captions.read(Path(data), language=language, strict=False)
+    return tables.read(
+        Path(data),
+        images=images,
+        image_column=options.image_column,
+        caption_column=options.caption_column,
+        separator=options.separator,
+        language=language,
+        language_column=options.language_column,
+        strict=False,
+    )

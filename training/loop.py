@@ -1,0 +1,184 @@
+"""The loop of `training.teacher` and `training.contrastive`: steps, held-out measures, states to resume from.
+
+A run's folder holds log.jsonl, resumable states in states/, and after every epoch the trained model in
+model/, in the form of the one it started from. A run that was stopped, by kill -9 too, goes on with --resume
+from its last state exactly as if it had not been.
+"""
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from training import distributed, optimisation, states
+from training.devices import Device
+from training.journal import Journal
+
+LOG_EVERY = 20  # steps
+B = TypeVar("B")
+
+
+class RunError(Exception):
+    """The run cannot begin or go on; a sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how fast a stage learns, and what it leaves."""
+
+    out: Path
+    epochs: int
+    accumulate: int = 1
+    """Batches whose gradients make up a step."""
+    lr: float = 1e-4
+    """Peak rate of AdamW."""
+    warmup: int = 500
+    """Steps in which the rate rises; at most a tenth of all."""
+    weight_decay: float = optimisation.WEIGHT_DECAY
+    clip_norm: float = 1.0
+    save_every: int = 1000
+    """Steps between states; one is also written after each epoch."""
+    keep: int = 2
+    """States to keep, beside the best."""
+    resume: bool = False
+
+
+class Stage(ABC, Generic[B]):
+    """What differs from stage to stage: the data, the loss, the measures, the model that is written."""
+
+    learned: nn.Module
+    """All that learns, in training mode while it does; its state dict is the run's state."""
+    in_epoch: int
+    """Batches of an epoch, the same in every process."""
+    rows: int
+    """Rows of a batch, over all processes, for the rate that is shown."""
+    fixed: dict[str, Any]
+    """What a resumed run must not change: plain values."""
+
+    @abstractmethod
+    def batches(self, epoch: int, first: int) -> Iterator[B]:
+        """This process's batches of one epoch from number `first` on."""
+
+    @abstractmethod
+    def loss(self, batch: B) -> Tensor:
+        """The mean over this process's rows, a scalar."""
+
+    @abstractmethod
+    def measure(self) -> dict[str, float]:
+        """Figures of held-out data, `score` among them: the larger, the better. The same in every process."""
+
+    @abstractmethod
+    def write(self, folder: Path, about: dict[str, Any]) -> None:
+        """The trained model, whole or not at all; process 0 calls it."""
+
+    def after_step(self) -> None:
+        """Called after each step of the optimiser."""
+
+
+def run(stage: Stage[Any], settings: Settings, device: Device, journal: Journal) -> dict[str, float]:
+    """Train to the last epoch; returns the last figures. Every process calls it.
+
+    Raises:
+        RunError: the folder holds another run, or the loss is no longer a number.
+        CheckpointError: a state to resume from cannot be read.
+    """
+    learned = stage.learned
+    groups = optimisation.parameter_groups(learned, rate=settings.lr, decay=settings.weight_decay)
+    optimizer = optimisation.adamw(groups, device)
+    folder = settings.out / "states"
+    epoch, batch_number = _resume(stage, settings, optimizer, device, folder)
+    per_epoch = stage.in_epoch // settings.accumulate
+    if per_epoch < 1:
+        raise RunError(
+            f"an epoch has {stage.in_epoch} batches, which is less than --accumulate {settings.accumulate}"
+        )
+    steps = settings.epochs * per_epoch
+    warmup = min(settings.warmup, steps // 10)
+    step = epoch * per_epoch + batch_number // settings.accumulate
+    started, first_step, figures = time.monotonic(), step, dict[str, float]()
+    total = torch.zeros((), device=device.torch_device)
+    since = step
+
+    def save(position: dict[str, int], score: float | None) -> None:
+        sampler = {**position, "fixed": stage.fixed}
+        at = states.Position(step, sampler, score)
+        states.save(folder, learned, optimizer, device, at, keep=settings.keep)
+
+    while epoch < settings.epochs:
+        learned.train()
+        micro = 0
+        for batch in stage.batches(epoch, batch_number):
+            loss = stage.loss(batch) / settings.accumulate
+            loss.backward()
+            device.mark_step()
+            total += loss.detach()
+            batch_number += 1
+            micro += 1
+            if micro % settings.accumulate:
+                continue
+            optimisation.set_rates(optimizer, optimisation.rate_factor(step, steps=steps, warmup=warmup))
+            norm = optimisation.clip_gradients(learned.parameters(), settings.clip_norm)
+            optimizer.step()
+            stage.after_step()
+            optimizer.zero_grad()
+            device.mark_step()
+            step += 1
+            ends = step == (epoch + 1) * per_epoch
+            if step % LOG_EVERY == 0 or ends:
+                mean = distributed.mean({"loss": total.item() / (step - since), "norm": norm.item()}, device)
+                if not math.isfinite(mean["loss"]):
+                    raise RunError(f"the loss is {mean['loss']} at step {step}: try a lower --lr")
+                total.zero_()
+                since = step
+                pace = (time.monotonic() - started) / (step - first_step)
+                rate = stage.rows * settings.accumulate / pace
+                lr = optimizer.param_groups[0]["lr"]
+                journal.log({"epoch": epoch + 1, "step": step, **mean, "lr": lr, "rows_per_s": rate})
+                journal.say(
+                    f"epoch {epoch + 1}/{settings.epochs}  step {step}/{steps}  loss {mean['loss']:.4f}  "
+                    f"{rate:.1f} rows/s  {pace * (steps - step) / 60:.1f} min left"
+                )
+            if ends:
+                break  # Batches that do not fill a step are left out.
+            if step % settings.save_every == 0:
+                save({"epoch": epoch, "batch": batch_number}, None)
+        epoch, batch_number = epoch + 1, 0
+        learned.eval()
+        with torch.no_grad():
+            figures = stage.measure()
+        journal.log({"epoch": epoch, "step": step, **figures})
+        journal.say("  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+        # The model first: a run that is stopped in between does the rest of the epoch again, and writes it.
+        if distributed.rank() == 0:
+            stage.write(settings.out / "model", {**stage.fixed, "epochs_done": epoch, **figures})
+        save({"epoch": epoch, "batch": 0}, figures["score"])
+    return figures
+
+
+def _resume(
+    stage: Stage[Any],
+    settings: Settings,
+    optimizer: torch.optim.Optimizer,
+    device: Device,
+    folder: Path,
+) -> tuple[int, int]:
+    """Epoch and batch to go on from; (0, 0) for a new run."""
+    found = states.latest(folder)
+    if found is None:
+        return 0, 0
+    if not settings.resume:
+        raise RunError(
+            f"{settings.out} already holds a run: --resume goes on with it, another --out begins a new one"
+        )
+    position = states.load(found, stage.learned, optimizer, device)
+    before = position.sampler["fixed"]
+    for name, value in stage.fixed.items():
+        if before.get(name) != value:
+            raise RunError(f"{found} is of a run with {name} {before.get(name)}, not {value}: a run keeps it")
+    return int(position.sampler["epoch"]), int(position.sampler["batch"])
