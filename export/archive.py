@@ -39,8 +39,9 @@ LIMITS = {
     "max_batch": 32,
     "device": "auto",
 }
-# Of a lean tower: few enough that a pass needs little memory, enough that widening its weights pays.
-LEAN_PASS_TOKENS = 512
+# Of a lean tower: by the one runtime that leaves weights as they are stored, on every CPU; and few enough
+# tokens that a pass needs little memory, enough that widening the weights pays.
+LEAN = {"lean": True, "runtime": "onnxruntime", "max_pass_tokens": 512}
 
 
 class ArchiveError(Exception):
@@ -73,7 +74,7 @@ def tower_meta(
 
 def model_config(tower: str, *, lean: bool) -> str:
     """model-config.yaml of a MAR."""
-    settings = {**LIMITS, "lean": True, "max_pass_tokens": LEAN_PASS_TOKENS} if lean else LIMITS
+    settings = {**LIMITS, **LEAN} if lean else LIMITS
     return yaml.safe_dump({**COMMON_CONFIG, **MODEL_CONFIG[tower], "babelclip": settings}, sort_keys=False)
 
 

@@ -172,6 +172,7 @@ def main() -> None:
     unknown = sorted({*options.hold_out, *wanted} - set(locales))
     if unknown:
         sys.exit(f"training.train: the data has no locale {', '.join(unknown)}")
+    held_out = sorted(set(locales) - set(wanted))
     captions = data.load_captions(root, words, wanted)
     drawings = data.load_drawings(root, TRAIN_FAMILIES, config.vision.size)
     concepts = len(captions.of_label)
@@ -191,7 +192,11 @@ def main() -> None:
             sys.exit(f"training.train: the teacher stage starts from {before}, which is not there")
         first = torch.load(before, map_location=device, weights_only=True)
         model.load_state_dict(first["model"])
-        stages["contrastive"] = {"steps": first["step"], "seconds": round(first["seconds"])}
+        stages["contrastive"] = {
+            "steps": first["step"],
+            "seconds": round(first["seconds"]),
+            "held_out_locales": first["held_out_locales"],
+        }
         model.vision.requires_grad_(False)
         groups = parameter_groups(model.text, options.lr_text, TEXT_DECAY)
     else:
@@ -290,15 +295,21 @@ def main() -> None:
                     "chance": [version, list(internal), gauss],
                     "step": step,
                     "seconds": time.monotonic() - started,
+                    "held_out_locales": held_out,
                 },
             )
 
     about = {
         "data": "emoji–CLDR",
         "families": list(TRAIN_FAMILIES),
-        "locales": len(wanted),
-        "held_out_locales": sorted(options.hold_out),
-        "stages": {**stages, options.stage: {"steps": step, "seconds": round(time.monotonic() - started)}},
+        "stages": {
+            **stages,
+            options.stage: {
+                "steps": step,
+                "seconds": round(time.monotonic() - started),
+                "held_out_locales": held_out,
+            },
+        },
         "revision": revision(),
     }
     space = checkpoint.save(run / "checkpoint", model.eval(), words, languages=wanted, training=about)

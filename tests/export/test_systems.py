@@ -108,6 +108,8 @@ def test_a_trimmed_lean_tower_keeps_the_vectors_of_its_languages(
     page = (tmp_path / "store" / "laion" / "parity.md").read_text()
     assert f"{report['vocabulary']['kept']:,} of 42,000 tokens" in page
     served = vectors(tmp_path / "store", "laion", "text", tmp_path)
+    config = yaml.safe_load((tmp_path / "text" / "model-config.yaml").read_text())["babelclip"]
+    assert config["runtime"] == "onnxruntime", "the other runtimes widen all weights, on CPUs with bfloat16"
     chosen = set(golden.texts(asked.languages).values())
     kept = [i for i, text in enumerate(families.TEXTS) if text in chosen]
     assert len(kept) >= 6

@@ -49,7 +49,7 @@ def runner(folder: Path, *placements: device.Placement, max_batch: int = 4) -> R
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BABELCLIP_DEVICE", "BABELCLIP_DTYPE", "HABANA_VISIBLE_DEVICES", "PT_HPU_LAZY_MODE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(device, "_cpu_claims_bfloat16", lambda: True)  # so that torch's answer is the test's
+    monkeypatch.setattr(device, "_linux_tells_of_bfloat16", lambda: None)  # torch's answer is the test's
 
 
 @pytest.fixture
@@ -154,19 +154,24 @@ def test_bfloat16_only_where_hardware_multiplies_it(monkeypatch: pytest.MonkeyPa
         choose(program_dtype="int4")
 
 
-def test_a_cpu_without_bfloat16_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Linux says that the CPU has no such instructions, the choice is made without importing torch."""
-    monkeypatch.setattr(device, "_cpu_claims_bfloat16", lambda: False)
+@pytest.mark.parametrize(
+    ("told", "expected"), [(False, ("onnxruntime", "float32")), (True, ("openvino", "bfloat16"))]
+)
+def test_where_linux_tells_of_bfloat16_no_torch_is_needed(
+    told: bool, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that runs by another runtime is spared the import of torch, whatever the CPU can do."""
+    monkeypatch.setattr(device, "_linux_tells_of_bfloat16", lambda: told)
     monkeypatch.setattr(device, "_torch", lambda: pytest.fail("torch was imported"))
-    (placement,) = candidates()
-    assert (placement.runtime, placement.dtype) == ("onnxruntime", "float32")
+    (placement,) = candidates(forms=("onnx",))
+    assert (placement.runtime, placement.dtype) == expected
 
 
 def test_weights_stored_as_bfloat16_are_multiplied_in_what_the_cpu_is_good_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without hardware for it ONNX Runtime computes in float32; with it torch and OpenVINO are tried."""
-    monkeypatch.setattr(device, "_cpu_claims_bfloat16", lambda: False)
+    monkeypatch.setattr(device, "_linux_tells_of_bfloat16", lambda: False)
     (plain,) = candidates(program_dtype="bfloat16")
     assert (plain.runtime, plain.dtype) == ("onnxruntime", "float32")
     (asked,) = candidates(program_dtype="bfloat16", dtype="float32")

@@ -21,15 +21,13 @@ from tests.handlers.test_device import CPU, candidates, runner
 @pytest.fixture
 def amx(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU that multiplies bfloat16."""
-    monkeypatch.setattr(device, "_cpu_claims_bfloat16", lambda: True)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(device, "_linux_tells_of_bfloat16", lambda: True)
 
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU that does not."""
-    for check in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        monkeypatch.setattr(torch.cpu, check, lambda: False)
+    monkeypatch.setattr(device, "_linux_tells_of_bfloat16", lambda: False)
 
 
 def names(**changes: Any) -> list[str]:
