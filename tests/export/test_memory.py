@@ -1,0 +1,36 @@
+"""That an exported tower's memory is given back."""
+
+from pathlib import Path
+
+import psutil
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from export import memory
+
+MEGABYTES = 64
+
+
+def test_a_tower_that_was_let_go_holds_no_memory_while_its_file_is_in_use(tmp_path: Path) -> None:
+    """Protects large exports: one tower goes, the other stays what it was, though both are of one file."""
+    rows = MEGABYTES * 2**20 // 4096
+    save_file(
+        {"vision": torch.rand(rows, 1024), "text": torch.rand(rows, 1024)}, tmp_path / "both.safetensors"
+    )
+    state = load_file(tmp_path / "both.safetensors")
+    model = nn.Module()
+    for name in ("vision", "text"):
+        layer = nn.Linear(1, 1, bias=False)
+        layer.weight = nn.Parameter(state[name])
+        setattr(model, name, layer)
+    remembered = model.vision  # as an exporter's cache does
+    del state
+    sums = {name: getattr(model, name).weight.sum().item() for name in ("vision", "text")}
+    before = psutil.Process().memory_info().rss
+    memory.let_go(model, "vision")
+    freed = (before - psutil.Process().memory_info().rss) / 2**20
+    assert freed > 0.8 * MEGABYTES
+    assert not hasattr(model, "vision")
+    assert remembered.weight.numel() == 0
+    assert model.text.weight.sum().item() == sums["text"]
