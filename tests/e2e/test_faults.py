@@ -279,7 +279,8 @@ def test_clients_outlive_a_killed_front_end(store: Path, tmp_path: Path) -> None
     def call(caller: Client, heard: Counter[str]) -> None:
         while not stop.wait(0.02):
             try:
-                np.testing.assert_allclose(caller.embed_texts(["a cat"]).vectors, expected, atol=1e-4)
+                # Not to the last digit: of several runtimes a worker takes the one that it finds faster.
+                assert float(caller.embed_texts(["a cat"]).vectors[0] @ expected[0]) > 0.999
                 heard["served"] += 1
             except Exception as error:
                 heard[type(error).__name__] += 1
