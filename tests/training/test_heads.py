@@ -3,7 +3,9 @@
 import hashlib
 import json
 import math
+import os
 import socket
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from export.__main__ import export
+from export.options import Options
+from handlers.clip_text import TextHandler
+from handlers.clip_vision import VisionHandler
+from tests.handlers.worker import Worker, http
 from tests.systems import families
-from training import heads, heads_inputs, heads_options, sources, states
+from training import heads, heads_inputs, heads_options, sources, stage_options, states
 from training.__main__ import main
 from training.datasets import coco as examples
 from training.datasets.decoding import decode
@@ -222,6 +230,52 @@ def test_phase_2_starts_from_the_heads_of_phase_1(
     start[-3], start[-1] = str(vision), str(text)
     with pytest.raises(SystemExit, match=r"vision-coco\.ckpt: its weights are not those of the model"):
         main(flags(models, googlecc, tmp_path / "swapped", *start))
+
+
+def test_both_phases_end_in_archives_that_serve_the_trained_heads(
+    phase_1: Path, models: Path, googlecc: Path, tmp_path: Path
+) -> None:
+    """Protects the whole way: two phases, export, and a worker's vectors are those of what was trained."""
+    text, vision = phase_1 / "text-coco.ckpt", phase_1 / "vision-coco.ckpt"
+    second = ["--dataset-type", "googlecc", "--hyperparam-epochs", "6"]
+    second += ["--checkpoint-load-text-path", str(text), "--checkpoint-load-vision-path", str(vision)]
+    run, store = tmp_path / "heads", tmp_path / "store"
+    main(flags(models, googlecc, run, *second))
+    rows = epochs_of(run)
+    assert rows[-1]["training_loss"] < rows[0]["training_loss"]
+    result = export(run, store, Options(forms=("onnx",)))
+    assert result["space"] == sources.space_of(run)
+    trained = sources.load(run)
+    pictures = [
+        (googlecc / "images" / name).read_bytes() for name in sorted(os.listdir(googlecc / "images"))[:4]
+    ]
+    pixels = torch.from_numpy(np.stack([decode(data, size=64) for data in pictures]))
+    captions = [f"{subject} at night" for subject in SUBJECTS]
+    binary = {"Accept": "application/x-protobuf"}
+    ids, mask = stage_options.tokens_of(trained)(captions)
+    with torch.inference_mode():
+        due = {"text": trained.model.text(ids, mask), "vision": trained.model.vision(pixels)}
+    served = {
+        "text": served_by(
+            store, "text", TextHandler, [http(one.encode(), "text/plain", **binary) for one in captions]
+        ),
+        "vision": served_by(
+            store, "vision", VisionHandler, [http(one, "image/png", **binary) for one in pictures]
+        ),
+    }
+    for tower, rows_due in due.items():
+        torch.testing.assert_close(served[tower], rows_due, atol=1e-4, rtol=0)
+
+
+def served_by(store: Path, tower: str, handler: Any, calls: list[Any]) -> torch.Tensor:
+    """What a worker behind TorchServe's own message code answers, float32 [N, dim]."""
+    folder = store / f"unpacked-{tower}"
+    with zipfile.ZipFile(store / f"heads-{tower}.mar") as packed:
+        packed.extractall(folder)
+    settings = yaml.safe_load((folder / "model-config.yaml").read_text())["babelclip"]
+    worker = Worker(handler, folder, settings | {"threads": 1, "dtype": "float32"})
+    rows = [np.frombuffer(reply.message.vectors, dtype="<f4") for reply in worker.send(*calls)]
+    return torch.from_numpy(np.stack(rows))
 
 
 def test_a_resumed_run_goes_on_exactly(
