@@ -7,6 +7,7 @@ from pathlib import Path
 from training.datasets import coco, conceptual_captions, shards, tables
 from training.datasets.examples import Examples
 from training.datasets.rows import DataError
+from training.heads_options import count
 
 FORMATS = {
     "coco": "COCO's JSON of captions; --images is the folder of its images",
@@ -31,7 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     flag("--language-column", help="of a table whose rows name their language")
     flag(
         "--workers",
-        type=int,
+        type=count,
         default=min(4, os.cpu_count() or 1),
         help="processes that decode images, per device",
     )

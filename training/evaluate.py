@@ -134,7 +134,7 @@ def worst_of(rows: dict[str, dict[str, Any]], way: str) -> dict[str, Any]:
 
 def compared(rows: dict[str, dict[str, Any]], held_out: list[str]) -> dict[str, Any]:
     """Mean text → image R@10 of the named locales, of the others, and the first as a share of the second."""
-    named = [rows[locale]["text_to_image"]["r10"] for locale in held_out if locale in rows]
+    named = [rows[locale]["text_to_image"]["r10"] for locale in held_out]
     others = [row["text_to_image"]["r10"] for locale, row in rows.items() if locale not in held_out]
     found = {name: sum(part) / max(1, len(part)) for name, part in (("held_out", named), ("others", others))}
     return {
@@ -177,6 +177,9 @@ def main() -> None:
         report = evaluate(options.checkpoint, ensure(options.data), options.locales)
     except (DataError, checkpoint.CheckpointError) as error:
         sys.exit(f"training.evaluate: {error}")
+    unknown = sorted(set(options.held_out or ()) - set(report["locales"]))
+    if unknown:
+        sys.exit(f"training.evaluate: --held-out names {', '.join(unknown)}, which was not evaluated")
     show(report)
     if options.output:
         options.output.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = found.add_argument_group("data").add_argument
-    add("--dataset-num-workers", type=_count, default=8, help="processes that decode images, per device")
+    add("--dataset-num-workers", type=count, default=8, help="processes that decode images, per device")
     add("--dataset-type", choices=("coco", "googlecc"), default="coco", help="the layout of the data")
     add(
         "--dataset-dir",
@@ -155,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="go on from the last state in --checkpoint-dir; without one, begin",
     )
-    add("--seed", type=_count, default=0, help="of the split, the order, the captions and the fresh heads")
+    add("--seed", type=count, default=0, help="of the split, the order, the captions and the fresh heads")
     add("--keep", type=positive, default=3, help="resumable states to keep, beside the best")
     return found
 
@@ -231,7 +231,8 @@ def _check_files(options: HeadsOptions) -> None:
         )
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """An integer from 0 on, for argparse."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")

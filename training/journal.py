@@ -7,7 +7,6 @@ Prometheus      a text file for a node exporter's textfile collector, with --met
 """
 
 import importlib
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path

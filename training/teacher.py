@@ -61,7 +61,7 @@ class Teaching(Stage[list[int]]):
         self, options: argparse.Namespace, device: Device, teacher: Checkpoint, student: Checkpoint
     ) -> None:
         self.options, self.device, self.student = options, device, student
-        self.pairs, self.measured = _read(options)
+        self.pairs, self.measured, self.measured_name = _read(options)
         self.order = Order(
             len(self.pairs),
             options.batch,
@@ -111,7 +111,7 @@ class Teaching(Stage[list[int]]):
 
     def measure(self) -> dict[str, float]:
         """On pairs whose sources were held out, or on trained ones where none are: `--held-out`."""
-        name = "held_out" if self.options.held_out_pairs else "trained"
+        name = self.measured_name
         students, teachers = [], []
         for start in range(0, len(self.measured), self.options.batch):
             pairs = self.measured[start : start + self.options.batch]
@@ -186,8 +186,8 @@ def freeze_unused(module: nn.Module, *inputs: Tensor) -> int:
     return int(output.shape[1])
 
 
-def _read(options: argparse.Namespace) -> tuple[Pairs, Pairs]:
-    """Pairs to train on, and those to measure on."""
+def _read(options: argparse.Namespace) -> tuple[Pairs, Pairs, str]:
+    """Pairs to train on, those to measure on, and whether these are held_out or trained ones."""
     left_out = LeftOut(strict=False)
     files = [
         parallel.read(
@@ -207,10 +207,9 @@ def _read(options: argparse.Namespace) -> tuple[Pairs, Pairs]:
         raise RunError(
             f"{len(training)} pairs to train on do not fill a batch: a smaller --batch, or more pairs"
         )
-    options.held_out_pairs = len(held_out)
     measured = held_out if len(held_out) else training
     order = np.random.default_rng(0).permutation(len(measured))[:MEASURED]
-    return training, measured.take(order.tolist())
+    return training, measured.take(order.tolist()), "held_out" if len(held_out) else "trained"
 
 
 def make(options: argparse.Namespace, device: Device) -> Teaching:

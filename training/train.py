@@ -180,6 +180,13 @@ def main() -> None:
     for i, label in enumerate(drawings.label.tolist()):
         images_of[label].append(i)
 
+    trained = [c for c in range(concepts) if captions.of_label[c] and images_of[c]]
+    if options.stage == "contrastive" and options.drawings < 2:
+        sys.exit("training.train: --drawings must be at least 2: each looks for another of its concept")
+    if options.stage == "contrastive" and options.concepts > len(trained):
+        count = len(trained)
+        sys.exit(f"training.train: --concepts {options.concepts}, and {count} have captions and drawings")
+
     model = DualEncoder(config).to(device)
     model.text.encoder.set_attn_implementation("eager")  # torch's fused one is slower on rows this short
     anchors = torch.nn.Parameter(torch.randn(concepts, config.dim, device=device))
@@ -241,7 +248,7 @@ def main() -> None:
                 )
             loss = losses.to_anchors(text, targets, torch.tensor(labels, device=device), TEXT_SCALE)
         else:
-            drawn = chance.sample(range(concepts), options.concepts)
+            drawn = chance.sample(trained, options.concepts)
             labels = [c for c in drawn for _ in range(options.drawings)]
             picked = [i for c in drawn for i in draw_images(images_of[c], options.drawings, chance)]
             label = torch.tensor(labels, device=device)

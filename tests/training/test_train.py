@@ -44,3 +44,17 @@ def test_the_teacher_stage_says_what_it_needs(tmp_path: Path, emoji_root: Path) 
     assert done.returncode == 1
     assert "starts from" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_step_cannot_be_made_of_is_refused(tmp_path: Path, emoji_root: Path) -> None:
+    """Protects whoever asks for one drawing a concept, or too many concepts, from a stack trace."""
+    command = [sys.executable, "-m", "training.train", str(tmp_path / "run"), "--data", str(emoji_root)]
+    command += ["--stage", "contrastive", "--steps", "1"]
+    for wrong, sentence in (
+        (["--drawings", "1", "--concepts", "2"], "--drawings must be at least 2"),
+        (["--concepts", "5"], "--concepts 5, and 4 have captions and drawings"),
+    ):
+        done = subprocess.run([*command, *wrong], cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr
