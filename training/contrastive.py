@@ -37,6 +37,7 @@ from training.datasets.order import Order, chance
 from training.datasets.rows import DataError
 from training.devices import Device
 from training.evaluation import metrics
+from training.lengths import by_length
 from training.loop import RunError, Stage
 from training.models import DualEncoder
 from training.revision import revision
@@ -134,11 +135,12 @@ class Contrasting(Stage[Pairs]):
                     )
                 learned[name] = head.requires_grad_(True)
                 setattr(tower, head_name, distributed.replicated(head))
-            self.text, self.vision = model.text, model.vision
+            self.text, self.vision = by_length(model.text, self.device.kind), model.vision
         else:
             learned["text"] = model.text.requires_grad_(True)
             freeze_unused(model.text, *ids_mask)
-            self.text, self.vision = distributed.replicated(model.text), model.vision
+            self.text = distributed.replicated(by_length(model.text, self.device.kind))
+            self.vision = model.vision
             if self.options.train == "both":
                 learned["vision"] = model.vision.requires_grad_(True)
                 freeze_unused(model.vision, pixels)
@@ -245,7 +247,9 @@ class Contrasting(Stage[Pairs]):
             "image_retrieval_recall@1": metrics.recall_at_1(text, image, label),
             "text_retrieval_recall@1": metrics.recall_at_1(image, text, label),
         }
-        return {**recalls, "scale": self.scale_module()[0].item(), "score": sum(recalls.values()) / 2}
+        scale, bias = self.scale_module()
+        learned = {"scale": scale.item()} if bias is None else {"scale": scale.item(), "bias": bias.item()}
+        return {**recalls, **learned, "score": sum(recalls.values()) / 2}
 
     def _measured_batches(self) -> Iterator[Pairs]:
         if self.vectors is None:

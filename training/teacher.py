@@ -33,6 +33,7 @@ from training.datasets.parallel import Pairs
 from training.datasets.rows import DataError, LeftOut
 from training.devices import Device
 from training.evaluation import metrics
+from training.lengths import by_length
 from training.loop import RunError, Stage
 from training.models import DualEncoder, TextTower
 from training.revision import revision
@@ -72,6 +73,8 @@ class Teaching(Stage[list[int]]):
         )
         self.in_epoch, self.rows = self.order.steps, options.batch * distributed.world_size()
         self.scale = float(teacher.meta["logit_scale"])
+        spoken = {pair.language for pair in self.pairs if pair.language}
+        student.meta["languages"] = sorted({*student.meta["languages"], *spoken})
         self.sources, self.targets = self._taught(teacher)
         _take_head(teacher, student)
         self.learned = student.model.text.requires_grad_(True).to(device.torch_device)
@@ -87,7 +90,7 @@ class Teaching(Stage[list[int]]):
                 "they must have the same"
             )
         device.compile(stated)
-        self.stated = distributed.replicated(stated)
+        self.stated = distributed.replicated(by_length(stated, device.kind))
         self.fixed = {
             "stage": "teacher",
             "teacher": teacher.meta["space"],
@@ -194,6 +197,7 @@ def _read(options: argparse.Namespace) -> tuple[Pairs, Pairs, str]:
             path,
             source_column=options.source_column,
             target_column=options.target_column,
+            language_column=options.language_column,
             strict=False,
         )
         for path in options.pairs
@@ -239,6 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", nargs="+", type=Path, required=True, help="parallel text: TSV, CSV, JSONL")
     parser.add_argument("--source-column", default="source_text", help="what the teacher reads")
     parser.add_argument("--target-column", default="target_text", help="what the student reads")
+    parser.add_argument(
+        "--language-column", help="the target's language; those of the pairs join the model's languages"
+    )
     stage_options.add(parser, batch=256, lr=1e-4, decay=0.2)
     options = parser.parse_args(arguments)
     try:

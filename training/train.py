@@ -216,6 +216,9 @@ def main() -> None:
     step, spent = 0, 0.0
     if state_path.exists():
         state = torch.load(state_path, map_location=device, weights_only=True)
+        if state["held_out_locales"] != held_out:
+            before = " ".join(state["held_out_locales"]) or "none"
+            sys.exit(f"training.train: {run} was begun with other locales held out: {before}")
         model.load_state_dict(state["model"])
         anchors.data.copy_(state["anchors"])
         optimizer.load_state_dict(state["optimizer"])

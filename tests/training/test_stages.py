@@ -86,7 +86,8 @@ def test_tables_leave_held_out_locales_to_the_teacher(tables: Path) -> None:
 
 def test_a_student_comes_to_the_teachers_vectors(model: Path, tables: Path, tmp_path: Path) -> None:
     """Protects teacher learning: a fresh text tower learns all languages, and nothing else moves."""
-    teacher.main(teacher_flags(model, tables, tmp_path, "--epochs", "60", "--lr", "1e-2"))
+    more = ["--epochs", "60", "--lr", "1e-2", "--language-column", "language"]
+    teacher.main(teacher_flags(model, tables, tmp_path, *more))
     measured = [row for row in log_of(tmp_path) if "trained_cosine" in row]
     assert measured[-1]["trained_cosine"] > max(0.95, measured[0]["trained_cosine"])
     assert measured[-1]["trained_recall@1"] == 1
@@ -98,6 +99,7 @@ def test_a_student_comes_to_the_teachers_vectors(model: Path, tables: Path, tmp_
     assert float((taught * english).sum()) > 0.9
     assert float((taught * japanese).sum()) > 0.9
     assert after.meta["training"]["stage"] == "teacher"
+    assert (before.meta["languages"], after.meta["languages"]) == (["en"], ["de", "en", "ja"])
     assert after.meta["training"]["teacher"] == before.meta["space"]
     assert after.meta["logit_scale"] == pytest.approx(before.meta["logit_scale"], rel=1e-3)
 

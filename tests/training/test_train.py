@@ -35,6 +35,17 @@ def test_both_stages_run_resume_and_leave_a_checkpoint(tmp_path: Path, emoji_roo
         assert value.equal(after.model.vision.state_dict()[key]), f"the frozen vision tower moved: {key}"
 
 
+def test_a_run_keeps_the_locales_it_holds_out(tmp_path: Path, emoji_root: Path) -> None:
+    """Protects figures of held-out languages: a run that goes on with other ones is refused."""
+    run = tmp_path / "run"
+    train(run, emoji_root, "contrastive", 2)
+    command = [sys.executable, "-m", "training.train", str(run), "--data", str(emoji_root), "--steps", "4"]
+    command += ["--stage", "contrastive", "--concepts", "2", "--hold-out", "ja", "--device", "cpu"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "begun with other locales held out: none" in done.stderr
+
+
 def test_the_teacher_stage_says_what_it_needs(tmp_path: Path, emoji_root: Path) -> None:
     """Protects whoever starts the second stage first from a stack trace."""
     command = [sys.executable, "-m", "training.train", str(tmp_path / "run"), "--data", str(emoji_root)]
