@@ -15,6 +15,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,7 +77,9 @@ class Handler(ABC):
         """
         folder = Path(context.system_properties["model_dir"])
         model_config: Mapping[str, Any] = context.model_yaml_config or {}
-        self.meta = read_meta(folder, tower=self.tower)
+        model = (context.manifest or {}).get("model") or {}
+        version = str(model.get("modelVersion") or "")
+        self.meta = replace(read_meta(folder, tower=self.tower), version=version)
         self.settings = Settings.from_model_config(model_config)
         self.budget = Budget(response_timeout(model_config), self.clock)
         placements = device.choose(
@@ -99,9 +102,7 @@ class Handler(ABC):
             lean=self.settings.lean,
         )
         placement = self.runner.placement
-        model = (context.manifest or {}).get("model") or {}
-        version = str(model.get("modelVersion") or "unknown")
-        self._metrics = Metrics(context.metrics, tower=self.tower, version=version)
+        self._metrics = Metrics(context.metrics, tower=self.tower, version=version or "unknown")
         self._metrics.info(
             space=self.meta.space,
             device=placement.device,

@@ -151,6 +151,8 @@ class TowerMeta:
     canary: Canary
     text: TextMeta | None
     vision: VisionMeta | None
+    version: str = ""
+    """What TorchServe registered the archive as; no part of meta.json."""
 
 
 def read_meta(folder: Path, *, tower: str) -> TowerMeta:

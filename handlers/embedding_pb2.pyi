@@ -19,7 +19,7 @@ class EmbedRequest(_message.Message):
     def __init__(self, texts: _Optional[_Iterable[bytes]] = ..., images: _Optional[_Iterable[bytes]] = ..., space: _Optional[str] = ..., canary: bool = ...) -> None: ...
 
 class EmbedResponse(_message.Message):
-    __slots__ = ("space", "dim", "logit_scale", "vectors", "errors", "truncated", "error")
+    __slots__ = ("space", "dim", "logit_scale", "vectors", "errors", "truncated", "error", "version")
     SPACE_FIELD_NUMBER: _ClassVar[int]
     DIM_FIELD_NUMBER: _ClassVar[int]
     LOGIT_SCALE_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class EmbedResponse(_message.Message):
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     space: str
     dim: int
     logit_scale: float
@@ -34,7 +35,8 @@ class EmbedResponse(_message.Message):
     errors: _containers.RepeatedCompositeFieldContainer[ItemError]
     truncated: _containers.RepeatedScalarFieldContainer[int]
     error: RequestError
-    def __init__(self, space: _Optional[str] = ..., dim: _Optional[int] = ..., logit_scale: _Optional[float] = ..., vectors: _Optional[bytes] = ..., errors: _Optional[_Iterable[_Union[ItemError, _Mapping]]] = ..., truncated: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[RequestError, _Mapping]] = ...) -> None: ...
+    version: str
+    def __init__(self, space: _Optional[str] = ..., dim: _Optional[int] = ..., logit_scale: _Optional[float] = ..., vectors: _Optional[bytes] = ..., errors: _Optional[_Iterable[_Union[ItemError, _Mapping]]] = ..., truncated: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[RequestError, _Mapping]] = ..., version: _Optional[str] = ...) -> None: ...
 
 class ItemError(_message.Message):
     __slots__ = ("index", "code", "message")

@@ -1,6 +1,7 @@
 """One answered request → the bytes of its answer: an EmbedResponse, or compact JSON for people.
 
-JSON of a list:     {"space","dim","logit_scale","embeddings":[[...]|null],"errors":[...],"truncated":[...]}
+JSON of a list:     {"space","version","dim","logit_scale","embeddings":[[...]|null],"errors":[...],
+                     "truncated":[...]}
 JSON of a failure:  {"error":{"code","message"}}
 """
 
@@ -50,6 +51,7 @@ def encode_refusal(envelope: Envelope, fault: RequestFault, meta: TowerMeta) -> 
             dim=meta.dim,
             logit_scale=meta.logit_scale,
             error=RequestError(code=fault.code, message=fault.message),
+            version=meta.version,
         )
         return Answer(response.SerializeToString(), PROTOBUF, fault.status)
     return Answer(_failure(fault), JSON, fault.status)
@@ -72,6 +74,7 @@ def _protobuf(outcomes: Sequence[Outcome], meta: TowerMeta) -> bytes:
         vectors=rows.tobytes(),
         errors=errors,
         truncated=truncated,
+        version=meta.version,
     ).SerializeToString()
 
 
@@ -81,7 +84,8 @@ def _json(outcomes: Sequence[Outcome], meta: TowerMeta) -> bytes:
     truncated = [
         index for index, outcome in enumerate(outcomes) if isinstance(outcome, Embedded) and outcome.truncated
     ]
-    head = compact({"space": meta.space, "dim": meta.dim, "logit_scale": meta.logit_scale})
+    facts = {"space": meta.space, "version": meta.version, "dim": meta.dim, "logit_scale": meta.logit_scale}
+    head = compact(facts)
     tail = compact({"errors": errors, "truncated": truncated})
     return f'{head[:-1]},"embeddings":[{",".join(rows)}],{tail[1:]}'.encode()
 

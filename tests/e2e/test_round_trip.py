@@ -95,7 +95,7 @@ def test_json_reads_as_documented(server: Server) -> None:
     response = post(server, "text", body, "application/json")
     assert response.headers["content-type"] == "application/json"
     answer = response.json()
-    assert list(answer) == ["space", "dim", "logit_scale", "embeddings", "errors", "truncated"]
+    assert list(answer) == ["space", "version", "dim", "logit_scale", "embeddings", "errors", "truncated"]
     assert [len(row) for row in answer["embeddings"]] == [answer["dim"]] * 2
     binary = post(server, "text", body, "application/json", accept="application/x-protobuf")
     assert binary.headers["content-type"] == "application/x-protobuf"

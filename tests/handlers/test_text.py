@@ -60,7 +60,7 @@ def test_every_form_gives_the_same_protobuf(text: Worker, clean: np.ndarray, cal
     (reply,) = text.send(call)
     message = reply.message
     assert (reply.status, reply.content_type, message.space, message.dim) == (200, PROTOBUF, SPACE, DIM)
-    assert message.logit_scale == 20.0
+    assert (message.logit_scale, message.version) == (20.0, "1.0")
     assert not message.errors
     assert not message.HasField("error")
     np.testing.assert_array_equal(vectors(reply), clean[None])
@@ -87,7 +87,8 @@ def test_every_readable_form_gives_exact_json(text: Worker, clean: np.ndarray, c
     answer = json.loads(reply.body)
     assert (reply.status, reply.content_type) == (200, "application/json")
     assert np.array(answer.pop("embeddings"), dtype=np.float32).tobytes() == clean.tobytes()
-    assert answer == {"space": SPACE, "dim": DIM, "logit_scale": 20.0, "errors": [], "truncated": []}
+    facts = {"space": SPACE, "version": "1.0", "dim": DIM, "logit_scale": 20.0}
+    assert answer == {**facts, "errors": [], "truncated": []}
 
 
 BAD_ITEMS = [
