@@ -3,51 +3,75 @@
     with Client("http://127.0.0.1:8080") as client:
         cosines = client.similarity(["a red heart", "un chat"], ["heart.png", "cat.jpg"])
 
-A call may have any number of items. They are sent in messages below the server's size limit, one after the
-other, and come back as one result in the caller's order.
+A call may have any number of items. They are sent in messages below the server's size limit, several at a
+time, and come back as one result in the caller's order; `stream_texts` and `stream_images` give it in pieces.
+`babelclip.AsyncClient` is the same for an event loop.
 """
 
 from __future__ import annotations
 
+import contextvars
 import os
 import threading
-from collections.abc import Iterable, Iterator
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from babelclip.credentials import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, Credentials
+from babelclip.credentials import Credentials
+from babelclip.delivery import Delivery
 from babelclip.embedding_pb2 import EmbedRequest
-from babelclip.embeddings import Embeddings, Vectors, similarity
-from babelclip.errors import AuthenticationError, ItemError, ItemErrors, SpaceMismatch
+from babelclip.embeddings import Embeddings, Vectors, concatenate, similarity
+from babelclip.errors import BabelclipError, ItemError, ItemErrors
 from babelclip.items import ImageInput, image_items, text_items
-from babelclip.retry import Backoff, send_patiently
-from babelclip.transport import Call, Transport, is_local, open_transport
-from babelclip.wire import TOWERS, Batch, Tower, parse_response, smallest_message, split
+from babelclip.retry import Backoff, Patience
+from babelclip.session import Headers, Session
+from babelclip.transport import Call, Tls, Transport, is_local, open_transport
+from babelclip.wire import TOWERS, Batch, Message, Tower, parse_response, smallest_message, split
+
+if TYPE_CHECKING:
+    from babelclip.metrics import ClientMetrics
 
 OnError = Literal["raise", "return"]
+Progress = Callable[[int], None]
 
 
 class Client:
-    """A connection to one babelclip server. Safe to use from several threads; close it, or use `with`.
+    """A connection to one babelclip server. Safe to use from several threads.
+
+    Over HTTP it may also be made before a fork and used on both sides of it; the library of gRPC does not
+    allow that, so with grpc:// make the client in the child.
 
     The first answer pins the embedding space: from then on the client never returns a vector of another one,
-    so all its vectors can be compared. After a change of model on the server, make a new client.
+    so all its vectors can be compared. It also pins the version that serves the space, so the client stays
+    there when an operator makes another version the server's default. After a change of model on the server,
+    make a new client. Close it, or use `with`.
 
     Args:
         url: `http://host:8080`, `https://…`, `grpc://host:7070` or `grpcs://…`; or `mar:model_store` to run
             exported archives in this process, see `babelclip.inprocess`.
         token: TorchServe's inference key; default: the variable BABELCLIP_TOKEN.
         token_file: TorchServe's `key_file.json`, or a file with a bare token; default: the variable
-            BABELCLIP_TOKEN_FILE. It is read again when the server refuses the token.
+            BABELCLIP_TOKEN_FILE. It is read again before the key expires, and when the server refuses it.
         text_model, vision_model: the names of the two towers on the server.
-        version: the version of both; None for the server's default one.
+        version: the version of both, and no other; None for the server's default one.
         space: the embedding space to insist on; None to take that of the first answer.
         timeout: seconds for each message, its retries included.
         max_message_bytes: the largest message to send, which must not exceed the server's `max_request_size`;
             default: 6,000,000, and 32,000,000 to archives in this process.
+        concurrency: messages of one call that are under way at a time. Two keep a server busy, which computes
+            one while the other waits; a server with many workers takes more.
         backoff: how often, and how patiently, to try again while the server is unavailable.
+        hedge_after: seconds after which a message that has no answer is sent a second time; the answer that
+            comes first counts. It cuts the slowest answers short, and costs the server the work twice.
+        headers: sent with every call, or a function that is asked for them with every call, such as
+            `babelclip.tracing.trace_headers`. Metadata, over gRPC.
+        tls: a certificate authority of your own, and a certificate to show, for https:// and grpcs://.
+        metrics: counts requests, items and seconds for Prometheus.
         transport: carries the calls instead of what `url` names, which is then not looked at.
 
     Raises:
@@ -66,66 +90,102 @@ class Client:
         space: str | None = None,
         timeout: float = 30.0,
         max_message_bytes: int | None = None,
+        concurrency: int = 2,
         backoff: Backoff | None = None,
+        hedge_after: float | None = None,
+        headers: Headers | None = None,
+        tls: Tls | None = None,
+        metrics: ClientMetrics | None = None,
         transport: Transport | None = None,
     ) -> None:
-        if not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
         served = transport is not None or not is_local(url)
-        if max_message_bytes is None:
-            max_message_bytes = 6_000_000 if served else 32_000_000
-        if max_message_bytes < smallest_message():
-            raise ValueError(
-                f"max_message_bytes must be at least {smallest_message()}, not {max_message_bytes}"
-            )
+        self._max_message_bytes = message_limit(max_message_bytes, served=served)
+        check_settings(timeout=timeout, concurrency=concurrency, hedge_after=hedge_after)
         # Archives ask for no token: a variable that names a file of one must not be in their way.
-        self._credentials = Credentials(token, token_file, environment=served)
-        self._models: dict[Tower, str] = {"text": text_model, "vision": vision_model}
-        self._version = version
+        credentials = Credentials(token, token_file, environment=served)
+        models: dict[Tower, str] = {"text": text_model, "vision": vision_model}
+        self._session = Session(credentials, models, space=space, version=version, headers=headers)
         self._timeout = timeout
-        self._max_message_bytes = max_message_bytes
+        self._concurrency = concurrency
         self._backoff = backoff or Backoff()
-        self._lock = threading.Lock()
-        self._space = space
-        self._dim = 0
-        self._logit_scale = 1.0
-        self._transport = transport or open_transport(url)
+        self._hedge_after = hedge_after
+        self._metrics = metrics
+        self._given = transport
+        self._url, self._tls = url, tls
+        self._transport = transport or open_transport(url, tls)
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_lock = threading.Lock()
+        _CLIENTS.add(self)
 
     @property
     def space(self) -> str | None:
         """The embedding space this client is pinned to; None before the first answer if none was named."""
-        return self._space
+        return self._session.space
 
-    def embed_texts(self, texts: Iterable[str], *, errors: OnError = "raise") -> Embeddings:
+    @property
+    def version(self) -> str | None:
+        """The version both towers are asked for; None before the first answer if none was named."""
+        return self._session.version
+
+    def pin(self, space: str, version: str = "") -> None:
+        """Insist on a space from now on, and ask for the version that served it, as an index remembers both.
+
+        Raises:
+            SpaceMismatch: the client is already pinned to another space.
+        """
+        self._session.pin(space, version)
+
+    def embed_texts(
+        self, texts: Iterable[str], *, errors: OnError = "raise", progress: Progress | None = None
+    ) -> Embeddings:
         """N texts, in any language → Embeddings of N.
 
         Args:
             texts: read once, in order.
             errors: "raise" raises ItemErrors after the last item if any failed; "return" leaves the failures
                 in `.errors` of the result.
+            progress: called with the number of items that are done, after each message.
 
         Raises:
             ItemErrors: items failed; it holds the vectors of the others.
             BabelclipError: one of the other branches, when a message got no answer; nothing is returned.
             TypeError: `texts` is a single text.
         """
-        return self._embed("text", text_items(texts), errors)
+        return collect(self.stream_texts(texts), errors, progress)
 
-    def embed_images(self, images: Iterable[ImageInput], *, errors: OnError = "raise") -> Embeddings:
+    def embed_images(
+        self, images: Iterable[ImageInput], *, errors: OnError = "raise", progress: Progress | None = None
+    ) -> Embeddings:
         """N images → Embeddings of N.
 
         Args:
             images: encoded images as bytes, paths of such files, Pillow images, or uint8 arrays [H, W, 3]
-                (RGB) or [H, W] (grey). Read once, in order, no more at a time than a message holds. Bytes and
-                files travel as they are; pixels are encoded without loss, which needs Pillow.
-            errors: as in `embed_texts`.
+                (RGB) or [H, W] (grey). Read once, in order, no more at a time than the messages under way
+                hold. Bytes and files travel as they are; pixels are encoded without loss, which needs Pillow.
+            errors, progress: as in `embed_texts`.
 
         Raises:
             ItemErrors, BabelclipError: as in `embed_texts`.
             TypeError: `images` is a single image.
             ImportError: there are pixels to encode and Pillow is not installed.
         """
-        return self._embed("vision", image_items(images, self._max_message_bytes), errors)
+        return collect(self.stream_images(images), errors, progress)
+
+    def stream_texts(self, texts: Iterable[str]) -> Generator[Embeddings, None, None]:
+        """Texts without end → Embeddings of one stretch of them after the other, in order.
+
+        Of the texts, no more are read than are under way, so neither they nor their vectors need fit into
+        memory. Failed items are in `.errors` of their stretch.
+
+        Raises:
+            BabelclipError: a message got no answer; the stretches before it have been given.
+            TypeError: `texts` is a single text.
+        """
+        return self._stream("text", text_items(texts))
+
+    def stream_images(self, images: Iterable[ImageInput]) -> Generator[Embeddings, None, None]:
+        """Images as in `embed_images` → Embeddings as in `stream_texts`."""
+        return self._stream("vision", image_items(images, self._max_message_bytes))
 
     def similarity(
         self, texts: Embeddings | Iterable[str], images: Embeddings | Iterable[ImageInput]
@@ -156,12 +216,15 @@ class Client:
         """
         for tower in TOWERS:
             # The first answer pins the space, so the second tower must serve the same.
-            probe = EmbedRequest(canary=True, space=self._space or "")
-            batch = self._send(tower, probe.SerializeToString(), 1)
+            probe = EmbedRequest(canary=True, space=self._session.space or "").SerializeToString()
+            patience = Patience(self._timeout, self._backoff)
+            batch = self._answer(tower, probe, 1, patience)
         return batch.space
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Waits for what is under way, and gives the connections back."""
+        if self._pool is not None:
+            self._pool.shutdown()
         self._transport.close()
 
     def __enter__(self) -> Client:
@@ -172,79 +235,195 @@ class Client:
     ) -> None:
         self.close()
 
-    def _embed(self, tower: Tower, items: Iterator[bytes | ItemError], errors: OnError) -> Embeddings:
-        if errors not in ("raise", "return"):
-            raise ValueError(f'errors must be "raise" or "return", not {errors!r}')
-        failed: list[ItemError] = []
-        truncated: list[int] = []
-        rows: list[tuple[list[int], Vectors]] = []
-        count = 0
+    def _stream(self, tower: Tower, items: Iterator[bytes | ItemError]) -> Generator[Embeddings, None, None]:
+        messages = split(items, tower=tower, max_message_bytes=self._max_message_bytes)
+        message, following = next(messages, None), next(messages, None)
+        if message is None:
+            return
+        if following is None or self._concurrency == 1:
+            while message is not None:
+                yield self._deliver(tower, message)
+                message, following = following, next(messages, None)
+            return
+        under_way: deque[Future[Embeddings]] = deque()
+        try:
+            while message is not None:
+                # In the caller's context: what is traced or logged belongs to the caller's span.
+                run = contextvars.copy_context().run
+                under_way.append(self._threads().submit(run, self._deliver, tower, message))
+                message, following = following, next(messages, None)
+                if len(under_way) == self._concurrency:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
 
-        def counted() -> Iterator[bytes | ItemError]:
-            nonlocal count
-            for item in items:
-                count += 1
-                yield item
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._pool_lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="babelclip")
+            return self._pool
 
-        for message in split(
-            counted(), tower=tower, max_message_bytes=self._max_message_bytes, failed=failed
-        ):
-            batch = self._send(tower, message.encode(tower, self._space), len(message.items))
-            rows.append((message.indices, batch.vectors))
-            failed += (ItemError(message.indices[e.index], e.code, e.message) for e in batch.errors)
-            truncated += (message.indices[index] for index in batch.truncated)
+    def _deliver(self, tower: Tower, message: Message) -> Embeddings:
+        delivery = Delivery(tower, message)
+        patience = Patience(self._timeout, self._backoff)
+        while delivery.count:
+            body = delivery.body(self._session.space)
+            delivery.take(self._answer(tower, body, delivery.count, patience))
+            if delivery.count:
+                pause = patience.pause()
+                if pause is None:
+                    break
+                time.sleep(pause)
+        if self._metrics is not None:
+            self._metrics.items(tower, delivery.result(self._session))
+        return delivery.result(self._session)
 
-        vectors = np.zeros((count, self._dim), dtype=np.float32)
-        for indices, part in rows:
-            vectors[indices] = part
-        embeddings = Embeddings(
-            vectors=vectors,
-            space=self._space or "",
-            logit_scale=self._logit_scale,
-            errors=tuple(sorted(failed, key=lambda error: error.index)),
-            truncated=tuple(truncated),
-        )
-        if embeddings.errors and errors == "raise":
-            raise ItemErrors(embeddings.errors, embeddings)
-        return embeddings
+    def _answer(self, tower: Tower, body: bytes, count: int, patience: Patience) -> Batch:
+        """The answer to a body of `count` items, after as many attempts as it takes.
 
-    def _send(self, tower: Tower, body: bytes, count: int) -> Batch:
-        def send(seconds: float, token: str | None) -> bytes:
-            return self._transport.send(Call(self._models[tower], self._version, body, token, seconds))
-
-        def send_authorised(seconds: float) -> bytes:
-            token = self._credentials.token()
+        Raises:
+            BabelclipError: the last attempt's, when patience is at its end or another cannot help.
+        """
+        while True:
+            call = self._session.call(tower, body, patience.left())
             try:
-                return send(seconds, token)
-            except AuthenticationError as error:
-                if token is None:
-                    raise AuthenticationError(
-                        f"{error}. None was given: pass a token or a token file, or set {TOKEN_VARIABLE} or"
-                        f" {TOKEN_FILE_VARIABLE}"
-                    ) from error
-                if not self._credentials.refresh(token):
-                    raise
-                return send(seconds, self._credentials.token())
+                batch, call = self._attempt(tower, call, count)
+            except BabelclipError as error:
+                time.sleep(patience.pause_after(error))
+                continue
+            if self._session.accept(call, batch):
+                return batch
 
-        def exchange(seconds: float) -> Batch:
-            return parse_response(send_authorised(seconds), count)
+    def _attempt(self, tower: Tower, call: Call, count: int) -> tuple[Batch, Call]:
+        """One attempt and what it makes necessary at once: the answer, and the call that got it."""
+        while True:
+            try:
+                return parse_response(self._send(tower, call), count), call
+            except BabelclipError as error:
+                call = self._session.instead(call, error)
 
-        return self._pinned(send_patiently(exchange, timeout=self._timeout, backoff=self._backoff))
+    def _send(self, tower: Tower, call: Call) -> bytes:
+        send: Callable[[Call], bytes] = self._transport.send
+        if self._metrics is not None:
+            send = self._metrics.timed(tower, send)
+        if self._hedge_after is None:
+            return send(call)
+        return hedged(send, call, self._hedge_after)
 
-    def _pinned(self, batch: Batch) -> Batch:
-        """The same batch, if it belongs to the space of everything this client has returned."""
-        with self._lock:
-            if self._space is not None and batch.space != self._space:
-                raise SpaceMismatch(
-                    f"the server answered in the space {batch.space}; this client is pinned to {self._space}."
-                    " Its model has changed: make a new client, and embed again what is compared with it"
-                )
-            if self._dim and batch.vectors.shape[1] != self._dim:
-                raise SpaceMismatch(
-                    f"the server answered with {batch.vectors.shape[1]} values a vector; the space"
-                    f" {self._space} has {self._dim}"
-                )
-            self._space = batch.space
-            self._dim = batch.vectors.shape[1]
-            self._logit_scale = batch.logit_scale
-        return batch
+    def _after_fork(self) -> None:
+        """In the child: connections, threads and locks of the parent are not its own."""
+        self._session.renew()
+        self._session.credentials.renew()
+        self._pool, self._pool_lock = None, threading.Lock()
+        if self._given is None:
+            self._transport = open_transport(self._url, self._tls)
+
+
+def hedged(send: Callable[[Call], bytes], call: Call, seconds: float) -> bytes:
+    """The first answer to a call that is sent again when it has none after `seconds`.
+
+    Raises:
+        BabelclipError: what the first attempt raised, when none of those made had an answer.
+    """
+    outcomes: SimpleQueue[bytes | BaseException] = SimpleQueue()
+
+    def attempt() -> None:
+        try:
+            outcomes.put(send(call))
+        except BaseException as error:
+            outcomes.put(error)
+
+    def begin() -> None:
+        # A thread of its own: the loser may be long in coming, and nobody waits for it.
+        threading.Thread(target=attempt, name="babelclip-hedge", daemon=True).start()
+
+    begin()
+    first = _outcome(outcomes, seconds)
+    if first is None:
+        begin()
+        first = _outcome(outcomes, None)
+        if isinstance(first, BaseException):
+            second = _outcome(outcomes, None)
+            first = second if isinstance(second, bytes) else first
+    if isinstance(first, bytes):
+        return first
+    assert first is not None
+    raise first
+
+
+def _outcome(
+    outcomes: SimpleQueue[bytes | BaseException], seconds: float | None
+) -> bytes | BaseException | None:
+    try:
+        return outcomes.get(timeout=seconds)
+    except Empty:
+        return None
+
+
+def collect(parts: Iterable[Embeddings], errors: OnError, progress: Progress | None) -> Embeddings:
+    """The parts of a stream as one result; see `Client.embed_texts`."""
+    check_on_error(errors)
+    found = []
+    done = 0
+    for part in parts:
+        found.append(part)
+        done += len(part)
+        if progress is not None:
+            progress(done)
+    return finished(found, errors)
+
+
+def finished(parts: list[Embeddings], errors: OnError) -> Embeddings:
+    """All parts as one.
+
+    Raises:
+        ItemErrors: items failed, and `errors` is "raise".
+    """
+    embeddings = concatenate(parts)
+    if embeddings.errors and errors == "raise":
+        raise ItemErrors(embeddings.errors, embeddings)
+    return embeddings
+
+
+def check_on_error(errors: OnError) -> None:
+    """Raises ValueError for what is no way to treat errors."""
+    if errors not in ("raise", "return"):
+        raise ValueError(f'errors must be "raise" or "return", not {errors!r}')
+
+
+def message_limit(asked: int | None, *, served: bool) -> int:
+    """The largest message in bytes: what was asked, or the default.
+
+    Raises:
+        ValueError: it leaves no room for an item.
+    """
+    if asked is None:
+        return 6_000_000 if served else 32_000_000
+    if asked < smallest_message():
+        raise ValueError(f"max_message_bytes must be at least {smallest_message()}, not {asked}")
+    return asked
+
+
+def check_settings(*, timeout: float, concurrency: int, hedge_after: float | None) -> None:
+    """Raises ValueError for a setting that is out of range."""
+    if not timeout > 0:
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1 message, not {concurrency}")
+    if hedge_after is not None and not hedge_after > 0:
+        raise ValueError(f"hedge_after must be more than 0 seconds, not {hedge_after}")
+
+
+_CLIENTS: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _renew_clients() -> None:
+    for client in list(_CLIENTS):
+        client._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_clients)

@@ -2,7 +2,8 @@
 
     embeddings.npy    float32 [N, dim], a row for each image, each of length 1
     urls.json         N strings: what each row is, the path of the image or where the web has it
-    meta.json         the embedding space, dim and logit scale of the vectors; the images that were skipped
+    meta.json         the embedding space, dim and logit scale of the vectors, the version of the model that
+                      gave them; the images that were skipped
 
 Without meta.json, which is written last, the others are not read: vectors of an unknown space, or of two
 runs, would be searched like any others.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from babelclip.embeddings import Embeddings, Vectors
-from babelclip.errors import ItemError
 from babelclip.folder import find_images
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def generate_embeddings(
     skipped: list[Skipped] = []
     for start in range(0, len(files), batch_size):
         batch = files[start : start + batch_size]
-        found = _embedded(model, batch)
+        found = model.embed_images(batch, errors="return")
         embedded = found[found.ok]
         rows.append(embedded.vectors)
         names += [_name(path) for path, ok in zip(batch, found.ok, strict=True) if ok]
@@ -113,7 +113,8 @@ def generate_embeddings(
         )
     # A batch of which nothing could be sent has rows of no length.
     vectors = np.concatenate([part for part in rows if len(part)])
-    collection = Collection(Embeddings(vectors, found.space, found.logit_scale), tuple(names), tuple(skipped))
+    embeddings = Embeddings(vectors, found.space, found.logit_scale, version=found.version)
+    collection = Collection(embeddings, tuple(names), tuple(skipped))
     _write(output, collection)
     return collection
 
@@ -143,27 +144,15 @@ def read_collection(path: str | os.PathLike[str]) -> Collection:
             raise ValueError(f"{VECTORS} is not float32 [{meta['images']}, {meta['dim']}] as {META} says")
         if not isinstance(names, list) or len(names) != len(vectors):
             raise ValueError(f"{URLS} is no list of {len(vectors)} names")
-        embeddings = Embeddings(vectors, str(meta["space"]), float(meta["logit_scale"]))
+        # Files of an earlier release name no version.
+        version = str(meta.get("version", ""))
+        embeddings = Embeddings(vectors, str(meta["space"]), float(meta["logit_scale"]), version=version)
         skipped = tuple(Skipped(**one) for one in meta["skipped"])
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is not complete: {Path(error.filename).name} is missing") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} does not hold what generate_embeddings writes: {error}") from error
     return Collection(embeddings, tuple(str(name) for name in names), skipped)
-
-
-def _embedded(model: Client, batch: Sequence[Path]) -> Embeddings:
-    """The batch's embeddings; what the server was too busy for is asked once more."""
-    found = model.embed_images(batch, errors="return")
-    busy = [error.index for error in found.errors if error.retryable]
-    if not busy:
-        return found
-    again = model.embed_images([batch[index] for index in busy], errors="return")
-    vectors = found.vectors.copy()
-    vectors[busy] = again.vectors
-    failed = {error.index: error for error in found.errors if not error.retryable}
-    failed |= {busy[e.index]: ItemError(busy[e.index], e.code, e.message) for e in again.errors}
-    return Embeddings(vectors, again.space, again.logit_scale, tuple(failed[i] for i in sorted(failed)))
 
 
 def _name(image: Path) -> str:
@@ -179,7 +168,7 @@ def _write(folder: Path, collection: Collection) -> None:
     """The three files, each whole or not at all; meta.json is there only beside files of the same run."""
     embeddings = collection.embeddings
     meta: dict[str, Any] = {"format": FORMAT, "space": embeddings.space, "dim": embeddings.dim}
-    meta |= {"logit_scale": embeddings.logit_scale, "images": len(embeddings)}
+    meta |= {"logit_scale": embeddings.logit_scale, "images": len(embeddings), "version": embeddings.version}
     meta["skipped"] = [skip.as_json() for skip in collection.skipped]
     (folder / META).unlink(missing_ok=True)
     with _replacing(folder / VECTORS) as file:

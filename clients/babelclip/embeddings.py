@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -25,6 +25,7 @@ class Embeddings:
             comparable. Empty where no answer has told it yet.
         logit_scale: what to multiply a cosine by before a softmax over candidates; 1.0 where no answer
             has told it yet.
+        version: the version of the model that answered; empty where no answer has told it.
         errors: the items without a vector, by ascending index.
         truncated: indices of the texts that were cut to the tower's token limit.
     """
@@ -34,6 +35,7 @@ class Embeddings:
     logit_scale: float
     errors: tuple[ItemError, ...] = ()
     truncated: tuple[int, ...] = ()
+    version: str = ""
     _failed: frozenset[int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -87,7 +89,39 @@ class Embeddings:
                 if old in by_index
             ),
             truncated=tuple(new for new, old in enumerate(chosen) if old in cut),
+            version=self.version,
         )
+
+
+def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
+    """Embeddings of N₁, N₂, … items → those of all, in order; errors and cut texts are numbered anew.
+
+    Raises:
+        SpaceMismatch: the parts are vectors of different embedding spaces.
+    """
+    whole = list(parts)
+    spaces = sorted({part.space for part in whole if part.space})
+    if len(spaces) > 1:
+        raise SpaceMismatch(f"vectors of the spaces {' and '.join(spaces)} cannot stand in one result")
+    told = next((part for part in reversed(whole) if part.space), None)
+    dim = max((part.dim for part in whole), default=0)
+    starts = np.cumsum([0, *(len(part) for part in whole)]).tolist()
+    vectors = np.zeros((starts[-1], dim), dtype=np.float32)
+    errors: list[ItemError] = []
+    truncated: list[int] = []
+    for start, part in zip(starts, whole, strict=False):
+        if part.dim:  # Else nothing of it reached a tower, and there are no values to copy.
+            vectors[start : start + len(part)] = part.vectors
+        errors += (ItemError(start + error.index, error.code, error.message) for error in part.errors)
+        truncated += (start + index for index in part.truncated)
+    return Embeddings(
+        vectors=vectors,
+        space=told.space if told else "",
+        logit_scale=told.logit_scale if told else 1.0,
+        errors=tuple(errors),
+        truncated=tuple(truncated),
+        version=told.version if told else "",
+    )
 
 
 def similarity(a: Embeddings, b: Embeddings) -> Vectors:

@@ -42,7 +42,7 @@ def text_items(texts: Iterable[str]) -> Iterator[bytes | ItemError]:
     """
     if isinstance(texts, str | bytes):
         raise TypeError("pass a list of texts, not one text")
-    return (_text(index, text) for index, text in enumerate(texts))
+    return (text_item(index, text) for index, text in enumerate(texts))
 
 
 def image_items(images: Iterable[ImageInput], max_message_bytes: int) -> Iterator[bytes | ItemError]:
@@ -55,13 +55,20 @@ def image_items(images: Iterable[ImageInput], max_message_bytes: int) -> Iterato
         TypeError: `images` is a single image.
         ImportError: there are pixels to encode and Pillow is not installed.
     """
-    single = isinstance(images, str | bytes | bytearray | memoryview | os.PathLike) or _is_pillow(images)
-    if single or (isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype != object):
+    if is_one_image(images):
         raise TypeError("pass a list of images, not one image")
-    return (_image(index, image, max_message_bytes) for index, image in enumerate(images))
+    return (image_item(index, image, max_message_bytes) for index, image in enumerate(images))
 
 
-def _text(index: int, text: object) -> bytes | ItemError:
+def is_one_image(images: object) -> bool:
+    """Whether what should be many images is a single one."""
+    if isinstance(images, np.ndarray):
+        return images.ndim < 4 and images.dtype != object
+    return isinstance(images, str | bytes | bytearray | memoryview | os.PathLike) or _is_pillow(images)
+
+
+def text_item(index: int, text: object) -> bytes | ItemError:
+    """One text, as in `text_items`."""
     if not isinstance(text, str):
         return ItemError(index, errors.INVALID_ITEM, f"a text must be a str, not {type(text).__name__}")
     try:
@@ -74,7 +81,12 @@ def _text(index: int, text: object) -> bytes | ItemError:
         )
 
 
-def _image(index: int, image: object, max_message_bytes: int) -> bytes | ItemError:
+def image_item(index: int, image: object, max_message_bytes: int) -> bytes | ItemError:
+    """One image, as in `image_items`; it may read a file.
+
+    Raises:
+        ImportError: there are pixels to encode and Pillow is not installed.
+    """
     if isinstance(image, bytes):
         return image
     if isinstance(image, bytearray | memoryview):

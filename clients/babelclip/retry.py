@@ -1,4 +1,4 @@
-"""Trying again, where that is safe and helps: nobody listening yet, or no free worker.
+"""Trying again, where that is safe and helps: nobody listening yet, no free worker, or no time left there.
 
 Embedding changes nothing on the server, so a repeated request does no harm; waiting a random time keeps many
 clients from coming back together.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
-from babelclip.errors import Unavailable
+from babelclip.errors import BabelclipError, Unavailable
 
 
 @dataclass(frozen=True)
@@ -23,25 +21,39 @@ class Backoff:
     base: float = 0.2
     cap: float = 2.0
 
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"a Backoff has at least one attempt, not {self.attempts}")
 
-Answer = TypeVar("Answer")
 
+class Patience:
+    """The time and the attempts that one message has."""
 
-def send_patiently(send: Callable[[float], Answer], *, timeout: float, backoff: Backoff) -> Answer:
-    """`send(seconds left)`, repeated after a retryable Unavailable while attempts and time are left.
+    def __init__(self, timeout: float, backoff: Backoff) -> None:
+        self._deadline = time.monotonic() + timeout
+        self._timeout = timeout
+        self._backoff = backoff
+        self._made = 0
 
-    Raises:
-        Unavailable: the last one, when there is no time or no attempt left.
-    """
-    deadline = time.monotonic() + timeout
-    remaining = timeout
-    for repetition in range(backoff.attempts):
-        try:
-            return send(remaining)
-        except Unavailable as error:
-            pause = random.uniform(0.0, min(backoff.base * 2**repetition, backoff.cap))
-            remaining = deadline - time.monotonic() - pause
-            if not error.retryable or repetition + 1 >= backoff.attempts or remaining <= 0:
-                raise
-            time.sleep(pause)
-    raise AssertionError("a Backoff has at least one attempt")
+    def left(self) -> float:
+        """Seconds for the next attempt; it counts as made. All of the timeout for the first one."""
+        self._made += 1
+        return self._timeout if self._made == 1 else max(1e-3, self._deadline - time.monotonic())
+
+    def pause(self) -> float | None:
+        """Seconds to wait before another attempt; None when no attempt, or no time, is left."""
+        if self._made >= self._backoff.attempts:
+            return None
+        pause = random.uniform(0.0, min(self._backoff.base * 2 ** (self._made - 1), self._backoff.cap))
+        return pause if time.monotonic() + pause < self._deadline else None
+
+    def pause_after(self, error: BabelclipError) -> float:
+        """`pause` after an attempt that failed.
+
+        Raises:
+            BabelclipError: `error`, where another attempt cannot help or none is left.
+        """
+        pause = self.pause() if isinstance(error, Unavailable) and error.retryable else None
+        if pause is None:
+            raise error
+        return pause

@@ -73,7 +73,8 @@ class MultiLingualSearch:
         if images_data is None or isinstance(images_data, str | bytes):
             raise ValueError("images_data must be a list with an entry for each row of images_embeddings")
         data = list(images_data)
-        space = images_embeddings.space if isinstance(images_embeddings, Embeddings) else ""
+        known = images_embeddings if isinstance(images_embeddings, Embeddings) else None
+        space = known.space if known else ""
         rows, norms = _lengths(np.asarray(images_embeddings))
         if len(data) != len(rows):
             raise ValueError(f"images_data has {len(data)} entries for {len(rows)} rows of images_embeddings")
@@ -82,6 +83,9 @@ class MultiLingualSearch:
             raise ValueError("there are no images to search: images_embeddings holds no vectors")
         self._model = model
         self._space = space
+        if known and known.version and model.space is None:
+            # Before the first query, so that it goes to the version that the images were embedded by.
+            model.pin(space, known.version)
         self._vectors: Vectors = rows[present] / norms[present, None]
         self._data = [data[row] for row in present]
 

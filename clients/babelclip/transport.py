@@ -6,6 +6,8 @@ the errors of `babelclip.errors`. It makes one attempt: retries and tokens are t
 
 from __future__ import annotations
 
+import asyncio
+import os
 import urllib.parse
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -21,6 +23,7 @@ class Call:
         body: a serialized EmbedRequest.
         token: goes into the `Authorization` header or metadata as a bearer token; None sends none.
         timeout: seconds until `DeadlineExceeded`, from now to the last byte of the answer.
+        headers: further ones, or metadata over gRPC, with names in lower case.
     """
 
     model: str
@@ -28,6 +31,41 @@ class Call:
     body: bytes
     token: str | None
     timeout: float
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What a TLS connection trusts and shows: files in PEM.
+
+    Attributes:
+        ca_file: certificate authorities to trust instead of the system's.
+        certificate_file, key_file: what this client shows to a server that asks for it; both or neither.
+    """
+
+    ca_file: str | os.PathLike[str] | None = None
+    certificate_file: str | os.PathLike[str] | None = None
+    key_file: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("a client certificate needs both certificate_file and key_file")
+        for path in (self.ca_file, self.certificate_file, self.key_file):
+            if path is not None and not os.path.isfile(path):
+                raise ValueError(f"TLS: there is no file {os.fspath(path)}")
+
+
+@runtime_checkable
+class AsyncTransport(Protocol):
+    """`Transport` for an event loop: `AsyncClient` sends through it, many calls at a time."""
+
+    async def send(self, call: Call) -> bytes:
+        """See `Transport.send`."""
+        ...
+
+    async def close(self) -> None:
+        """Gives connections back; no call follows."""
+        ...
 
 
 @runtime_checkable
@@ -105,14 +143,15 @@ def is_local(url: str) -> bool:
     return url.startswith(LOCAL)
 
 
-def open_transport(url: str) -> Transport:
+def open_transport(url: str, tls: Tls | None = None) -> Transport:
     """The transport for an address; connects with the first call.
 
     `mar:FOLDER` opens the default entry of a model store, `mar:FOLDER#NAME` another one. The folder is a
     path, relative or absolute, and nothing in it is escaped.
 
     Raises:
-        ValueError: as in `parse_address`; or there is no such model store, or no such entry in it.
+        ValueError: as in `parse_address`; or there is no such model store, or no such entry in it; or `tls`
+            is given for an address without TLS, or holds no certificates.
         OSError: the store's manifest cannot be read.
     """
     # Each library costs a tenth of a second to import and only one of them is needed.
@@ -123,11 +162,47 @@ def open_transport(url: str) -> Transport:
         if not store:
             raise ValueError(f"{url!r} names no model store; write {LOCAL} and its folder")
         return InProcessTransport(store, name or None)
-    address = parse_address(url)
+    address = _checked(url, tls)
     if address.scheme in ("http", "https"):
         from babelclip.transport_http import HttpTransport
 
-        return HttpTransport(f"{address.scheme}://{address.target}{address.path}")
+        return HttpTransport(f"{address.scheme}://{address.target}{address.path}", tls)
     from babelclip.transport_grpc import GrpcTransport
 
-    return GrpcTransport(address.target, secure=address.scheme == "grpcs")
+    return GrpcTransport(address.target, secure=address.scheme == "grpcs", tls=tls)
+
+
+def open_async_transport(url: str, tls: Tls | None = None) -> AsyncTransport:
+    """`open_transport` for an event loop. Archives in this process compute in threads."""
+    if is_local(url):
+        return InThreads(open_transport(url))
+    address = _checked(url, tls)
+    if address.scheme in ("http", "https"):
+        from babelclip.transport_http import AsyncHttpTransport
+
+        return AsyncHttpTransport(f"{address.scheme}://{address.target}{address.path}", tls)
+    from babelclip.transport_grpc import AsyncGrpcTransport
+
+    return AsyncGrpcTransport(address.target, secure=address.scheme == "grpcs", tls=tls)
+
+
+class InThreads:
+    """A `Transport` as an `AsyncTransport`: each call has a thread of the event loop's executor."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def send(self, call: Call) -> bytes:
+        """See `Transport.send`."""
+        return await asyncio.to_thread(self._transport.send, call)
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        await asyncio.to_thread(self._transport.close)
+
+
+def _checked(url: str, tls: Tls | None) -> Address:
+    address = parse_address(url)
+    if tls is not None and address.scheme not in ("https", "grpcs"):
+        raise ValueError(f"{url!r} has no TLS that certificates could be for; write https:// or grpcs://")
+    return address

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
 import grpc
+import grpc.aio
 
 from babelclip.errors import (
     MALFORMED_REQUEST,
@@ -18,7 +23,7 @@ from babelclip.errors import (
 )
 from babelclip.torchserve import InferenceStub, bearer
 from babelclip.torchserve_pb2 import PredictionsRequest
-from babelclip.transport import Call
+from babelclip.transport import Call, Tls
 
 # gRPC's own limit of 4 MB is less than 256 vectors of 4,096 values with their errors. Nothing is said about
 # keepalive: TorchServe closes a connection that pings more often than every five minutes.
@@ -34,12 +39,12 @@ _OPTIONS = (
 
 
 class GrpcTransport:
-    """One channel to `target` (host:port); `secure` speaks TLS with the system's certificate authorities."""
+    """One channel to `target` (host:port); `secure` speaks TLS, by default with the system's authorities."""
 
-    def __init__(self, target: str, *, secure: bool = False) -> None:
+    def __init__(self, target: str, *, secure: bool = False, tls: Tls | None = None) -> None:
         self._target = target
         self._channel = (
-            grpc.secure_channel(target, grpc.ssl_channel_credentials(), options=_OPTIONS)
+            grpc.secure_channel(target, _credentials(tls), options=_OPTIONS)
             if secure
             else grpc.insecure_channel(target, options=_OPTIONS)
         )
@@ -47,11 +52,10 @@ class GrpcTransport:
 
     def send(self, call: Call) -> bytes:
         """See `babelclip.transport.Transport.send`."""
-        request = PredictionsRequest(
-            model_name=call.model, model_version=call.version or "", input={"request": call.body}
-        )
         try:
-            response = self._stub.Predictions(request, timeout=call.timeout, metadata=bearer(call.token))
+            response = self._stub.Predictions(
+                _request(call), timeout=call.timeout, metadata=(*bearer(call.token), *call.headers)
+            )
         except grpc.RpcError as error:
             raise _refusal(error, call, self._target) from error
         return response.prediction
@@ -61,13 +65,66 @@ class GrpcTransport:
         self._channel.close()
 
 
+class AsyncGrpcTransport:
+    """`GrpcTransport` for an event loop; used within one alone, and connected with the first call."""
+
+    def __init__(self, target: str, *, secure: bool = False, tls: Tls | None = None) -> None:
+        self._target = target
+        self._credentials = _credentials(tls) if secure else None
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: Any = None
+
+    async def send(self, call: Call) -> bytes:
+        """See `babelclip.transport.Transport.send`."""
+        if self._channel is None:  # Made here, because it belongs to the loop that runs when it is made.
+            self._channel = (
+                grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+                if self._credentials is None
+                else grpc.aio.secure_channel(self._target, self._credentials, options=_OPTIONS)
+            )
+            channel: Any = self._channel
+            self._stub = InferenceStub(channel)
+        try:
+            response = await self._stub.Predictions(
+                _request(call), timeout=call.timeout, metadata=(*bearer(call.token), *call.headers)
+            )
+        except grpc.RpcError as error:
+            raise _refusal(error, call, self._target) from error
+        prediction: bytes = response.prediction
+        return prediction
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        if self._channel is not None:
+            await self._channel.close()
+
+
+def _request(call: Call) -> PredictionsRequest:
+    return PredictionsRequest(
+        model_name=call.model, model_version=call.version or "", input={"request": call.body}
+    )
+
+
+def _credentials(tls: Tls | None) -> grpc.ChannelCredentials:
+    def read(path: str | os.PathLike[str] | None) -> bytes | None:
+        try:
+            return None if path is None else Path(path).read_bytes()
+        except OSError as error:
+            raise ValueError(f"TLS: cannot read {path}: {error.strerror}") from error
+
+    given = tls or Tls()
+    return grpc.ssl_channel_credentials(
+        read(given.ca_file), read(given.key_file), read(given.certificate_file)
+    )
+
+
 def _refusal(error: grpc.RpcError, call: Call, target: str) -> BabelclipError:
     """A gRPC status → what TorchServe, or a proxy before it, meant by it.
 
     TorchServe has one status for nearly everything, INTERNAL, and tells what it is in the details: a
     sentence, then the name of a Java exception.
     """
-    assert isinstance(error, grpc.Call)
+    assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
     status, details = error.code(), error.details() or ""
     sentence = details.partition("\n")[0] or status.name
     if status in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 import urllib.parse
 
@@ -20,64 +21,129 @@ from babelclip.errors import (
     TransportError,
     Unavailable,
 )
-from babelclip.transport import Call
+from babelclip.transport import Call, Tls
 
 PROTOBUF = "application/x-protobuf"
+_HEADERS = {"content-type": PROTOBUF, "accept": PROTOBUF}
+# An event loop may have more calls at a time than httpx's own limit of 100 connections; who waits for one
+# there would run into its timeout.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
 
 
 class HttpTransport:
     """Keeps connections open between calls; `url` may have a path, under which a proxy serves TorchServe.
 
     Raises:
-        ValueError: httpx cannot read the URL.
+        ValueError: httpx cannot read the URL, or there is something wrong with the certificates of `tls`.
     """
 
-    def __init__(self, url: str) -> None:
-        try:
-            httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise ValueError(f"{url!r} is no address: {error}") from error
-        self._url = url.rstrip("/")
-        self._client = httpx.Client(headers={"content-type": PROTOBUF, "accept": PROTOBUF})
+    def __init__(self, url: str, tls: Tls | None = None) -> None:
+        self._url = _checked(url)
+        self._client = httpx.Client(headers=_HEADERS, limits=_LIMITS, verify=_ssl_context(tls))
 
     def send(self, call: Call) -> bytes:
         """See `babelclip.transport.Transport.send`."""
-        path = "/".join(urllib.parse.quote(part, safe="") for part in (call.model, call.version) if part)
         deadline = time.monotonic() + call.timeout
+        received = bytearray()
         try:
-            with self._client.stream(
-                "POST",
-                f"{self._url}/predictions/{path}",
-                content=call.body,
-                headers={} if call.token is None else {"authorization": f"Bearer {call.token}"},
-                timeout=call.timeout,
-            ) as response:
-                received = bytearray()
+            request = _request(self._client, self._url, call)
+            response = self._client.send(request, stream=True)
+            try:
                 for chunk in response.iter_bytes():
                     received += chunk
-                    # httpx limits each wait, not their sum; without this a trickle would never end.
-                    if time.monotonic() > deadline:
-                        raise self._late(call)
-        except httpx.TimeoutException as error:
-            raise self._late(call) from error
-        except httpx.TransportError as error:
-            raise Unavailable(f"no answer from {self._url}: {_reason(error)}") from error
-        except httpx.DecodingError as error:
-            raise ProtocolError(f"the answer of {self._url} is not encoded as its headers say") from error
-        if _media_type(response) == PROTOBUF:
-            return bytes(received)  # Whatever the status: the message itself says what was refused.
-        raise _refusal(response.status_code, bytes(received), self._url)
+                    _require_time(deadline, self._url, call)
+            finally:
+                response.close()
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise _failure(error, self._url, call) from error
+        return _answer(response, bytes(received), self._url)
 
     def close(self) -> None:
         """Closes every connection."""
         self._client.close()
 
-    def _late(self, call: Call) -> DeadlineExceeded:
-        return DeadlineExceeded(f"no complete answer from {self._url} within {call.timeout:.3g} s")
+
+class AsyncHttpTransport:
+    """`HttpTransport` for an event loop; used within one alone."""
+
+    def __init__(self, url: str, tls: Tls | None = None) -> None:
+        self._url = _checked(url)
+        self._client = httpx.AsyncClient(headers=_HEADERS, limits=_LIMITS, verify=_ssl_context(tls))
+
+    async def send(self, call: Call) -> bytes:
+        """See `babelclip.transport.Transport.send`."""
+        deadline = time.monotonic() + call.timeout
+        received = bytearray()
+        try:
+            request = _request(self._client, self._url, call)
+            response = await self._client.send(request, stream=True)
+            try:
+                async for chunk in response.aiter_bytes():
+                    received += chunk
+                    _require_time(deadline, self._url, call)
+            finally:
+                await response.aclose()
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise _failure(error, self._url, call) from error
+        return _answer(response, bytes(received), self._url)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._client.aclose()
 
 
-def _media_type(response: httpx.Response) -> str:
-    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+def _checked(url: str) -> str:
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{url!r} is no address: {error}") from error
+    return url.rstrip("/")
+
+
+def _ssl_context(tls: Tls | None) -> ssl.SSLContext | bool:
+    if tls is None:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if tls.certificate_file is not None:
+            context.load_cert_chain(tls.certificate_file, tls.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"TLS: the certificates cannot be used: {_reason(error)}") from error
+    return context
+
+
+def _request(client: httpx.Client | httpx.AsyncClient, url: str, call: Call) -> httpx.Request:
+    path = "/".join(urllib.parse.quote(part, safe="") for part in (call.model, call.version) if part)
+    headers = dict(call.headers)
+    if call.token is not None:
+        headers["authorization"] = f"Bearer {call.token}"
+    address = f"{url}/predictions/{path}"
+    return client.build_request("POST", address, content=call.body, headers=headers, timeout=call.timeout)
+
+
+def _require_time(deadline: float, url: str, call: Call) -> None:
+    # httpx limits each wait, not their sum; without this a trickle would never end.
+    if time.monotonic() > deadline:
+        raise _late(url, call)
+
+
+def _late(url: str, call: Call) -> DeadlineExceeded:
+    return DeadlineExceeded(f"no complete answer from {url} within {call.timeout:.3g} s")
+
+
+def _failure(error: Exception, url: str, call: Call) -> BabelclipError:
+    if isinstance(error, httpx.TimeoutException):
+        return _late(url, call)
+    if isinstance(error, httpx.DecodingError):
+        return ProtocolError(f"the answer of {url} is not encoded as its headers say")
+    return Unavailable(f"no answer from {url}: {_reason(error)}")
+
+
+def _answer(response: httpx.Response, body: bytes, url: str) -> bytes:
+    media_type = str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+    if media_type == PROTOBUF:
+        return body  # Whatever the status: the message itself says what was refused.
+    raise _refusal(response.status_code, body, url)
 
 
 def _reason(error: Exception) -> str:

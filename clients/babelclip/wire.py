@@ -40,20 +40,27 @@ class Batch:
     logit_scale: float
     errors: tuple[ItemError, ...]
     truncated: tuple[int, ...]
+    version: str = ""
 
 
 @dataclass(frozen=True)
 class Message:
-    """The items of one request, with their positions in the caller's list."""
+    """A stretch of the caller's items, and the request that carries those of them that can travel.
 
+    Positions count from the beginning of the stretch. Without `items` there is nothing to send.
+    """
+
+    count: int
     indices: list[int]
     items: list[bytes]
+    failed: tuple[ItemError, ...]
 
-    def encode(self, tower: Tower, space: str | None) -> bytes:
-        """A serialized EmbedRequest, which is refused unless the tower serves `space` (if one is given)."""
-        request = EmbedRequest(space=space or "")
-        (request.texts if tower == "text" else request.images).extend(self.items)
-        return request.SerializeToString()
+
+def encode(tower: Tower, items: Iterable[bytes], space: str | None) -> bytes:
+    """A serialized EmbedRequest, which is refused unless the tower serves `space` (if one is given)."""
+    request = EmbedRequest(space=space or "")
+    (request.texts if tower == "text" else request.images).extend(items)
+    return request.SerializeToString()
 
 
 def smallest_message() -> int:
@@ -77,33 +84,59 @@ def oversized(tower: Tower, index: int, size: int, max_message_bytes: int) -> It
     )
 
 
-def split(
-    items: Iterable[bytes | ItemError], *, tower: Tower, max_message_bytes: int, failed: list[ItemError]
-) -> Iterator[Message]:
-    """Items in order → messages below `max_message_bytes`, each of at most `MAX_ITEMS` items.
+class Splitter:
+    """Items, one after the other → messages below `max_message_bytes`, of at most `MAX_ITEMS` items each."""
 
-    An ItemError among the items, or an item that no message can carry, goes to `failed` instead. Items are
-    taken only as a message needs them, so a long list of files is never in memory at once.
-    """
-    indices: list[int] = []
-    chosen: list[bytes] = []
-    room = max_message_bytes - ENVELOPE_BYTES
-    for index, item in enumerate(items):
+    def __init__(self, tower: Tower, max_message_bytes: int) -> None:
+        self._tower = tower
+        self._max_message_bytes = max_message_bytes
+        self._begin()
+
+    def add(self, item: bytes | ItemError) -> Message | None:
+        """Takes the next item; returns the message before it when that is full.
+
+        An ItemError, or an item that no message can carry, becomes an error of the stretch it stands in.
+        """
+        cost = 0 if isinstance(item, ItemError) else len(item) + _ITEM_OVERHEAD
+        if cost > self._max_message_bytes - ENVELOPE_BYTES:
+            item = oversized(self._tower, self._count, cost - _ITEM_OVERHEAD, self._max_message_bytes)
+            cost = 0
+        full = self.rest() if cost > self._room or self._count == MAX_ITEMS else None
         if isinstance(item, ItemError):
-            failed.append(item)
-            continue
-        cost = len(item) + _ITEM_OVERHEAD
-        if cost > max_message_bytes - ENVELOPE_BYTES:
-            failed.append(oversized(tower, index, len(item), max_message_bytes))
-            continue
-        if cost > room or len(chosen) == MAX_ITEMS:
-            yield Message(indices, chosen)
-            indices, chosen, room = [], [], max_message_bytes - ENVELOPE_BYTES
-        indices.append(index)
-        chosen.append(item)
-        room -= cost
-    if chosen:
-        yield Message(indices, chosen)
+            self._failed.append(ItemError(self._count, item.code, item.message))
+        else:
+            self._indices.append(self._count)
+            self._items.append(item)
+        self._room -= cost
+        self._count += 1
+        return full
+
+    def rest(self) -> Message | None:
+        """The message of the items since the last one, if there are any."""
+        if not self._count:
+            return None
+        message = Message(self._count, self._indices, self._items, tuple(self._failed))
+        self._begin()
+        return message
+
+    def _begin(self) -> None:
+        self._count, self._room = 0, self._max_message_bytes - ENVELOPE_BYTES
+        self._indices: list[int] = []
+        self._items: list[bytes] = []
+        self._failed: list[ItemError] = []
+
+
+def split(items: Iterable[bytes | ItemError], *, tower: Tower, max_message_bytes: int) -> Iterator[Message]:
+    """Items in order → messages, see `Splitter`.
+
+    Items are taken only as a message needs them, so a long list of files is never in memory at once.
+    """
+    splitter = Splitter(tower, max_message_bytes)
+    for item in items:
+        if (message := splitter.add(item)) is not None:
+            yield message
+    if (message := splitter.rest()) is not None:
+        yield message
 
 
 def parse_response(data: bytes, count: int) -> Batch:
@@ -147,4 +180,5 @@ def parse_response(data: bytes, count: int) -> Batch:
         logit_scale=float(response.logit_scale),
         errors=tuple(ItemError(error.index, error.code, error.message) for error in response.errors),
         truncated=tuple(response.truncated),
+        version=response.version,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -52,6 +53,9 @@ class FakeServer:
         self.sick = ""  # the tower that fails its canary
         self.token: str | None = None
         self.versions = {"1.0", "2.0"}
+        self.default = ""  # the version that answers where none is asked for; "": it says none
+        self.spaces: dict[str, str] = {}  # by version, where they differ
+        self.metadata: list[dict[str, str]] = []  # headers of the requests that came
         self.failures: deque[str] = deque()
         self.requests: list[tuple[str, str | None, EmbedRequest]] = []
         self.released = threading.Event()
@@ -63,14 +67,17 @@ class FakeServer:
         request = EmbedRequest.FromString(body)
         self.requests.append((model, version, request))
         response = EmbedResponse()
-        if request.space and request.space != self.space:
+        answering = version or self.default
+        space = self.spaces.get(answering, self.space)
+        response.version = answering if self.default else ""
+        if request.space and request.space != space:
             response.error.code = "space_mismatch"
-            response.error.message = f"this tower serves the space {self.space}, not {request.space}"
+            response.error.message = f"this tower serves the space {space}, not {request.space}"
             return response.SerializeToString()
         if request.canary and self.sick == model:
             response.error.code, response.error.message = "canary_mismatch", "another vector than it must be"
             return response.SerializeToString()
-        response.space, response.dim, response.logit_scale = self.space, self.dim, 20.0
+        response.space, response.dim, response.logit_scale = space, self.dim, 20.0
         if request.canary:
             response.vectors = vector_of(b"canary")[: self.dim].astype("<f4").tobytes()
             return response.SerializeToString()
@@ -116,8 +123,8 @@ def _payload(failure: str | None, answer: Callable[[], bytes]) -> bytes:
     return answer()
 
 
-def http_server() -> FakeServer:
-    """A FakeServer that answers HTTP."""
+def http_server(tls: ssl.SSLContext | None = None) -> FakeServer:
+    """A FakeServer that answers HTTP, or HTTPS with `tls`."""
     fake = FakeServer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -127,6 +134,7 @@ def http_server() -> FakeServer:
             body = self.rfile.read(int(self.headers["content-length"]))
             _, root, model, *rest = self.path.split("/")
             version = rest[0] if rest else None
+            fake.metadata.append({name.lower(): value for name, value in self.headers.items()})
             failure = fake.next_failure()
             if fake.token and self.headers.get("authorization") != f"Bearer {fake.token}":
                 self._fail(400, "InvalidKeyException", BAD_TOKEN)
@@ -174,6 +182,8 @@ def http_server() -> FakeServer:
             pass  # A client that gave up on a stalled answer has closed the connection.
 
     server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
 
@@ -182,18 +192,20 @@ def http_server() -> FakeServer:
         thread.join()
         server.server_close()
 
-    fake.url, fake.stop = f"http://127.0.0.1:{server.server_port}", stop
+    scheme = "http" if tls is None else "https"
+    fake.url, fake.stop = f"{scheme}://127.0.0.1:{server.server_port}", stop
     return fake
 
 
-def grpc_server() -> FakeServer:
-    """A FakeServer that answers TorchServe's `Predictions` call."""
+def grpc_server(tls: grpc.ServerCredentials | None = None) -> FakeServer:
+    """A FakeServer that answers TorchServe's `Predictions` call, over TLS with `tls`."""
     fake = FakeServer()
 
     def predictions(request: PredictionsRequest, context: grpc.ServicerContext) -> PredictionResponse:
         def fail(details: str, status: grpc.StatusCode = grpc.StatusCode.INTERNAL) -> None:
             context.abort(status, details)
 
+        fake.metadata.append({str(key): str(value) for key, value in context.invocation_metadata()})
         failure = fake.next_failure()
         model, version = request.model_name, request.model_version
         if fake.token and ("authorization", f"Bearer {fake.token}") not in context.invocation_metadata():
@@ -230,7 +242,9 @@ def grpc_server() -> FakeServer:
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler(INFERENCE, {"Predictions": handler})]
     )
-    port = server.add_insecure_port("127.0.0.1:0")
+    place = "127.0.0.1:0"
+    port = server.add_insecure_port(place) if tls is None else server.add_secure_port(place, tls)
     server.start()
-    fake.url, fake.stop = f"grpc://127.0.0.1:{port}", lambda: server.stop(0).wait()
+    scheme = "grpc" if tls is None else "grpcs"
+    fake.url, fake.stop = f"{scheme}://127.0.0.1:{port}", lambda: server.stop(0).wait()
     return fake

@@ -47,7 +47,7 @@ def test_many_items_are_split_and_reassembled(server: FakeServer) -> None:
     with Client(server.url) as client:
         result = client.embed_texts(texts)
     np.testing.assert_array_equal(result.vectors, [vector_of(text.encode()) for text in texts])
-    assert [len(request.texts) for _, _, request in server.requests] == [256, 256, 88]
+    assert sorted(len(request.texts) for _, _, request in server.requests) == [88, 256, 256]
 
 
 def test_messages_stay_below_the_limit(server: FakeServer) -> None:
@@ -56,7 +56,7 @@ def test_messages_stay_below_the_limit(server: FakeServer) -> None:
     with Client(server.url, max_message_bytes=100_000) as client:
         result = client.embed_images(images)
     assert result.ok.all()
-    assert [len(request.images) for _, _, request in server.requests] == [2, 2, 1]
+    assert sorted(len(request.images) for _, _, request in server.requests) == [1, 2, 2]
     assert max(request.ByteSize() for _, _, request in server.requests) <= 100_000
 
 

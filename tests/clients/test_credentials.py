@@ -32,7 +32,7 @@ def key_file(key: str) -> bytes:
 def test_a_file_gives_a_sendable_token_or_a_value_error(data) -> None:
     """No content of a token file can crash the client or smuggle a header."""
     try:
-        token = parse_token_file(data)
+        token = parse_token_file(data).token
     except ValueError:
         return
     assert token
@@ -47,7 +47,7 @@ def test_a_file_gives_a_sendable_token_or_a_value_error(data) -> None:
 )
 def test_both_forms_are_read(data: bytes, token: str) -> None:
     """TorchServe's key file gives the inference key, any other file is the token itself."""
-    assert parse_token_file(data) == token
+    assert parse_token_file(data).token == token
 
 
 def test_the_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from babelclip.errors import (
     TransportError,
     Unavailable,
 )
-from babelclip.retry import Backoff, send_patiently
+from babelclip.retry import Backoff, Patience
 from babelclip.transport import Call, open_transport, parse_address
 from babelclip.transport_http import torchserve_error
 from tests.clients.fake_server import FakeServer
@@ -116,14 +117,22 @@ def test_any_error_body_can_be_read(body: bytes) -> None:
 
 def test_attempts_stop_at_the_deadline() -> None:
     """Retries never outlast the timeout that the caller set for the whole message."""
-    left: list[float] = []
-
-    def busy(seconds: float) -> bytes:
-        left.append(seconds)
-        raise Unavailable("busy")
-
-    with pytest.raises(Unavailable):
-        send_patiently(busy, timeout=0.05, backoff=Backoff(attempts=1000, base=0.02))
-    assert len(left) < 1000
+    patience = Patience(0.05, Backoff(attempts=1000, base=0.02))
+    left = [patience.left()]
+    while (pause := patience.pause()) is not None:
+        time.sleep(pause)
+        left.append(patience.left())
+    assert 1 < len(left) < 1000
     assert left == sorted(left, reverse=True)
     assert min(left) > 0
+
+
+def test_only_what_may_pass_is_tried_again() -> None:
+    """A failure that another attempt could repeat or make worse is raised as it is, at once."""
+    patience = Patience(5.0, Backoff())
+    patience.left()
+    for error in (Unavailable("died", retryable=False), ProtocolError("no EmbedResponse")):
+        with pytest.raises(type(error)) as caught:
+            patience.pause_after(error)
+        assert caught.value is error
+    assert patience.pause_after(Unavailable("busy")) >= 0

@@ -17,7 +17,7 @@ from babelclip.errors import (
     Unavailable,
 )
 from babelclip.torchserve_pb2 import PredictionsRequest
-from babelclip.wire import ENVELOPE_BYTES, MAX_ITEMS, largest_item, parse_response, split
+from babelclip.wire import ENVELOPE_BYTES, MAX_ITEMS, encode, largest_item, parse_response, split
 
 ROOM = st.integers(min_value=ENVELOPE_BYTES + 8, max_value=ENVELOPE_BYTES + 400)
 ITEMS = st.lists(st.one_of(st.binary(max_size=300), st.just(None)), max_size=40)
@@ -27,14 +27,18 @@ ITEMS = st.lists(st.one_of(st.binary(max_size=300), st.just(None)), max_size=40)
 def test_split_keeps_every_item_once_and_every_message_small(items, limit, tower) -> None:
     """No item is lost, doubled or moved, and no message exceeds the limit even inside TorchServe's own."""
     given_items = [ItemError(i, "bad", "") if item is None else item for i, item in enumerate(items)]
-    failed: list[ItemError] = []
-    messages = list(split(given_items, tower=tower, max_message_bytes=limit, failed=failed))
-    sent = [(index, item) for m in messages for index, item in zip(m.indices, m.items, strict=True)]
+    messages = list(split(given_items, tower=tower, max_message_bytes=limit))
+    starts = np.cumsum([0, *(message.count for message in messages)]).tolist()
+    sent, failed = [], []
+    for start, m in zip(starts, messages, strict=False):
+        sent += [(start + index, item) for index, item in zip(m.indices, m.items, strict=True)]
+        failed += [start + error.index for error in m.failed]
     fits = [(i, x) for i, x in enumerate(items) if x is not None and len(x) <= largest_item(limit)]
     assert sent == fits
-    assert [error.index for error in failed] == sorted(set(range(len(items))) - {i for i, _ in fits})
+    assert failed == sorted(set(range(len(items))) - {i for i, _ in fits})
+    assert starts[-1] == len(items)
     for message in messages:
-        body = message.encode(tower, "f" * 16)
+        body = encode(tower, message.items, "f" * 16)
         wrapped = PredictionsRequest(model_name="m" * 64, model_version="1.0", input={"request": body})
         assert len(wrapped.SerializeToString()) <= limit
         assert (EmbedRequest.FromString(body).texts or EmbedRequest.FromString(body).images) == message.items
@@ -42,7 +46,7 @@ def test_split_keeps_every_item_once_and_every_message_small(items, limit, tower
 
 def test_split_counts_items() -> None:
     """A message never has more items than a server takes."""
-    messages = split([b"x"] * (2 * MAX_ITEMS + 1), tower="text", max_message_bytes=6_000_000, failed=[])
+    messages = split([b"x"] * (2 * MAX_ITEMS + 1), tower="text", max_message_bytes=6_000_000)
     assert [len(message.items) for message in messages] == [MAX_ITEMS, MAX_ITEMS, 1]
 
 
@@ -56,17 +60,18 @@ def test_split_takes_items_late() -> None:
             taken += 1
             yield b"x" * 50_000
 
-    next(split(items(), tower="vision", max_message_bytes=200_000, failed=[]))
+    next(split(items(), tower="vision", max_message_bytes=200_000))
     assert taken < 10
 
 
 def test_oversized_items_name_the_limit() -> None:
     """An item that no message can carry is told so before anything is sent, with what is allowed."""
-    failed: list[ItemError] = []
-    assert list(split([b"x" * 99_000], tower="vision", max_message_bytes=70_000, failed=failed)) == []
-    assert failed[0].code == "image_too_many_bytes"
-    assert "99,000 bytes" in failed[0].message
-    assert f"{largest_item(70_000):,}" in failed[0].message
+    (message,) = split([b"x" * 99_000], tower="vision", max_message_bytes=70_000)
+    assert message.items == []
+    (failed,) = message.failed
+    assert failed.code == "image_too_many_bytes"
+    assert "99,000 bytes" in failed.message
+    assert f"{largest_item(70_000):,}" in failed.message
 
 
 def good(count: int = 2, dim: int = 3) -> EmbedResponse:
