@@ -5,22 +5,27 @@
     with Client("http://127.0.0.1:8080") as client:
         cosines = client.similarity(["a red heart", "un chat"], ["heart.png", "cat.jpg"])  # [2, 2]
 
-`Client` talks to the server, or with the address `mar:model_store` runs a model in this process. What comes
-back are `Embeddings`; what can go wrong is in `babelclip.errors`. `generate_embeddings` embeds a folder of
-images once, and `MultiLingualSearch` ranks them for any text.
+`Client` talks to the server, or with the address `mar:model_store` runs a model in this process;
+`AsyncClient` is the same for an event loop. What comes back are `Embeddings`; what can go wrong is in
+`babelclip.errors`. `generate_embeddings` embeds a folder of images once, and `MultiLingualSearch` ranks them
+for any text.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from babelclip.client import Client
 from babelclip.collection import Collection, generate_embeddings
-from babelclip.embeddings import Embeddings, similarity
+from babelclip.embeddings import Embeddings, concatenate, similarity
 from babelclip.errors import (
     AuthenticationError,
     BabelclipError,
     DeadlineExceeded,
     ItemError,
     ItemErrors,
+    ManifestError,
     ModelNotFound,
     ProtocolError,
+    RegistryError,
     RequestRefused,
     SpaceMismatch,
     TransportError,
@@ -29,9 +34,15 @@ from babelclip.errors import (
 from babelclip.items import ImageInput
 from babelclip.retry import Backoff
 from babelclip.search import MultiLingualSearch
-from babelclip.transport import Call, Transport
+from babelclip.transport import AsyncTransport, Call, Tls, Transport
+
+if TYPE_CHECKING:
+    from babelclip.async_client import AsyncClient
+    from babelclip.registry import Registry
 
 __all__ = [
+    "AsyncClient",
+    "AsyncTransport",
     "AuthenticationError",
     "BabelclipError",
     "Backoff",
@@ -43,14 +54,32 @@ __all__ = [
     "ImageInput",
     "ItemError",
     "ItemErrors",
+    "ManifestError",
     "ModelNotFound",
     "MultiLingualSearch",
     "ProtocolError",
+    "Registry",
+    "RegistryError",
     "RequestRefused",
     "SpaceMismatch",
+    "Tls",
     "Transport",
     "TransportError",
     "Unavailable",
+    "concatenate",
     "generate_embeddings",
     "similarity",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What costs more to import than most programs should pay comes with its first use."""
+    if name == "AsyncClient":
+        from babelclip.async_client import AsyncClient
+
+        return AsyncClient
+    if name == "Registry":
+        from babelclip.registry import Registry
+
+        return Registry
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

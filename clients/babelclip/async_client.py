@@ -1,0 +1,341 @@
+"""The client for an event loop: `babelclip.Client` with `await`.
+
+    async with AsyncClient("grpc://127.0.0.1:7070") as client:
+        async for part in client.stream_texts(lines):  # lines: any iterable, or an asynchronous one
+            store(part.vectors)
+
+Settings, splitting, retries, pinning and errors are those of `Client`; only who waits differs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from babelclip.client import OnError, Progress, check_on_error, check_settings, finished, message_limit
+from babelclip.credentials import Credentials
+from babelclip.delivery import Delivery
+from babelclip.embedding_pb2 import EmbedRequest
+from babelclip.embeddings import Embeddings, Vectors, similarity
+from babelclip.errors import BabelclipError, ItemError
+from babelclip.items import ImageInput, image_item, is_one_image, text_item
+from babelclip.retry import Backoff, Patience
+from babelclip.session import Headers, Session
+from babelclip.transport import AsyncTransport, Call, Tls, is_local, open_async_transport
+from babelclip.wire import TOWERS, Batch, Message, Splitter, Tower, parse_response
+
+if TYPE_CHECKING:
+    from babelclip.metrics import ClientMetrics
+
+Item = TypeVar("Item")
+Many = Iterable[Item] | AsyncIterable[Item]
+
+
+class AsyncClient:
+    """A connection to one babelclip server, used within one event loop. Close it, or use `async with`.
+
+    Args:
+        max_in_flight: items that all calls together have under way at a time; further messages wait. It keeps
+            ten thousand awaited calls from standing in the server's queue, which would refuse them.
+        transport: carries the calls instead of what `url` names.
+
+    The others, and what is raised, are as in `babelclip.Client`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        text_model: str = "text",
+        vision_model: str = "vision",
+        version: str | None = None,
+        space: str | None = None,
+        timeout: float = 30.0,
+        max_message_bytes: int | None = None,
+        concurrency: int = 2,
+        max_in_flight: int = 1024,
+        backoff: Backoff | None = None,
+        hedge_after: float | None = None,
+        headers: Headers | None = None,
+        tls: Tls | None = None,
+        metrics: ClientMetrics | None = None,
+        transport: AsyncTransport | None = None,
+    ) -> None:
+        served = transport is not None or not is_local(url)
+        self._max_message_bytes = message_limit(max_message_bytes, served=served)
+        check_settings(timeout=timeout, concurrency=concurrency, hedge_after=hedge_after)
+        credentials = Credentials(token, token_file, environment=served)
+        models: dict[Tower, str] = {"text": text_model, "vision": vision_model}
+        self._session = Session(credentials, models, space=space, version=version, headers=headers)
+        self._timeout = timeout
+        self._concurrency = concurrency
+        self._backoff = backoff or Backoff()
+        self._hedge_after = hedge_after
+        self._metrics = metrics
+        self._room = Room(max_in_flight)
+        self._transport = transport or open_async_transport(url, tls)
+
+    @property
+    def space(self) -> str | None:
+        """The embedding space this client is pinned to; None before the first answer if none was named."""
+        return self._session.space
+
+    @property
+    def version(self) -> str | None:
+        """The version both towers are asked for; None before the first answer if none was named."""
+        return self._session.version
+
+    def pin(self, space: str, version: str = "") -> None:
+        """See `Client.pin`."""
+        self._session.pin(space, version)
+
+    async def embed_texts(
+        self, texts: Many[str], *, errors: OnError = "raise", progress: Progress | None = None
+    ) -> Embeddings:
+        """See `Client.embed_texts`."""
+        return await _collect(self.stream_texts(texts), errors, progress)
+
+    async def embed_images(
+        self, images: Many[ImageInput], *, errors: OnError = "raise", progress: Progress | None = None
+    ) -> Embeddings:
+        """See `Client.embed_images`; files are read and pixels encoded in threads."""
+        return await _collect(self.stream_images(images), errors, progress)
+
+    def stream_texts(self, texts: Many[str]) -> AsyncGenerator[Embeddings, None]:
+        """See `Client.stream_texts`."""
+        if isinstance(texts, str | bytes):
+            raise TypeError("pass a list of texts, not one text")
+
+        async def items() -> AsyncIterator[bytes | ItemError]:
+            index = 0
+            async for text in _each(texts):
+                yield text_item(index, text)
+                index += 1
+
+        return self._stream("text", items())
+
+    def stream_images(self, images: Many[ImageInput]) -> AsyncGenerator[Embeddings, None]:
+        """See `Client.stream_images`."""
+        if is_one_image(images):
+            raise TypeError("pass a list of images, not one image")
+
+        async def items() -> AsyncIterator[bytes | ItemError]:
+            index = 0
+            async for image in _each(images):
+                if isinstance(image, bytes):
+                    yield image
+                else:
+                    yield await asyncio.to_thread(image_item, index, image, self._max_message_bytes)
+                index += 1
+
+        return self._stream("vision", items())
+
+    async def similarity(
+        self, texts: Embeddings | Many[str], images: Embeddings | Many[ImageInput]
+    ) -> Vectors:
+        """See `Client.similarity`."""
+        rows = texts if isinstance(texts, Embeddings) else await self.embed_texts(texts)
+        columns = images if isinstance(images, Embeddings) else await self.embed_images(images)
+        return similarity(rows, columns)
+
+    async def health(self) -> str:
+        """See `Client.health`."""
+        for tower in TOWERS:
+            probe = EmbedRequest(canary=True, space=self._session.space or "").SerializeToString()
+            patience = Patience(self._timeout, self._backoff)
+            batch = await self._answer(tower, probe, 1, patience)
+        return batch.space
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _stream(
+        self, tower: Tower, items: AsyncIterator[bytes | ItemError]
+    ) -> AsyncGenerator[Embeddings, None]:
+        under_way: deque[asyncio.Task[Embeddings]] = deque()
+        try:
+            async for message in _messages(items, tower, self._max_message_bytes):
+                under_way.append(asyncio.create_task(self._deliver(tower, message)))
+                if len(under_way) == self._concurrency:
+                    yield await under_way[0]
+                    under_way.popleft()
+            while under_way:
+                yield await under_way[0]
+                under_way.popleft()
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _deliver(self, tower: Tower, message: Message) -> Embeddings:
+        delivery = Delivery(tower, message)
+        async with self._room.of(delivery.count):
+            patience = Patience(self._timeout, self._backoff)
+            while delivery.count:
+                body = delivery.body(self._session.space)
+                delivery.take(await self._answer(tower, body, delivery.count, patience))
+                if delivery.count:
+                    pause = patience.pause()
+                    if pause is None:
+                        break
+                    await asyncio.sleep(pause)
+        result = delivery.result(self._session)
+        if self._metrics is not None:
+            self._metrics.items(tower, result)
+        return result
+
+    async def _answer(self, tower: Tower, body: bytes, count: int, patience: Patience) -> Batch:
+        """The answer to a body of `count` items, after as many attempts as it takes.
+
+        Raises:
+            BabelclipError: the last attempt's, when patience is at its end or another cannot help.
+        """
+        while True:
+            call = self._session.call(tower, body, patience.left())
+            try:
+                batch, call = await self._attempt(tower, call, count)
+            except BabelclipError as error:
+                await asyncio.sleep(patience.pause_after(error))
+                continue
+            if self._session.accept(call, batch):
+                return batch
+
+    async def _attempt(self, tower: Tower, call: Call, count: int) -> tuple[Batch, Call]:
+        """One attempt and what it makes necessary at once: the answer, and the call that got it."""
+        while True:
+            try:
+                return parse_response(await self._send(tower, call), count), call
+            except BabelclipError as error:
+                call = self._session.instead(call, error)
+
+    async def _send(self, tower: Tower, call: Call) -> bytes:
+        if self._hedge_after is None:
+            return await self._sent(tower, call)
+        attempts = {asyncio.create_task(self._sent(tower, call))}
+        try:
+            done, _ = await asyncio.wait(attempts, timeout=self._hedge_after)
+            if not done:
+                attempts.add(asyncio.create_task(self._sent(tower, call)))
+                done, waiting = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
+                if waiting and all(task.exception() for task in done):
+                    done, _ = await asyncio.wait(waiting)
+            return next((task for task in done if not task.exception()), next(iter(done))).result()
+        finally:
+            for task in attempts:
+                task.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)
+
+    async def _sent(self, tower: Tower, call: Call) -> bytes:
+        if self._metrics is None:
+            return await self._transport.send(call)
+        with self._metrics.timing(tower):
+            return await self._transport.send(call)
+
+
+class Room:
+    """So many items may be under way; a message that has more than all of them goes alone."""
+
+    def __init__(self, items: int) -> None:
+        if items < 1:
+            raise ValueError(f"max_in_flight must be at least 1 item, not {items}")
+        self._most = items
+        self._taken = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def of(self, items: int) -> _Place:
+        """A context that is entered when there is room for `items`, in the order of asking."""
+        return _Place(self, items)
+
+    async def take(self, items: int) -> None:
+        """Wait for room."""
+        if not self._waiting and self._fits(items):
+            self._taken += items
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((items, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # It got its room in the same moment.
+                self.give(items)
+            else:
+                self._admit()
+            raise
+
+    def give(self, items: int) -> None:
+        """Give room back."""
+        self._taken -= items
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting:
+            items, turn = self._waiting[0]
+            if not turn.cancelled():
+                if not self._fits(items):
+                    return
+                self._taken += items
+                turn.set_result(None)
+            self._waiting.popleft()
+
+    def _fits(self, items: int) -> bool:
+        return self._taken == 0 or self._taken + items <= self._most
+
+
+class _Place:
+    def __init__(self, room: Room, items: int) -> None:
+        self._room, self._items = room, items
+
+    async def __aenter__(self) -> None:
+        await self._room.take(self._items)
+
+    async def __aexit__(self, *_: Any) -> None:
+        self._room.give(self._items)
+
+
+async def _each(items: Many[Item]) -> AsyncIterator[Item]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
+async def _messages(
+    items: AsyncIterator[bytes | ItemError], tower: Tower, max_message_bytes: int
+) -> AsyncIterator[Message]:
+    splitter = Splitter(tower, max_message_bytes)
+    async for item in items:
+        if (message := splitter.add(item)) is not None:
+            yield message
+    if (message := splitter.rest()) is not None:
+        yield message
+
+
+async def _collect(
+    parts: AsyncIterable[Embeddings], errors: OnError, progress: Progress | None
+) -> Embeddings:
+    check_on_error(errors)
+    found = []
+    done = 0
+    async for part in parts:
+        found.append(part)
+        done += len(part)
+        if progress is not None:
+            progress(done)
+    return finished(found, errors)
