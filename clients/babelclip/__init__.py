@@ -13,6 +13,8 @@ for any text.
 
 from typing import TYPE_CHECKING, Any
 
+from babelclip.calibration import Calibration, calibrate, read_calibration
+from babelclip.classify import Answer, Classifier
 from babelclip.client import Client
 from babelclip.collection import Collection, generate_embeddings
 from babelclip.embeddings import Embeddings, concatenate, similarity
@@ -41,12 +43,15 @@ if TYPE_CHECKING:
     from babelclip.registry import Registry
 
 __all__ = [
+    "Answer",
     "AsyncClient",
     "AsyncTransport",
     "AuthenticationError",
     "BabelclipError",
     "Backoff",
+    "Calibration",
     "Call",
+    "Classifier",
     "Client",
     "Collection",
     "DeadlineExceeded",
@@ -66,8 +71,10 @@ __all__ = [
     "Transport",
     "TransportError",
     "Unavailable",
+    "calibrate",
     "concatenate",
     "generate_embeddings",
+    "read_calibration",
     "similarity",
 ]
 

@@ -1,16 +1,10 @@
-"""Codes of languages, and the sentences that zero-shot classification puts a class name into.
+"""Codes of languages as data sets write them, and the client's sentences for class names by those codes."""
 
-templates.json beside this file holds a few sentences for each of some twenty languages. Their grammar takes a
-name as it stands in a list of classes: what would bend it to a case or a gender stands before a colon.
-"""
-
-import functools
-import json
-from pathlib import Path
-
+from babelclip.templates import PLACEHOLDER, built_in_templates
 from training.evaluation.errors import EvaluationError
 
-PLACEHOLDER = "{c}"
+__all__ = ["ALIASES", "PLACEHOLDER", "built_in_templates", "canonical", "spellings", "templates_of"]
+
 ALIASES = {"jp": "ja", "cn": "zh", "iw": "he"}
 """What data sets write → the ISO 639-1 code. XTD10 has jp, CLIP_benchmark's own files have jp and cn."""
 
@@ -24,14 +18,6 @@ def spellings(code: str) -> list[str]:
     """Every code that a data set may write for this language, the canonical one first."""
     due = canonical(code)
     return [due, *(alias for alias, meant in ALIASES.items() if meant == due)]
-
-
-@functools.cache
-def built_in_templates() -> dict[str, list[str]]:
-    """Language → sentences, each with one `{c}`."""
-    path = Path(__file__).with_name("templates.json")
-    templates: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
-    return templates
 
 
 def templates_of(language: str) -> list[str]:
