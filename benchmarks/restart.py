@@ -1,0 +1,165 @@
+"""A client's long call while its server is killed and started again.
+
+    python -m benchmarks.restart [--items 5000]
+
+The committed model is served. Over HTTP and over gRPC, a client embeds half of the items as texts and half as
+drawings. In the middle of each half, all processes of the server are killed (SIGKILL) and scripts/server.py
+starts it again, with new tokens. Each vector is compared with the one that the same item had before.
+
+    lost     items without a vector
+    wrong    items whose vector has a cosine below 0.9999 with the one it had before
+"""
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from babelclip import Backoff, Client, Embeddings, concatenate
+from babelclip.wire import smallest_message
+from benchmarks import inputs, report
+from benchmarks.soak import mini_store
+from benchmarks.towers import FOLDER, REPOSITORY
+
+SAMPLES = REPOSITORY / "training" / "samples"
+SAME = 0.9999
+PATIENCE = 300.0  # seconds that a message waits for the server to come back
+
+
+class Restartable:
+    """scripts/server.py on the same ports each time."""
+
+    def __init__(self, store: Path, folder: Path) -> None:
+        self.store, self.folder = store, folder
+        self.ports: list[str] = ["--ports", "auto"]
+        self.facts: dict[str, Any] = {}
+        self.start()
+        self.ports = []
+        for name in ("inference", "management", "metrics"):
+            self.ports += [f"--{name}-port", self._port("http" if name == "inference" else name)]
+        for name in ("grpc", "management_grpc"):
+            listener = "grpc-inference" if name == "grpc" else "grpc-management"
+            self.ports += [f"--{listener}-port", self._port(name)]
+
+    def _port(self, name: str) -> str:
+        return str(self.facts[name].removesuffix("/metrics").rpartition(":")[2])
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        command = [sys.executable, "scripts/server.py", "--store", str(self.store), *self.ports]
+        command += ["--run-dir", str(self.folder)]
+        self.process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("ready: "):
+                self.facts = json.loads(line.removeprefix("ready: "))
+                return
+        raise SystemExit("the server ended instead of becoming ready")
+
+    def kill(self) -> None:
+        """Everything at once, the launcher first, so that nothing can be put in order."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        for one in family:
+            one.kill()
+        psutil.wait_procs(family)
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=120)
+
+
+def killed_midway(server: Restartable, parts: Iterator[Embeddings], items: int) -> tuple[Embeddings, float]:
+    """The whole of a stream in whose middle the server was killed, and the seconds it was away."""
+    found = [next(parts)]
+    while sum(map(len, found)) < items // 3:
+        found.append(next(parts))
+    began = time.monotonic()
+    server.kill()
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    found += parts
+    starting.join()
+    away = time.monotonic() - began
+    return concatenate(found), away
+
+
+def compared(found: Embeddings, before: NDArray[np.float32], count: int) -> tuple[int, int]:
+    """(lost, wrong)."""
+    lost = count - int(found.ok.sum())
+    cosines = (found.vectors * before).sum(1)
+    return lost, int((cosines[found.ok] < SAME).sum())
+
+
+def one_transport(server: Restartable, transport: str, texts: Sequence[str], images: Sequence[bytes]) -> Any:
+    """Both halves over one transport."""
+
+    def client() -> Client:
+        return Client(
+            server.facts[transport],
+            token_file=server.facts["token_file"],
+            timeout=PATIENCE,
+            backoff=Backoff(attempts=10_000, cap=1.0),
+            max_message_bytes=smallest_message(),
+        )
+
+    with client() as asked:
+        before = (asked.embed_texts(texts).vectors, asked.embed_images(images).vectors)
+    with client() as asked:
+        halves = (
+            killed_midway(server, asked.stream_texts(texts), len(texts)),
+            killed_midway(server, asked.stream_images(images), len(images)),
+        )
+    counts = [compared(found, known, len(known)) for (found, _), known in zip(halves, before, strict=True)]
+    return {
+        "items": len(texts) + len(images),
+        "lost": sum(lost for lost, _ in counts),
+        "wrong": sum(wrong for _, wrong in counts),
+        "seconds_away": [round(away, 1) for _, away in halves],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.restart",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--items", type=int, default=5000, help="over each transport (default: 5000)")
+    options = parser.parse_args()
+    half = options.items // 2
+    known = inputs.texts()
+    texts = [f"{known[i % len(known)]} {i}" for i in range(half)]
+    drawings = [path.read_bytes() for path in sorted(SAMPLES.glob("*.png"))]
+    images = list(itertools.islice(itertools.cycle(drawings), options.items - half))
+    # A folder's path must be short enough for the sockets in it.
+    folder = FOLDER / "restart"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    server = Restartable(mini_store(), folder)
+    try:
+        found = {name: one_transport(server, name, texts, images) for name in ("http", "grpc")}
+    finally:
+        server.stop()
+    rows = [(name, *figures.values()) for name, figures in found.items()]
+    report.table("the server killed under a client", ("transport", "items", "lost", "wrong", "s away"), rows)
+    result = {key: sum(one[key] for one in found.values()) for key in ("items", "lost", "wrong")}
+    report.finish("restart", result, {"transports": found})
+
+
+if __name__ == "__main__":
+    main()
