@@ -1,4 +1,4 @@
-"""The commands of the README and of docs/wire.md, as they stand there, against a running server."""
+"""The commands of the README, docs/wire.md and docs/client.md, as they stand, against a running server."""
 
 import os
 import re
@@ -20,6 +20,12 @@ def wire_blocks() -> list[tuple[str, str]]:
     return [(language, code if language == "python" else variables + code) for language, code in found]
 
 
+def client_blocks() -> list[tuple[str, str]]:
+    """(language, code) of docs/client.md."""
+    text = (REPOSITORY / "docs" / "client.md").read_text(encoding="utf-8")
+    return re.findall(r"```(bash|python)\n(.*?)```", text, re.DOTALL)
+
+
 def blocks() -> list[tuple[str, str]]:
     """(language, code) of every block of the README's sections that speak to a server."""
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -34,9 +40,10 @@ def test_the_sections_hold_commands() -> None:
     """Protects the test below from passing because a heading was renamed."""
     assert [language for language, _ in blocks()] == ["python", "bash", "bash", "bash", "python"]
     assert [language for language, _ in wire_blocks()] == ["bash", "bash", "python", "bash", "bash"]
+    assert [language for language, _ in client_blocks()] == ["python"] * 7
 
 
-@pytest.mark.parametrize(("language", "code"), blocks() + wire_blocks())
+@pytest.mark.parametrize(("language", "code"), blocks() + wire_blocks() + client_blocks())
 def test_a_readers_commands_work(
     server: Server, store: Path, tmp_path: Path, language: str, code: str
 ) -> None:
@@ -58,4 +65,5 @@ def test_a_readers_commands_work(
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"error":' not in done.stdout
-    assert server.space in done.stdout or "training/samples" in done.stdout or "1f3" in done.stdout
+    said = server.space in done.stdout or "training/samples" in done.stdout or "1f3" in done.stdout
+    assert said or "InMemoryTransport" in code  # which needs no server
