@@ -14,6 +14,7 @@ for any text.
 from typing import TYPE_CHECKING, Any
 
 from babelclip.calibration import Calibration, calibrate, read_calibration
+from babelclip.canary import Canary
 from babelclip.classify import Answer, Classifier
 from babelclip.client import Client
 from babelclip.collection import Collection, generate_embeddings
@@ -51,6 +52,7 @@ __all__ = [
     "Backoff",
     "Calibration",
     "Call",
+    "Canary",
     "Classifier",
     "Client",
     "Collection",
@@ -66,6 +68,7 @@ __all__ = [
     "Registry",
     "RegistryError",
     "RequestRefused",
+    "Shadow",
     "SpaceMismatch",
     "Tls",
     "Transport",
@@ -85,6 +88,10 @@ def __getattr__(name: str) -> Any:
         from babelclip.async_client import AsyncClient
 
         return AsyncClient
+    if name == "Shadow":
+        from babelclip.shadow import Shadow
+
+        return Shadow
     if name == "Registry":
         from babelclip.registry import Registry
 

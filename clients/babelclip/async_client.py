@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
@@ -30,6 +31,7 @@ from babelclip.wire import TOWERS, Batch, Message, Splitter, Tower, parse_respon
 
 if TYPE_CHECKING:
     from babelclip.metrics import ClientMetrics
+    from babelclip.shadow import Shadow
 
 Item = TypeVar("Item")
 Many = Iterable[Item] | AsyncIterable[Item]
@@ -65,6 +67,7 @@ class AsyncClient:
         headers: Headers | None = None,
         tls: Tls | None = None,
         metrics: ClientMetrics | None = None,
+        shadow: Shadow | None = None,
         transport: AsyncTransport | None = None,
     ) -> None:
         served = transport is not None or not is_local(url)
@@ -78,6 +81,7 @@ class AsyncClient:
         self._backoff = backoff or Backoff()
         self._hedge_after = hedge_after
         self._metrics = metrics
+        self._shadow = shadow
         self._room = Room(max_in_flight)
         self._transport = transport or open_async_transport(url, tls)
 
@@ -185,6 +189,7 @@ class AsyncClient:
     async def _deliver(self, tower: Tower, message: Message) -> Embeddings:
         delivery = Delivery(tower, message)
         async with self._room.of(delivery.count):
+            began = time.perf_counter()
             patience = Patience(self._timeout, self._backoff)
             while delivery.count:
                 body = delivery.body(self._session.space)
@@ -194,9 +199,12 @@ class AsyncClient:
                     if pause is None:
                         break
                     await asyncio.sleep(pause)
+            seconds = time.perf_counter() - began
         result = delivery.result(self._session)
         if self._metrics is not None:
             self._metrics.items(tower, result)
+        if self._shadow is not None:
+            self._shadow.offer(tower, message, result, seconds)
         return result
 
     async def _answer(self, tower: Tower, body: bytes, count: int, patience: Patience) -> Batch:

@@ -35,6 +35,7 @@ from babelclip.wire import TOWERS, Batch, Message, Tower, parse_response, smalle
 
 if TYPE_CHECKING:
     from babelclip.metrics import ClientMetrics
+    from babelclip.shadow import Shadow
 
 OnError = Literal["raise", "return"]
 Progress = Callable[[int], None]
@@ -72,6 +73,7 @@ class Client:
             `babelclip.tracing.trace_headers`. Metadata, over gRPC.
         tls: a certificate authority of your own, and a certificate to show, for https:// and grpcs://.
         metrics: counts requests, items and seconds for Prometheus.
+        shadow: compares a candidate version on a share of the requests, see `babelclip.shadow`.
         transport: carries the calls instead of what `url` names, which is then not looked at.
 
     Raises:
@@ -96,6 +98,7 @@ class Client:
         headers: Headers | None = None,
         tls: Tls | None = None,
         metrics: ClientMetrics | None = None,
+        shadow: Shadow | None = None,
         transport: Transport | None = None,
     ) -> None:
         served = transport is not None or not is_local(url)
@@ -110,6 +113,7 @@ class Client:
         self._backoff = backoff or Backoff()
         self._hedge_after = hedge_after
         self._metrics = metrics
+        self._shadow = shadow
         self._given = transport
         self._url, self._tls = url, tls
         self._transport = transport or open_transport(url, tls)
@@ -267,6 +271,7 @@ class Client:
             return self._pool
 
     def _deliver(self, tower: Tower, message: Message) -> Embeddings:
+        began = time.perf_counter()
         delivery = Delivery(tower, message)
         patience = Patience(self._timeout, self._backoff)
         while delivery.count:
@@ -277,9 +282,12 @@ class Client:
                 if pause is None:
                     break
                 time.sleep(pause)
+        result = delivery.result(self._session)
         if self._metrics is not None:
-            self._metrics.items(tower, delivery.result(self._session))
-        return delivery.result(self._session)
+            self._metrics.items(tower, result)
+        if self._shadow is not None:
+            self._shadow.offer(tower, message, result, time.perf_counter() - began)
+        return result
 
     def _answer(self, tower: Tower, body: bytes, count: int, patience: Patience) -> Batch:
         """The answer to a body of `count` items, after as many attempts as it takes.
