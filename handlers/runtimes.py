@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handlers.batching import Array
 from handlers.device import Placement
+
+_BFLOAT16 = "<Type: 'bfloat16'>"  # as OpenVINO writes it
 
 
 class Runtime(Protocol):
@@ -74,9 +76,45 @@ class _OpenVino:
             "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
         }
         core = openvino.Core()
-        self.request = core.compile_model(str(program), "CPU", options).create_infer_request()
+        model = core.read_model(str(program))
+        if bfloat16:
+            multiply_as_stored(model)
+        self.request = core.compile_model(model, "CPU", options).create_infer_request()
 
     def __call__(self, *arrays: Array) -> NDArray[np.float32]:
         found = self.request.infer(dict(enumerate(arrays)), share_inputs=True)
         rows: NDArray[np.float32] = found[0]
         return rows
+
+
+def multiply_as_stored(model: Any) -> int:
+    """Have an OpenVINO model multiply by its bfloat16 weights as they are; returns how many products changed.
+
+    The program widens each stored weight to float32 before it multiplies, because ONNX Runtime knows no other
+    way. OpenVINO would widen them once, at load, keep that, and narrow them again for its products: of XLM-R
+    base 340 MB more, for the same vectors.
+    """
+    operations = importlib.import_module("openvino.opset13")
+    changed = 0
+    for product in model.get_ordered_ops():
+        if product.get_type_name() != "MatMul":
+            continue
+        widening = product.input_value(1).get_node()
+        while widening.get_type_name() in ("Transpose", "Reshape"):
+            widening = widening.input_value(0).get_node()
+        if widening.get_type_name() != "Convert":
+            continue
+        stored = widening.input_value(0)
+        if stored.get_node().get_type_name() != "Constant" or str(stored.get_element_type()) != _BFLOAT16:
+            continue
+        for reader in widening.output(0).get_target_inputs():
+            reader.replace_source_output(stored)
+        narrow = operations.convert(product.input_value(0), "bf16")
+        product.input(0).replace_source_output(narrow.output(0))
+        readers = product.output(0).get_target_inputs()
+        wide = operations.convert(product, "f32")
+        for reader in readers:
+            reader.replace_source_output(wide.output(0))
+        changed += 1
+    model.validate_nodes_and_infer_types()
+    return changed

@@ -8,7 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
+import onnx
+import openvino
 import pytest
 import torch
 
@@ -105,3 +108,42 @@ def test_the_fastest_runtime_stays(vision_folder: Path, monkeypatch: pytest.Monk
     assert runner(vision_folder, *order).placement.runtime == "onnxruntime"
     with pytest.raises(RuntimeError, match="none of the runtimes openvino"):
         runner(vision_folder, order[0], order[0])
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["as stored", "transposed"])
+def test_openvino_multiplies_bfloat16_weights_as_they_are(tmp_path: Path, turned: bool) -> None:
+    """Stored weights are not widened, which cost three times their memory; the product stays the same."""
+    generator = np.random.default_rng(0)
+    weights = generator.standard_normal((5, 8) if turned else (8, 5)).astype(ml_dtypes.bfloat16)
+    nodes = [onnx.helper.make_node("Cast", ["w"], ["wide"], to=onnx.TensorProto.FLOAT)]
+    if turned:
+        nodes.append(onnx.helper.make_node("Transpose", ["wide"], ["turned"], perm=[1, 0]))
+    nodes.append(onnx.helper.make_node("MatMul", ["x", "turned" if turned else "wide"], ["y"]))
+    stored = onnx.helper.make_tensor(
+        "w", onnx.TensorProto.BFLOAT16, weights.shape, weights.tobytes(), raw=True
+    )
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "product",
+        [value("x", onnx.TensorProto.FLOAT, ["rows", 8])],
+        [value("y", onnx.TensorProto.FLOAT, ["rows", 5])],
+        [stored],
+    )
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "program.onnx")
+
+    core = openvino.Core()
+    model = core.read_model(str(tmp_path / "program.onnx"))
+    assert runtimes.multiply_as_stored(model) == 1
+    kinds = [
+        product.input_value(1).get_element_type().get_type_name()
+        for product in model.get_ordered_ops()
+        if product.get_type_name() == "MatMul"
+    ]
+    assert kinds == ["bf16"]
+    x = generator.standard_normal((3, 8)).astype(np.float32)
+    (found,) = core.compile_model(model, "CPU")({"x": x}).values()
+    wide = weights.astype(np.float32)
+    # Its input is rounded to bfloat16, which has 8 bits.
+    np.testing.assert_allclose(found, x @ (wide.T if turned else wide), atol=0.1)
+    assert runtimes.multiply_as_stored(model) == 0
