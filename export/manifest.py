@@ -107,7 +107,11 @@ def is_current(store: Path, made_from: str) -> bool:
 
 
 def put(store: Path, loaded: Checkpoint, *, version: str, canaries: dict[str, Any], made_from: str) -> None:
-    """Enter the pair of archives, as the default; an entry of the same name is replaced. Atomic."""
+    """Enter the pair of archives, as the default. Atomic.
+
+    Entries of the same version, or whose archives were overwritten, are replaced. Others of this name stay:
+    they are versions that `babelclip models add` brought in, with archives of their own.
+    """
     path = store / "manifest.json"
     manifest = read(path)
     name = loaded.meta["name"]
@@ -116,8 +120,12 @@ def put(store: Path, loaded: Checkpoint, *, version: str, canaries: dict[str, An
         mar = f"{name}-{tower}.mar"
         entry[tower] = {"mar": mar, "sha256": sha256(store / mar)}
     entry |= {"sources": made_from, "canary": canaries}
-    others = [{**other, "default": False} for other in manifest["spaces"] if other["name"] != name]
-    manifest["spaces"] = [*others, entry]
+    kept = [
+        {**other, "default": False}
+        for other in manifest["spaces"]
+        if other["version"] != version and other["text"]["mar"] != entry["text"]["mar"]
+    ]
+    manifest["spaces"] = [*kept, entry]
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, path)

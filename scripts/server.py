@@ -28,12 +28,13 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from types import FrameType
 
+from babelclip.manifest import Entry
 from serving import LaunchError
 from serving.java import find_java
 from serving.process import RunFolder, TorchServe
 from serving.queue_metrics import QueueMetrics
 from serving.settings import LISTENERS, Addresses, free_ports, make_settings
-from serving.spaces import Space, read_manifest, serve
+from serving.spaces import read_spaces, serve
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOG_CONFIG = REPOSITORY / "deploy" / "torchserve" / "log4j2.xml"
@@ -113,7 +114,7 @@ def open_queue_metrics(port: int, addresses: Addresses, tokens: Path) -> QueueMe
         raise LaunchError(f"queue metrics cannot listen on 127.0.0.1:{port}: {problem}") from problem
 
 
-def ready_line(space: Space, addresses: Addresses, tokens: Path, queue_metrics: str | None) -> str:
+def ready_line(space: Entry, addresses: Addresses, tokens: Path, queue_metrics: str | None) -> str:
     """Return the line that other programs wait for."""
     reached = asdict(addresses)
     facts = {
@@ -144,7 +145,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
             ports[listener] = chosen
     workers = options.workers or max(1, usable_cores() // CORES_A_WORKER)
     settings = make_settings(options.config, ports, workers=workers)
-    spaces = read_manifest(options.store)
+    spaces = read_spaces(options.store)
     java = find_java()
     folder = RunFolder(options.run_dir)
 

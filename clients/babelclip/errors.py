@@ -9,7 +9,9 @@
     ├── RequestRefused             the server refused the request as a whole; see `code`
     ├── ItemErrors                 some items have no vector; the others do
     ├── SpaceMismatch              vectors of different embedding spaces would be mixed
-    └── ProtocolError              the answer is not one of babelclip's wire format
+    ├── ProtocolError              the answer is not one of babelclip's wire format
+    └── RegistryError              a change of what is served was refused, or failed
+        └── ManifestError          the model store's manifest is none, or its archives are others
 
 No message holds a token.
 """
@@ -115,3 +117,14 @@ class SpaceMismatch(BabelclipError):
 
 class ProtocolError(BabelclipError):
     """The answer is not one of babelclip's wire format: something else answers at this address."""
+
+
+class RegistryError(BabelclipError):
+    """A change of what a server serves was refused, or failed; the message says how things stand."""
+
+
+class ManifestError(RegistryError, ValueError):
+    """A folder is no model store: its manifest is missing or none, or an archive is not the one it names.
+
+    It is a ValueError too, because most often the argument that names the folder is wrong.
+    """

@@ -41,8 +41,7 @@ class InProcessTransport:
         name: the entry of the manifest; None for the default one.
 
     Raises:
-        ValueError: the folder is no model store, or has no such entry.
-        OSError: the manifest cannot be read.
+        ManifestError: the folder is no model store, or has no such entry; it is a ValueError.
     """
 
     def __init__(self, store: str | os.PathLike[str], name: str | None = None) -> None:

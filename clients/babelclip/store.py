@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from babelclip.errors import TransportError
-from babelclip.wire import TOWERS, Tower
+from babelclip.errors import ManifestError, TransportError
+from babelclip.manifest import Entry, read_manifest
+from babelclip.wire import Tower
 
-FORMAT = 1
-MANIFEST = "manifest.json"
+# Where the model archiver says what an archive is; TorchServe serves it as the version that stands there.
+_ARCHIVERS_MANIFEST = "MAR-INF/MANIFEST.json"
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,47 @@ def read_pair(store: Path, name: str | None) -> Pair:
     """The entry `name` of the store's manifest; without a name the default one.
 
     Raises:
-        ValueError: the store has no manifest, none of this format, or no such entry.
-        OSError: the manifest cannot be read.
+        ManifestError: the store has no manifest, none of this format, or no such entry.
     """
-    path = store / MANIFEST
-    if not path.is_file():
-        raise ValueError(f"{store} is no model store: it has no {MANIFEST}; python -m export writes one")
+    entry = read_manifest(store).named(name)
+    return Pair(entry.name, entry.version, archives(store, entry))
+
+
+def archives(store: Path, entry: Entry) -> dict[Tower, Archive]:
+    """The two MARs of an entry, which nobody has looked at yet."""
+    return {tower: Archive(store / one.mar, one.sha256) for tower, one in entry.towers.items()}
+
+
+def check_archive(archive: Archive) -> None:
+    """Reads the whole archive and compares it with the manifest's digest.
+
+    Raises:
+        ManifestError: it cannot be read, or is another one.
+    """
     try:
-        manifest = json.loads(path.read_bytes())
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"its format is {manifest['format']!r}, not {FORMAT}")
-        pairs = {str(entry["name"]): _pair(store, entry) for entry in manifest["spaces"]}
-        default = next((str(entry["name"]) for entry in manifest["spaces"] if entry["default"]), None)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no manifest of a model store: {error}") from error
-    wanted = default if name is None else name
-    if wanted is None:
-        raise ValueError(f"{path} names no default; it has {_listed(pairs)}")
-    if wanted not in pairs:
-        raise ValueError(f"{path} has no {wanted!r}; it has {_listed(pairs)}")
-    return pairs[wanted]
+        with archive.path.open("rb") as file:
+            found = _sha256(file)
+    except OSError as error:
+        raise ManifestError(
+            f"the manifest names {archive.path}, which cannot be read: {error.strerror}"
+        ) from error
+    if found != archive.sha256:
+        raise ManifestError(
+            f"{archive.path} is not the archive of the manifest: its SHA-256 differs; export it again"
+        )
+
+
+def archived_version(archive: Archive) -> str:
+    """The version that TorchServe will serve the archive as, whatever the store's manifest says.
+
+    Raises:
+        ManifestError: it is no model archive.
+    """
+    try:
+        with zipfile.ZipFile(archive.path) as packed:
+            return str(json.loads(packed.read(_ARCHIVERS_MANIFEST))["model"]["modelVersion"])
+    except (OSError, zipfile.BadZipFile, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{archive.path} is no model archive: {error}") from error
 
 
 def unpack(archive: Archive, folder: Path) -> None:
@@ -69,7 +91,7 @@ def unpack(archive: Archive, folder: Path) -> None:
     """
     try:
         with archive.path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != archive.sha256:
+            if _sha256(file) != archive.sha256:
                 raise TransportError(
                     f"{archive.path} is not the archive of the manifest: its SHA-256 differs; export it again"
                 )
@@ -84,10 +106,5 @@ def unpack(archive: Archive, folder: Path) -> None:
         raise TransportError(f"{archive.path} cannot be unpacked: {error}") from error
 
 
-def _pair(store: Path, entry: Mapping[str, Any]) -> Pair:
-    archives = {tower: Archive(store / entry[tower]["mar"], str(entry[tower]["sha256"])) for tower in TOWERS}
-    return Pair(str(entry["name"]), str(entry["version"]), archives)
-
-
-def _listed(pairs: Mapping[str, Pair]) -> str:
-    return ", ".join(sorted(pairs)) or "nothing"
+def _sha256(file: io.BufferedReader) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,9 +15,12 @@ from babelclip.store import Archive, read_pair, unpack
 
 
 def entry(name: str, **changes: Any) -> dict[str, Any]:
-    """What the export writes of one space, as far as a client reads it."""
+    """What the export writes of one space."""
     towers = {tower: {"mar": f"{name}-{tower}.mar", "sha256": "0" * 64} for tower in ("text", "vision")}
-    return {"name": name, "space": "s", "version": "1.0", "default": False, **towers, **changes}
+    known = {"input": "", "vector": "AACAPw=="}
+    canary = {"min_cosine": 0.99, "text": known, "vision": known}
+    found = {"name": name, "space": "s", "version": "1.0", "default": False, "canary": canary}
+    return {**found, **towers, **changes}
 
 
 def write(store: Path, *entries: dict[str, Any], format: int = 1) -> Path:
@@ -42,6 +45,14 @@ def test_the_default_entry_is_read_unless_another_is_named(tmp_path: Path) -> No
     Client(f"mar:{tmp_path}#old").close()
     with pytest.raises(ValueError, match="has no 'none'; it has new, old"):
         Client(f"mar:{tmp_path}#none")
+
+
+def test_of_several_versions_of_a_name_the_default_is_read(tmp_path: Path) -> None:
+    """A store in which a model has been rolled forward and back gives the version that is served."""
+    write(tmp_path, entry("m"), entry("m", version="2.0", default=True), entry("m", version="3.0"))
+    assert read_pair(tmp_path, "m").version == "2.0"
+    write(tmp_path, entry("m"), entry("m", version="2.0"), entry("other", version="3.0", default=True))
+    assert read_pair(tmp_path, "m").version == "2.0"
 
 
 @pytest.mark.parametrize(

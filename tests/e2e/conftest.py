@@ -1,6 +1,7 @@
 """One export and one server for all end-to-end tests; a test that stops or breaks a server starts its own."""
 
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from tests.e2e.support import CHECKPOINT, REPOSITORY, Server, launched
+from training import checkpoint
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,6 +32,29 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of another space, by the command in docs/operating.md: the same model with other weights."""
+    folder = tmp_path_factory.mktemp("new")
+    loaded = checkpoint.load(CHECKPOINT)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weights in loaded.model.parameters():
+            weights += 0.1 * weights.std(correction=0) * torch.randn_like(weights)
+    meta = loaded.meta
+    checkpoint.save(
+        folder / "other", loaded.model, loaded.tokenizer, languages=meta["languages"], training={}
+    )
+    text = (REPOSITORY / "docs" / "operating.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^\.venv/bin/python (-m export .*)$", text, re.MULTILINE)
+    here = {str(CHECKPOINT.relative_to(REPOSITORY)): folder / "other", "new_store": folder / "store"}
+    # One form of the programs is enough here, and sooner made.
+    words = [*(str(here.get(word, word)) for word in command.split()), "--programs", "onnx"]
+    done = subprocess.run([sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "store"
 
 
 @pytest.fixture(scope="session")

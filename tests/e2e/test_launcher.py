@@ -135,9 +135,9 @@ def _newer(manifest: dict[str, Any]) -> None:
         (_another_space, "space"),
         (_another_digest, "is not the archive of the manifest"),
         (_no_archive, "cannot be read"),
-        (_no_default, "exactly one space as the default"),
+        (_no_default, "names no default"),
         (_no_canary, "'canary'"),
-        (_newer, "format 2"),
+        (_newer, "its format is 2"),
     ],
 )
 def test_what_is_not_as_the_manifest_says_is_not_served(
