@@ -23,7 +23,9 @@ class Server:
     key: str
     pid: int
     management: str
+    management_grpc: str
     management_key: str
+    token_file: Path
 
     def sender(self, transport: str, model: str) -> Sender:
         """A sender over "http" or "grpc"; made within a running event loop."""
@@ -76,7 +78,9 @@ def serving(store: Path) -> Iterator[Server]:
                 key=keys["inference"]["key"],
                 pid=facts["pid"],
                 management=facts["management"],
+                management_grpc=facts["management_grpc"],
                 management_key=keys["management"]["key"],
+                token_file=Path(facts["token_file"]),
             )
         finally:
             process.send_signal(signal.SIGTERM)

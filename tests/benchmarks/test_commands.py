@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ("limit", "serve", "peers", "poison", "soak", "footprint", "client", "restart", "training")
+COMMANDS = (
+    "limit",
+    "serve",
+    "peers",
+    "poison",
+    "soak",
+    "footprint",
+    "client",
+    "restart",
+    "training",
+    "rollout",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
