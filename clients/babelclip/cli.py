@@ -1,4 +1,4 @@
-"""The command line: `babelclip embed`, `similarity`, `search`, `embeddings`, `health` and `models`.
+"""The command line: `babelclip embed`, `similarity`, `search`, `embeddings`, `health`, `models`, `shadow`.
 
     babelclip similarity "a red heart" "un chat noir" --image heart.png cat.jpg
     babelclip search ~/Pictures "bonfire on a beach" --top 5
@@ -17,7 +17,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from babelclip import models_cli, report
+from babelclip import models_cli, report, shadow_cli
 from babelclip.client import Client
 from babelclip.collection import generate_embeddings
 from babelclip.console import (
@@ -43,6 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_cli.app, name="models")
+app.command()(shadow_cli.shadow)
 
 
 @app.command(cls=ManyImages)

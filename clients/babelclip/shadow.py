@@ -54,6 +54,7 @@ class Shadow:
         share: of the requests that are copied, from 0 to 1; by a hash of their first item, so that a request
             that comes again is always, or never, copied.
         keep: vectors of each tower, of the latest items.
+        wait: drop no copy; the caller waits where the thread cannot keep up. For replays, not for a service.
         registry: a registry of prometheus_client that gets the figures as metrics.
 
     Raises:
@@ -66,6 +67,7 @@ class Shadow:
         *,
         share: float = 0.1,
         keep: int = 2000,
+        wait: bool = False,
         registry: CollectorRegistry | None = None,
     ) -> None:
         if not 0 < share <= 1:
@@ -76,6 +78,7 @@ class Shadow:
             raise ValueError("the candidate must be a client with a version of its own")
         self._candidate = candidate
         self._share = share
+        self._wait = wait
         self._rows: dict[Tower, deque[tuple[Vectors, Vectors]]] = {t: deque(maxlen=keep) for t in TOWERS}
         self._seconds: dict[Tower, deque[tuple[float, float]]] = {t: deque(maxlen=keep) for t in TOWERS}
         self._failed: Counter[str] = Counter()
@@ -89,12 +92,12 @@ class Shadow:
         self._thread.start()
 
     def offer(self, tower: Tower, message: Message, served: Embeddings, seconds: float) -> None:
-        """Called by a client with each message it has delivered; never waits."""
+        """Called by a client with each message it has delivered."""
         if not message.items or not self._chosen(message.items[0]):
             return
         copy = _Copy(tower, message.items, served[message.indices], seconds)
         try:
-            self._copies.put_nowait(copy)
+            self._copies.put(copy, block=self._wait)
         except queue.Full:
             with self._lock:
                 self._dropped += 1

@@ -52,14 +52,12 @@ def compared(candidate: InMemoryTransport, share: float = 1.0) -> Report:
     """120 texts and images served one by one, and what the shadow says."""
     with (
         Client("", transport=candidate, version="2.0") as other,
-        Shadow(other, share=share) as shadow,
+        Shadow(other, share=share, wait=True) as shadow,
         Client("", transport=InMemoryTransport(), shadow=shadow) as client,
     ):
         for text, image in zip(TEXTS, IMAGES, strict=True):
             client.embed_texts([text])
             client.embed_images([image])
-            while shadow._copies.qsize() > WAITING // 2:  # This caller is faster than any.
-                pass
     return shadow.report(PATIENT)
 
 
