@@ -25,6 +25,7 @@ def as_json(embeddings: Embeddings) -> dict[str, Any]:
     rows = zip(embeddings.vectors, embeddings.ok, strict=True)
     return {
         "space": embeddings.space,
+        "version": embeddings.version,
         "dim": embeddings.dim,
         "logit_scale": embeddings.logit_scale,
         "embeddings": [[short(value) for value in row] if ok else None for row, ok in rows],

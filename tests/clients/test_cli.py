@@ -67,9 +67,11 @@ def test_health_says_whether_both_towers_work(server: FakeServer) -> None:
 def test_embed_json_gives_back_every_bit(web: FakeServer, folder: Path) -> None:
     """The JSON numbers are the vectors themselves; a failed item is null, and the exit code says so."""
     files = [folder / "one.JPG", folder / "deep" / "broken.webp", folder / "none.png"]
+    web.default = "1.0"
     done = run(web, "embed", "--json", "--image", *files)
     document = json.loads(done.stdout)
     assert done.exit_code == 1
+    assert document["version"] == "1.0"
     assert (document["space"], document["dim"], document["logit_scale"]) == (SPACE, DIM, 20.0)
     np.testing.assert_array_equal(np.float32(document["embeddings"][0]), vector_of(b"one"))
     assert document["embeddings"][1:] == [None, None]
