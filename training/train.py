@@ -14,7 +14,8 @@ teacher       The vision tower is frozen and is the teacher: its mean embedding 
               a softmax over all concepts in place of the squared error). Only the text tower moves, so a
               step costs no image, and it passes over the captions many more times.
 
-A run is resumed by the same command; after it ends, `RUN/checkpoint` holds the checkpoint.
+A run is resumed by the same command; after it ends, `RUN/checkpoint` holds the checkpoint. With --start the
+second stage goes on from a checkpoint, such as training/checkpoints/mini, whose image tower stays as it is.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import json
 import math
 import os
 import random
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -51,6 +53,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("data/emoji"), help="built when absent")
     parser.add_argument("--stage", choices=("contrastive", "teacher"), required=True)
     parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="in the teacher stage: a checkpoint to go on from, instead of the first stage",
+    )
     parser.add_argument("--small-steps", type=int, default=0, help="of them, first steps with small images")
     parser.add_argument("--small-size", type=int, default=32, help="side of the small images, in pixels")
     parser.add_argument("--concepts", type=int, default=128, help="concepts in a step")
@@ -159,6 +166,10 @@ def main() -> None:
     config = ModelConfig()
     locales = data.locales_of(root)
     words_path = run / "tokenizer.json"
+    if options.start is not None and options.stage != "teacher":
+        sys.exit("training.train: --start is for the teacher stage")
+    if options.start is not None and not words_path.exists():
+        shutil.copyfile(options.start / "tokenizer.json", words_path)
     if not words_path.exists():
         texts = [
             text
@@ -192,8 +203,14 @@ def main() -> None:
     anchors = torch.nn.Parameter(torch.randn(concepts, config.dim, device=device))
     teaching = options.stage == "teacher"
     state_path = run / f"{options.stage}.pt"
-    stages = {}
-    if teaching:
+    stages: dict[str, object] = {}
+    if teaching and options.start is not None:
+        begun = checkpoint.load(options.start)
+        if begun.model.config != config:
+            sys.exit(f"training.train: {options.start} has another architecture than this command trains")
+        model.load_state_dict(begun.model.state_dict())
+        stages["start"] = {"space": begun.meta["space"], **begun.meta["training"]}
+    elif teaching:
         before = run / "contrastive.pt"
         if not before.exists():
             sys.exit(f"training.train: the teacher stage starts from {before}, which is not there")
@@ -204,10 +221,10 @@ def main() -> None:
             "seconds": round(first["seconds"]),
             "held_out_locales": first["held_out_locales"],
         }
+    groups = parameter_groups(model.text, options.lr_text, TEXT_DECAY)
+    if teaching:
         model.vision.requires_grad_(False)
-        groups = parameter_groups(model.text, options.lr_text, TEXT_DECAY)
     else:
-        groups = parameter_groups(model.text, options.lr_text, TEXT_DECAY)
         groups += parameter_groups(model.vision, options.lr_vision, VISION_DECAY)
         groups.append({"params": [anchors], "peak": 3e-2, "weight_decay": 0.0})
     groups.append({"params": [model.log_scale], "peak": 1e-3, "weight_decay": 0.0})

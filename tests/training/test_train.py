@@ -8,10 +8,10 @@ from training import checkpoint
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def train(run: Path, root: Path, stage: str, steps: int) -> list[dict[str, object]]:
+def train(run: Path, root: Path, stage: str, steps: int, *more: str) -> list[dict[str, object]]:
     command = [sys.executable, "-m", "training.train", str(run), "--data", str(root), "--stage", stage]
     command += ["--steps", str(steps), "--small-steps", "1", "--concepts", "2", "--teacher-captions", "16"]
-    command += ["--save-every", "2", "--threads", "1", "--device", "cpu"]
+    command += ["--save-every", "2", "--threads", "1", "--device", "cpu", *more]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -44,6 +44,20 @@ def test_a_run_keeps_the_locales_it_holds_out(tmp_path: Path, emoji_root: Path) 
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 1
     assert "begun with other locales held out: none" in done.stderr
+
+
+def test_the_teacher_stage_goes_on_from_a_checkpoint(tmp_path: Path, emoji_root: Path) -> None:
+    """Protects training that goes on where a committed model ended: its image tower and tokenizer stay."""
+    train(tmp_path / "first", emoji_root, "contrastive", 2)
+    start = tmp_path / "first" / "checkpoint"
+    train(tmp_path / "second", emoji_root, "teacher", 2, "--start", str(start))
+    before, after = checkpoint.load(start), checkpoint.load(tmp_path / "second" / "checkpoint")
+    assert after.meta["training"]["stages"]["start"]["space"] == before.meta["space"]
+    assert after.tokenizer.to_str() == before.tokenizer.to_str()
+    for key, value in before.model.vision.state_dict().items():
+        assert value.equal(after.model.vision.state_dict()[key]), f"the frozen vision tower moved: {key}"
+    moved = after.model.text.state_dict()
+    assert any(not value.equal(moved[key]) for key, value in before.model.text.state_dict().items())
 
 
 def test_the_teacher_stage_says_what_it_needs(tmp_path: Path, emoji_root: Path) -> None:
