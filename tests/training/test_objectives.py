@@ -136,7 +136,8 @@ def test_two_processes_learn_what_one_does(kind: str, labels: str, two: list[dic
     for name in whole.keys() - {"loss"}:
         assert whole[name].abs().max() > 1e-4, f"{name} learns nothing, so there is nothing to compare"
         for part in parts:
-            torch.testing.assert_close(part[name], whole[name], atol=1e-6, rtol=1e-5)
+            # The scale's gradient is a sum whose terms cancel: its last digits depend on the CPU's order.
+            torch.testing.assert_close(part[name], whole[name], atol=5e-6, rtol=1e-5)
 
 
 def test_towers_may_be_replicated_one_by_one(two: list[dict[str, Any]]) -> None:
