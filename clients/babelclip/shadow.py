@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 
 from babelclip.comparison import Limits, Report, Seen, judge
 from babelclip.embeddings import Embeddings, Vectors
-from babelclip.errors import BabelclipError
 from babelclip.wire import TOWERS, Message, Tower
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ class Shadow:
                     found = self._candidate.embed_texts((i.decode() for i in copy.items), errors="return")
                 else:
                     found = self._candidate.embed_images(copy.items, errors="return")
-            except BabelclipError as error:
+            except Exception as error:  # Whatever it is, the next copies are still to be compared.
                 self._lost(copy, type(error).__name__)
             else:
                 self._enter(copy, found, time.perf_counter() - began)
@@ -161,7 +160,11 @@ class Shadow:
             self._failed.update(alone)
             self._compared += int(copy.served.ok.sum())
             if both.any():
-                self._spaces = (copy.served.space, found.space)
+                spaces = (copy.served.space, found.space)
+                if self._spaces not in (None, spaces):  # Vectors of before have no neighbours among these.
+                    for kept in self._rows.values():
+                        kept.clear()
+                self._spaces = spaces
             self._rows[copy.tower].extend(
                 (copy.served.vectors[i], found.vectors[i]) for i in np.flatnonzero(both)
             )

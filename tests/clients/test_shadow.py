@@ -105,6 +105,29 @@ def test_items_that_only_the_candidate_fails_are_counted() -> None:
     assert "0 texts were compared, 50 are needed" in report.reasons
 
 
+def test_what_the_candidate_raises_never_ends_the_comparison() -> None:
+    """A client of its own that is broken, or a space that changes, costs no later request its comparison."""
+    candidate = Changed(lambda item, vector: vector)
+    broken = iter([ValueError("no header"), None, None])
+
+    def headers() -> dict[str, str]:
+        if (error := next(broken, None)) is not None:
+            raise error
+        return {}
+
+    with (
+        Client("", transport=candidate, version="2.0", headers=headers) as other,
+        Shadow(other, share=1.0, wait=True) as shadow,
+    ):
+        for dim in (32, 32, 16):  # The last client is one of another model.
+            served = InMemoryTransport(space=f"of {dim}", dim=dim)
+            with Client("", transport=served, shadow=shadow) as client:
+                client.embed_texts(["a"])
+    report = shadow.report(PATIENT)
+    assert report.failed == {"ValueError": 1}
+    assert (report.items, report.same_space) == ({"text": 1, "image": 0}, False)
+
+
 def test_a_share_is_always_the_same_requests() -> None:
     """A request that comes again is always, or never, copied, so that shares can be compared over time."""
     candidate = Changed(lambda item, vector: vector)
