@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from babelclip.client import OnError, Progress, check_on_error, check_settings, finished, message_limit
+from babelclip.calls import OnError, Progress, check_on_error, check_settings, finished, message_limit
 from babelclip.credentials import Credentials
 from babelclip.delivery import Delivery
 from babelclip.embedding_pb2 import EmbedRequest

@@ -18,27 +18,25 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from babelclip.calls import OnError, Progress, check_settings, collect, message_limit
 from babelclip.credentials import Credentials
 from babelclip.delivery import Delivery
 from babelclip.embedding_pb2 import EmbedRequest
-from babelclip.embeddings import Embeddings, Vectors, concatenate, similarity
-from babelclip.errors import BabelclipError, ItemError, ItemErrors
+from babelclip.embeddings import Embeddings, Vectors, similarity
+from babelclip.errors import BabelclipError, ItemError
+from babelclip.hedging import hedged
 from babelclip.items import ImageInput, image_items, text_items
 from babelclip.retry import Backoff, Patience
 from babelclip.session import Headers, Session
 from babelclip.transport import Call, Tls, Transport, is_local, open_transport
-from babelclip.wire import TOWERS, Batch, Message, Tower, parse_response, smallest_message, split
+from babelclip.wire import TOWERS, Batch, Message, Tower, parse_response, split
 
 if TYPE_CHECKING:
     from babelclip.metrics import ClientMetrics
     from babelclip.shadow import Shadow
-
-OnError = Literal["raise", "return"]
-Progress = Callable[[int], None]
 
 
 class Client:
@@ -328,101 +326,6 @@ class Client:
         self._pool, self._pool_lock = None, threading.Lock()
         if self._given is None:
             self._transport = open_transport(self._url, self._tls)
-
-
-def hedged(send: Callable[[Call], bytes], call: Call, seconds: float) -> bytes:
-    """The first answer to a call that is sent again when it has none after `seconds`.
-
-    Raises:
-        BabelclipError: what the first attempt raised, when none of those made had an answer.
-    """
-    outcomes: SimpleQueue[bytes | BaseException] = SimpleQueue()
-
-    def attempt() -> None:
-        try:
-            outcomes.put(send(call))
-        except BaseException as error:
-            outcomes.put(error)
-
-    def begin() -> None:
-        # A thread of its own: the loser may be long in coming, and nobody waits for it.
-        threading.Thread(target=attempt, name="babelclip-hedge", daemon=True).start()
-
-    begin()
-    first = _outcome(outcomes, seconds)
-    if first is None:
-        begin()
-        first = _outcome(outcomes, None)
-        if isinstance(first, BaseException):
-            second = _outcome(outcomes, None)
-            first = second if isinstance(second, bytes) else first
-    if isinstance(first, bytes):
-        return first
-    assert first is not None
-    raise first
-
-
-def _outcome(
-    outcomes: SimpleQueue[bytes | BaseException], seconds: float | None
-) -> bytes | BaseException | None:
-    try:
-        return outcomes.get(timeout=seconds)
-    except Empty:
-        return None
-
-
-def collect(parts: Iterable[Embeddings], errors: OnError, progress: Progress | None) -> Embeddings:
-    """The parts of a stream as one result; see `Client.embed_texts`."""
-    check_on_error(errors)
-    found = []
-    done = 0
-    for part in parts:
-        found.append(part)
-        done += len(part)
-        if progress is not None:
-            progress(done)
-    return finished(found, errors)
-
-
-def finished(parts: list[Embeddings], errors: OnError) -> Embeddings:
-    """All parts as one.
-
-    Raises:
-        ItemErrors: items failed, and `errors` is "raise".
-    """
-    embeddings = concatenate(parts)
-    if embeddings.errors and errors == "raise":
-        raise ItemErrors(embeddings.errors, embeddings)
-    return embeddings
-
-
-def check_on_error(errors: OnError) -> None:
-    """Raises ValueError for what is no way to treat errors."""
-    if errors not in ("raise", "return"):
-        raise ValueError(f'errors must be "raise" or "return", not {errors!r}')
-
-
-def message_limit(asked: int | None, *, served: bool) -> int:
-    """The largest message in bytes: what was asked, or the default.
-
-    Raises:
-        ValueError: it leaves no room for an item.
-    """
-    if asked is None:
-        return 6_000_000 if served else 32_000_000
-    if asked < smallest_message():
-        raise ValueError(f"max_message_bytes must be at least {smallest_message()}, not {asked}")
-    return asked
-
-
-def check_settings(*, timeout: float, concurrency: int, hedge_after: float | None) -> None:
-    """Raises ValueError for a setting that is out of range."""
-    if not timeout > 0:
-        raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
-    if concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1 message, not {concurrency}")
-    if hedge_after is not None and not hedge_after > 0:
-        raise ValueError(f"hedge_after must be more than 0 seconds, not {hedge_after}")
 
 
 _CLIENTS: weakref.WeakSet[Client] = weakref.WeakSet()

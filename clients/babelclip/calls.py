@@ -1,0 +1,67 @@
+"""What both clients make of the arguments of a call, and of the parts of its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from babelclip.embeddings import Embeddings, concatenate
+from babelclip.errors import ItemErrors
+from babelclip.wire import smallest_message
+
+OnError = Literal["raise", "return"]
+Progress = Callable[[int], None]
+
+
+def collect(parts: Iterable[Embeddings], errors: OnError, progress: Progress | None) -> Embeddings:
+    """The parts of a stream as one result; see `Client.embed_texts`."""
+    check_on_error(errors)
+    found = []
+    done = 0
+    for part in parts:
+        found.append(part)
+        done += len(part)
+        if progress is not None:
+            progress(done)
+    return finished(found, errors)
+
+
+def finished(parts: list[Embeddings], errors: OnError) -> Embeddings:
+    """All parts as one.
+
+    Raises:
+        ItemErrors: items failed, and `errors` is "raise".
+    """
+    embeddings = concatenate(parts)
+    if embeddings.errors and errors == "raise":
+        raise ItemErrors(embeddings.errors, embeddings)
+    return embeddings
+
+
+def check_on_error(errors: OnError) -> None:
+    """Raises ValueError for what is no way to treat errors."""
+    if errors not in ("raise", "return"):
+        raise ValueError(f'errors must be "raise" or "return", not {errors!r}')
+
+
+def message_limit(asked: int | None, *, served: bool) -> int:
+    """The largest message in bytes: what was asked, or the default.
+
+    Raises:
+        ValueError: it leaves no room for an item.
+    """
+    if asked is None:
+        return 6_000_000 if served else 32_000_000
+    if asked < smallest_message():
+        raise ValueError(f"max_message_bytes must be at least {smallest_message()}, not {asked}")
+    return asked
+
+
+def check_settings(*, timeout: float, concurrency: int, hedge_after: float | None) -> None:
+    """Raises ValueError for a setting that is out of range."""
+    if not timeout > 0:
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1 message, not {concurrency}")
+    if hedge_after is not None and not hedge_after > 0:
+        raise ValueError(f"hedge_after must be more than 0 seconds, not {hedge_after}")
