@@ -30,7 +30,7 @@ class Checkpoint:
     model: DualEncoder  # float32, eval mode
     tokenizer: Tokenizer
     meta: dict[str, Any]
-    library_model: Any = None
+    public_model: Any = None
     """The reference library's model that the towers are parts of; None where there is none."""
 
 

@@ -275,7 +275,7 @@ def make(options: argparse.Namespace, device: Device) -> Contrasting:
     if options.scale is not None and not options.scale > 0:
         raise RunError(f"--scale must be above 0, not {options.scale}")
     start = sources.load(sources.locate(options.source))
-    if start.library_model is None and not isinstance(start.model, DualEncoder):
+    if start.public_model is None and not isinstance(start.model, DualEncoder):
         raise RunError("projection heads are trained by `python -m training`")
     if options.loss == "sigmoid" and options.scale is None:
         options.scale = objectives.SIGMOID_SCALE

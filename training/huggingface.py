@@ -83,7 +83,7 @@ def load(folder: Path) -> Checkpoint:
 
 def save(loaded: Checkpoint, folder: Path, scale: float) -> None:
     """Write the model, as it is now, into an empty folder that `load` takes."""
-    model = loaded.library_model
+    model = loaded.public_model
     with torch.no_grad():
         model.logit_scale.fill_(scale).log_()
     model.save_pretrained(folder)

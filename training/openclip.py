@@ -77,7 +77,7 @@ def space_of(source: Path, architecture: str | None = None) -> str:
     return fingerprint([*settings, weights_of(source)])
 
 
-def library() -> ModuleType:
+def package() -> ModuleType:
     """open_clip. Other models do without it, and without the 54 MB that its import takes."""
     import open_clip
 
@@ -99,14 +99,14 @@ def load(source: Path, architecture: str | None = None) -> Checkpoint:
     path, config, preprocessing = read_config(folder, architecture)
     pixels = vision_input(path, config["vision_cfg"], preprocessing)
     with _with_local_text_model(folder, path, config) as local:
-        model = build(path, library().CustomTextCLIP, local)
+        model = build(path, package().CustomTextCLIP, local)
     fit(model, read_state(weights), weights, allowed=LEGACY)
     text, visual = model.text, model.visual
     pooler = local["text_cfg"].get("hf_pooler_type", "mean_pooler")
     if pooler not in POOLERS:
         raise CheckpointError(f"{path}: the pooler {pooler!r} is not known; known: {', '.join(POOLERS)}")
     pad_id = int(text.config.pad_token_id)
-    limit = int(config["text_cfg"].get("context_length", library().tokenizer.DEFAULT_CONTEXT_LENGTH))
+    limit = int(config["text_cfg"].get("context_length", package().tokenizer.DEFAULT_CONTEXT_LENGTH))
     places = int(text.config.max_position_embeddings) - pad_id - 1  # XLM-R counts from there
     inputs = Inputs(
         TextInput(max_tokens=min(limit, places), pad_id=pad_id),
@@ -135,7 +135,7 @@ def save(loaded: Checkpoint, folder: Path, scale: float) -> None:
     Raises:
         CheckpointError: it was loaded from a file without a config, of which there is nothing to copy.
     """
-    model, before = loaded.library_model, loaded.path
+    model, before = loaded.public_model, loaded.path
     _, config, _ = read_config(before)
     with torch.no_grad():
         model.logit_scale.fill_(scale).log_()
@@ -174,7 +174,7 @@ def read_config(folder: Path, architecture: str | None = None) -> tuple[Path, di
         CheckpointError: the config is missing or incomplete, or open_clip does not know the architecture.
     """
     if architecture is not None:
-        known = library().get_model_config(architecture)
+        known = package().get_model_config(architecture)
         if known is None:
             raise CheckpointError(
                 f"open_clip has no architecture {architecture!r}; see open_clip.list_models()"
@@ -247,8 +247,8 @@ def vision_input(path: Path, vision: dict[str, Any], preprocessing: dict[str, An
     for key, due in (("interpolation", "bicubic"), ("resize_mode", "shortest")):
         if preprocessing.get(key, due) != due:
             raise CheckpointError(f"{path}: {key} {preprocessing[key]!r} is not served; {due!r} is")
-    mean = preprocessing.get("mean", list(library().OPENAI_DATASET_MEAN))
-    std = preprocessing.get("std", list(library().OPENAI_DATASET_STD))
+    mean = preprocessing.get("mean", list(package().OPENAI_DATASET_MEAN))
+    std = preprocessing.get("std", list(package().OPENAI_DATASET_STD))
     found = VisionInput(size=size, mean=three(path, "mean", mean), std=three(path, "std", std))
     if min(found.std) <= 0:
         raise CheckpointError(f"{path}: std must be above 0")

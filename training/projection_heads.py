@@ -166,9 +166,9 @@ def vision_model(folder: Path) -> tuple[nn.Module, VisionInput]:
         path, config, preprocessing = openclip.read_config(own)
         state = read_state(weights)
     else:
-        path, config, preprocessing = weights, openclip.library().get_model_config(VISION_MODEL), {}
+        path, config, preprocessing = weights, openclip.package().get_model_config(VISION_MODEL), {}
         state = _openai_state(weights)
-    model = openclip.build(path, openclip.library().CLIP, config)
+    model = openclip.build(path, openclip.package().CLIP, config)
     fit(model, state, weights, allowed=OPENAI_NUMBERS)
     return model.visual, openclip.vision_input(path, config["vision_cfg"], preprocessing)
 
@@ -193,4 +193,4 @@ def _openai_state(path: Path) -> dict[str, Tensor]:
 
 def openai_sha256() -> str:
     """The checksum of OpenAI's file, which is part of its published address."""
-    return str(openclip.library().get_pretrained_cfg(VISION_MODEL, "openai")["url"]).split("/")[-2]
+    return str(openclip.package().get_pretrained_cfg(VISION_MODEL, "openai")["url"]).split("/")[-2]

@@ -65,7 +65,7 @@ def save(loaded: checkpoint.Checkpoint, folder: Path, *, scale: float, about: di
             folder, loaded.model, loaded.tokenizer, languages=loaded.meta["languages"], training=training
         )
         return
-    if loaded.library_model is None:
+    if loaded.public_model is None:
         raise CheckpointError(
             f"{loaded.path}: projection heads are trained by `python -m training`, their towers not at all"
         )

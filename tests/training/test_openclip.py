@@ -105,7 +105,7 @@ def test_a_training_checkpoint_needs_no_config_beside_it(
 ) -> None:
     """epoch_N.pt with its optimiser and DDP's prefix loads by open_clip's name of the architecture."""
     config = json.loads((source / openclip.CONFIG).read_text())["model_cfg"]
-    monkeypatch.setattr(openclip.library(), "get_model_config", {"tiny": config}.get)
+    monkeypatch.setattr(openclip.package(), "get_model_config", {"tiny": config}.get)
     state = {f"module.{key}": value for key, value in load_file(source / WEIGHTS).items()}
     file = source / "epoch_3.pt"
     torch.save({"epoch": 3, "name": "run", "state_dict": state, "optimizer": {"lr": 0.1}}, file)

@@ -144,6 +144,6 @@ def test_openais_own_program_is_loaded_only_when_it_is_openais(
         sources.load(source)
     found = hashlib.sha256((own / "RN50x4.pt").read_bytes()).hexdigest()
     monkeypatch.setattr(projection_heads, "openai_sha256", lambda: found)
-    monkeypatch.setattr(projection_heads.openclip.library(), "get_model_config", lambda name: config)
+    monkeypatch.setattr(projection_heads.openclip.package(), "get_model_config", lambda name: config)
     loaded = sources.load(source).model.vision.encoder.state_dict()
     assert torch.equal(loaded["conv1.weight"], state["visual.conv1.weight"])

@@ -216,7 +216,7 @@ def test_public_models_are_trained_and_written_in_their_own_form(
     flags = contrastive_flags(tmp_path / "start", tables, tmp_path / "run", "--train", "text")
     contrastive.main([*flags, "--lr", "1e-4"])
     before, after = (sources.load(tmp_path / place) for place in ("start", "run/model"))
-    assert type(after.library_model) is type(before.library_model)
+    assert type(after.public_model) is type(before.public_model)
     pixels = torch.randint(0, 255, (2, *[before.model.config.vision.size] * 2, 3), dtype=torch.uint8)
     with torch.inference_mode():
         torch.testing.assert_close(after.model.vision(pixels), before.model.vision(pixels))
@@ -315,8 +315,8 @@ def test_a_dual_encoder_of_models_that_never_met_learns_its_projections(tables: 
     after = sources.load(tmp_path / "run" / "model")
     changed = [
         name
-        for name, value in before.library_model.state_dict().items()
-        if not value.equal(after.library_model.state_dict()[name])
+        for name, value in before.public_model.state_dict().items()
+        if not value.equal(after.public_model.state_dict()[name])
     ]
     assert sorted(changed) == ["logit_scale", "text_projection.weight", "visual_projection.weight"]
     with pytest.raises(SystemExit, match="is there already"):
@@ -329,7 +329,7 @@ def test_an_altclip_begins_with_clips_towers_and_learns_from_clip(tables: Path, 
     start, run = tmp_path / "start", tmp_path / "run"
     assemble.main(["altclip", "--vision", str(clip), "--text", str(text), "--dim", "16", "--out", str(start)])
     teacher.main(teacher_flags(clip, tables, run, "--student", str(start), "--epochs", "2", "--lr", "1e-3"))
-    theirs, ours = (sources.load(folder).library_model.state_dict() for folder in (clip, run / "model"))
+    theirs, ours = (sources.load(folder).public_model.state_dict() for folder in (clip, run / "model"))
     for name, value in theirs.items():
         if name.startswith(("vision_model.", "visual_projection.", "text_projection.")):
             assert value.equal(ours[name]), name
