@@ -6,10 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import training  # noqa: F401  (before any import of transformers: see training.torchvision_operators)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A busy machine is no failure.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def run(*command: str | Path, cwd: Path = REPOSITORY) -> str:

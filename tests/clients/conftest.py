@@ -6,16 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from babelclip import deployment
 from tests.clients.fake_server import FakeServer, grpc_server, http_server
 from tests.clients.management_server import ManagedServer, managed_server
 from tests.clients.operated import Operated
-
-# A busy machine is no failure: no example has a time limit.
-settings.register_profile("babelclip", deadline=None)
-settings.load_profile("babelclip")
 
 
 @pytest.fixture(autouse=True)

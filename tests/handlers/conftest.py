@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from handlers.clip_text import TextHandler
@@ -18,10 +17,6 @@ from handlers.clip_vision import VisionHandler
 from handlers.preprocess import decode_image
 from tests.handlers.images import encoded, motif
 from tests.handlers.worker import Worker
-
-# A busy machine is no failure.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
 
 SPACE = "0123456789abcdef"
 DIM = 8
