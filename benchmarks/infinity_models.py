@@ -74,6 +74,8 @@ def write_image_model(source: Path, target: Path, config: dict) -> None:
 
 def write_text_model(source: Path, target: Path, config: dict) -> None:
     text = config["text"]
+    if text.get("memory"):
+        sys.exit("infinity_models.py: sentence-transformers has no module for this text tower's memory")
     state = load_file(source / "text.safetensors")
     encoder = XLMRobertaModel(
         XLMRobertaConfig(

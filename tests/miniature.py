@@ -49,9 +49,12 @@ def words() -> Tokenizer:
 
 def make_model(words: Tokenizer) -> DualEncoder:
     torch.manual_seed(0)
-    text = TextConfig(vocab_size=words.get_vocab_size(), width=32, layers=1, heads=2, max_tokens=16)
+    text = TextConfig(vocab_size=words.get_vocab_size(), width=32, layers=1, heads=2, max_tokens=16, memory=4)
     vision = VisionConfig(size=32, stem=(8, 16), width=32, layers=1, heads=2)
-    return DualEncoder(ModelConfig(name="test", dim=16, text=text, vision=vision)).eval()
+    model = DualEncoder(ModelConfig(name="test", dim=16, text=text, vision=vision)).eval()
+    with torch.no_grad():
+        model.text.memory.vectors.normal_()
+    return model
 
 
 @pytest.fixture

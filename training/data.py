@@ -14,7 +14,7 @@ from torch import Tensor
 from handlers.preprocess import decode_image
 from training.emoji import code_points
 
-NAME_SHARE = 0.92  # of the captions drawn; the others are one to three keywords
+NAME_SHARE = 0.7  # of the captions drawn; the others are one to three keywords
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class TextConfig:
     heads: int = 2
     max_tokens: int = 32
     pad_id: int = 1
+    memory: int = 0  # vectors that the tower recalls; 0: it has none
+    memory_scale: float = 40.0  # of a query's cosines with them, before the softmax
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,29 @@ class ModelConfig:
         )
 
 
+class Memory(nn.Module):
+    """Moves a query towards the stored vectors that it resembles.
+
+    One step of a modern Hopfield network ("Hopfield Networks is All You Need", Ramsauer et al. 2020), as
+    CLOOB (Fürst et al. 2021) has it between a CLIP's towers and its loss. Where the softmax over the stored
+    vectors is what the query was trained by, its weights are the model's belief in each, and what is recalled
+    is their mean under it. An empty memory, of zeros, leaves the query as it is.
+    """
+
+    def __init__(self, rows: int, dim: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.vectors = nn.Parameter(torch.zeros(rows, dim))
+
+    def forward(self, query: Tensor) -> Tensor:
+        """[N, dim] of any length → float32 [N, dim], not normalised."""
+        query, vectors = F.normalize(query.float(), dim=-1), self.vectors.float()
+        belief = F.softmax(self.scale * query @ vectors.T, dim=-1)  # [N, rows]
+        return query + F.normalize(belief @ vectors, dim=-1)
+
+
 class TextTower(nn.Module):
-    """An XLM-R encoder, masked mean pooling and a linear projection."""
+    """An XLM-R encoder, masked mean pooling, a linear projection and, where the config says so, a memory."""
 
     def __init__(self, config: TextConfig, dim: int) -> None:
         super().__init__()
@@ -82,14 +105,19 @@ class TextTower(nn.Module):
             add_pooling_layer=False,
         )
         self.projection = nn.Linear(config.width, dim, bias=False)
+        self.memory = Memory(config.memory, dim, config.memory_scale) if config.memory else nn.Identity()
 
     @property
     def head(self) -> nn.Module:
         """What leads from `state` into the common space."""
-        return self.projection
+        return nn.Sequential(self.projection, self.memory)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids, mask int64 [N, L] → float32 [N, dim], unit rows."""
+        return F.normalize(self.memory(self.projection(self.state(ids, mask))).float(), dim=-1)
+
+    def query(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids, mask int64 [N, L] → float32 [N, dim], unit rows: what the memory is asked with."""
         return F.normalize(self.projection(self.state(ids, mask)).float(), dim=-1)
 
     def state(self, ids: Tensor, mask: Tensor) -> Tensor:

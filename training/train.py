@@ -12,7 +12,8 @@ contrastive   Both towers learn together, images against captions (CLIP). One le
 teacher       The vision tower is frozen and is the teacher: its mean embedding of a concept's drawings is
               what every caption of the concept, in every language, is drawn to (AltCLIP's first stage, with
               a softmax over all concepts in place of the squared error). Only the text tower moves, so a
-              step costs no image, and it passes over the captions many more times.
+              step costs no image, and it passes over the captions many more times. The teacher's vectors
+              stay with the text tower as its memory, which then answers with their mean under that softmax.
 
 A run is resumed by the same command; after it ends, `RUN/checkpoint` holds the checkpoint. With --start the
 second stage goes on from a checkpoint, such as training/checkpoints/mini, whose image tower stays as it is.
@@ -26,6 +27,7 @@ import random
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -34,14 +36,13 @@ from torch import Tensor
 
 from training import checkpoint, data, losses, tokenizer
 from training.emoji import TRAIN_FAMILIES, ensure
-from training.models import DualEncoder, ModelConfig
+from training.models import DualEncoder, ModelConfig, TextConfig
 from training.revision import revision
 
 TEXT_DECAY, VISION_DECAY = 0.02, 0.05  # the text tower is to remember its captions
 # Of the cosines between images and of images with anchors: a learned scale grows until it tells apart what
 # differs by a hair, and then nothing draws one drawing to the next.
 IMAGE_SCALE = 20.0
-TEXT_SCALE = 40.0  # of captions with their targets, for the same reason
 LENGTH_GROUPS = 6  # captions of a batch are padded in this many groups of like length
 
 
@@ -127,7 +128,7 @@ def embed_captions(model: DualEncoder, rows: list[list[int]], device: torch.devi
     parts = []
     for start in range(0, len(order), size):
         ids, mask = data.pad([rows[i] for i in order[start : start + size]], model.config.text.max_tokens)
-        parts.append(model.text(ids.to(device), mask.to(device)))
+        parts.append(model.text.query(ids.to(device), mask.to(device)))
     back = torch.empty(len(order), dtype=torch.int64)
     back[torch.tensor(order)] = torch.arange(len(order))
     return torch.cat(parts)[back.to(device)]
@@ -163,7 +164,7 @@ def main() -> None:
     run.mkdir(parents=True, exist_ok=True)
     root = ensure(options.data)
 
-    config = ModelConfig()
+    config = ModelConfig(text=TextConfig(memory=len(data.read_concepts(root))))
     locales = data.locales_of(root)
     words_path = run / "tokenizer.json"
     if options.start is not None and options.stage != "teacher":
@@ -206,9 +207,12 @@ def main() -> None:
     stages: dict[str, object] = {}
     if teaching and options.start is not None:
         begun = checkpoint.load(options.start)
-        if begun.model.config != config:
+        of_text = replace(begun.model.config.text, memory=config.text.memory)
+        if replace(begun.model.config, text=of_text) != config:
             sys.exit(f"training.train: {options.start} has another architecture than this command trains")
-        model.load_state_dict(begun.model.state_dict())
+        weights = begun.model.state_dict()
+        weights["text.memory.vectors"] = model.text.memory.vectors.detach()
+        model.load_state_dict(weights)
         stages["start"] = {"space": begun.meta["space"], **begun.meta["training"]}
     elif teaching:
         before = run / "contrastive.pt"
@@ -244,6 +248,9 @@ def main() -> None:
         chance.setstate((state["chance"][0], tuple(state["chance"][1]), state["chance"][2]))
         step, spent = state["step"], state["seconds"]
     targets = teacher_targets(model, drawings, concepts, device) if teaching else None
+    if targets is not None:
+        model.text.memory.requires_grad_(False)
+        model.text.memory.vectors.copy_(targets)
     fast = autocast(device)
     log = (run / "log.jsonl").open("a", encoding="utf-8")
     print(
@@ -266,7 +273,9 @@ def main() -> None:
                 text = embed_captions(
                     model, [data.draw_caption(captions, row, chance) for row in rows], device
                 )
-            loss = losses.to_anchors(text, targets, torch.tensor(labels, device=device), TEXT_SCALE)
+            loss = losses.to_anchors(
+                text, targets, torch.tensor(labels, device=device), config.text.memory_scale
+            )
         else:
             drawn = chance.sample(trained, options.concepts)
             labels = [c for c in drawn for _ in range(options.drawings)]

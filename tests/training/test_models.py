@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import data
-from training.models import DualEncoder, ModelConfig
+from training.models import DualEncoder, Memory, ModelConfig
 
 
 def test_padding_never_changes_a_text_vector(small_model: DualEncoder) -> None:
@@ -22,6 +22,26 @@ def test_vectors_are_unit_length(small_model: DualEncoder) -> None:
     with torch.no_grad():
         rows = torch.cat([small_model.vision(pixels), small_model.text(ids, mask)])
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(5))
+
+
+def test_a_memory_adds_the_mean_of_what_it_believes_in() -> None:
+    """Protects what a text with a memory means: cosines, their softmax, the mean under it, and the query."""
+    memory = Memory(2, 2, scale=3.0)
+    memory.vectors.data = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    found = memory(torch.tensor([[2.0, 0.0]]))  # a query of any length
+    e3 = torch.exp(torch.tensor(3.0))
+    mean = torch.tensor([e3 / (e3 + 1), 1 / (e3 + 1)])
+    expected = torch.tensor([1.0, 0.0]) + mean / mean.norm()
+    torch.testing.assert_close(found[0], expected)
+
+
+def test_an_empty_memory_changes_no_text(small_model: DualEncoder) -> None:
+    """Protects models whose memory is not written yet, as after the first stage."""
+    ids, mask = data.pad([[5], [6, 7]], 16)
+    with torch.no_grad():
+        assert not torch.equal(small_model.text(ids, mask), small_model.text.query(ids, mask))
+        small_model.text.memory.vectors.zero_()
+        torch.testing.assert_close(small_model.text(ids, mask), small_model.text.query(ids, mask))
 
 
 def test_vision_takes_smaller_images_in_training(small_model: DualEncoder) -> None:

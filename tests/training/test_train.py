@@ -3,7 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from training import checkpoint
+import torch
+
+from tests.miniature import NAMES
+from training import checkpoint, data
+from training.emoji import TRAIN_FAMILIES
+from training.train import teacher_targets
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -33,6 +38,10 @@ def test_both_stages_run_resume_and_leave_a_checkpoint(tmp_path: Path, emoji_roo
     assert after.meta["space"] != before.meta["space"]
     for key, value in before.model.vision.state_dict().items():
         assert value.equal(after.model.vision.state_dict()[key]), f"the frozen vision tower moved: {key}"
+    assert not before.model.text.memory.vectors.any()
+    drawings = data.load_drawings(emoji_root, TRAIN_FAMILIES, 64)
+    means = teacher_targets(before.model, drawings, len(NAMES["en"]), torch.device("cpu"))
+    torch.testing.assert_close(after.model.text.memory.vectors.data, means, atol=1e-3, rtol=0)
 
 
 def test_a_run_keeps_the_locales_it_holds_out(tmp_path: Path, emoji_root: Path) -> None:
