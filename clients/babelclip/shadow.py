@@ -83,6 +83,7 @@ class Shadow:
         self._failed: Counter[str] = Counter()
         self._compared = 0
         self._dropped = 0
+        self._closed = False
         self._spaces: tuple[str, str] | None = None
         self._lock = threading.Lock()
         self._metrics = None if registry is None else _Metrics(registry)
@@ -92,7 +93,7 @@ class Shadow:
 
     def offer(self, tower: Tower, message: Message, served: Embeddings, seconds: float) -> None:
         """Called by a client with each message it has delivered."""
-        if not message.items or not self._chosen(message.items[0]):
+        if self._closed or not message.items or not self._chosen(message.items[0]):
             return
         copy = _Copy(tower, message.items, served[message.indices], seconds)
         try:
@@ -115,7 +116,8 @@ class Shadow:
         return judge(seen, limits or Limits())
 
     def close(self) -> None:
-        """Waits until the copies so far are compared; the candidate's client stays open."""
+        """Waits until the copies so far are compared, and takes no more; the candidate's client stays open."""
+        self._closed = True
         if self._thread.is_alive():
             self._copies.put(None)
             self._thread.join()

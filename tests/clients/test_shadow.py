@@ -158,6 +158,17 @@ def test_the_caller_never_waits_for_the_shadow() -> None:
         shadow.close()
 
 
+def test_a_closed_shadow_holds_up_nobody() -> None:
+    """A service that goes on after its comparison has ended waits for no thread that is gone."""
+    with Client("", transport=InMemoryTransport(), version="2.0") as other:
+        shadow = Shadow(other, share=1.0, wait=True)
+        shadow.close()
+        with Client("", transport=InMemoryTransport(), shadow=shadow) as client:
+            for number in range(WAITING + 10):
+                client.embed_texts([f"text {number}"])
+    assert not any(shadow.report().items.values())
+
+
 def test_a_slow_candidate_is_not_promoted() -> None:
     """An answer that takes longer than allowed is a reason of its own."""
     with (
