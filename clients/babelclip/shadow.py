@@ -116,7 +116,7 @@ class Shadow:
         return judge(seen, limits or Limits())
 
     def close(self) -> None:
-        """Waits until the copies so far are compared, and takes no more; the candidate's client stays open."""
+        """Takes no more, and waits until the copies so far are compared; the candidate stays open."""
         self._closed = True
         if self._thread.is_alive():
             self._copies.put(None)
