@@ -21,7 +21,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -262,8 +261,13 @@ class Contrasting(Stage[Pairs]):
             vectors = np.array(self.vectors[1][start : start + len(part)])
             yield Pairs(torch.from_numpy(vectors), captions, torch.arange(start, start + len(part)))
 
-    def write(self, folder: Path, about: dict[str, Any]) -> None:
-        sources.save(self.start, folder, scale=about["scale"], about={**about, "revision": self.revision})
+    def write(self, about: dict[str, Any]) -> None:
+        sources.save(
+            self.start,
+            self.options.out / "model",
+            scale=about["scale"],
+            about={**about, "revision": self.revision},
+        )
 
 
 def make(options: argparse.Namespace, device: Device) -> Contrasting:

@@ -6,35 +6,34 @@
     RN50x4, xlm-roberta-base           links to the frozen models: the folder is one that export takes
     heads.json                         the learned logit scale, how far the run is, its settings
     log.jsonl                          losses while training, and held-out loss and recall of each epoch
-    states/                            resumable states; a run goes on from the end of an epoch
+    states/                            resumable states
 
 The towers are in evaluation mode throughout: nothing in them learns, BatchNorm's statistics included.
 """
 
 import dataclasses
-import math
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from training import devices, distributed, heads_files, heads_inputs, objectives, optimisation, states
+from training import devices, distributed, heads_files, heads_inputs, loop, objectives
 from training.datasets import splitting
-from training.datasets.loading import Batch, Loader
+from training.datasets.loading import Batch
 from training.datasets.rows import DataError
 from training.devices import Device
 from training.evaluation import metrics
 from training.heads_options import HeadsOptions, OptionsError
+from training.journal import Journal
+from training.loop import RunError, Settings
 from training.source_files import CheckpointError
 
-CLIP_NORM = 1.0
 WARMUP_SHARE, MAX_WARMUP = 0.05, 1000  # of all steps, and at most so many
-LOG_EVERY = 20  # steps
 RECALL_ROWS = 5000  # held-out pairs among which is searched, as many as COCO's usual test set has
 
-Refusals = (OptionsError, CheckpointError, DataError)
+Refusals = (OptionsError, CheckpointError, DataError, RunError)
 """What a user can mend; each is one sentence."""
 
 
@@ -42,7 +41,7 @@ def train_on(options: HeadsOptions) -> None:
     """Be one process of the run, as RANK, LOCAL_RANK and WORLD_SIZE of the environment say.
 
     Raises:
-        OptionsError, CheckpointError, DataError: see `Refusals`.
+        OptionsError, CheckpointError, DataError, RunError: see `Refusals`.
     """
     try:
         device = devices.choose(options.train_device)
@@ -62,121 +61,112 @@ def train_on(options: HeadsOptions) -> None:
 
 def train(options: HeadsOptions, device: Device) -> None:
     """Train the heads to the last epoch; every process calls it, process 0 prints and writes."""
-    folder, writes = options.checkpoint_dir, distributed.rank() == 0
     torch.manual_seed(options.seed + distributed.rank())  # Dropout differs; heads become those of process 0.
-    frozen, tokenizer = heads_inputs.read_frozen(options.models_dir)
-    learned = heads_inputs.fresh_heads(options, frozen).to(device.torch_device)
-    optimizer = optimisation.adamw(optimisation.parameter_groups(learned, rate=options.hyperparam_lr), device)
-    examples = heads_inputs.read_examples(options)
-    training, held_out = splitting.split(examples, share=1 - options.dataset_train_split, seed=options.seed)
-    loader, held_out_loader = (
-        heads_inputs.batches_of(part, options, frozen) for part in (training, held_out)
+    heads = Heads(options, device)
+    steps = options.hyperparam_epochs * heads.in_epoch
+    settings = Settings(
+        out=options.checkpoint_dir,
+        epochs=options.hyperparam_epochs,
+        lr=options.hyperparam_lr,
+        warmup=min(MAX_WARMUP, int(WARMUP_SHARE * steps)),
+        write_every=options.checkpoint_save_every_n,
+        keep=options.keep,
+        resume=options.resume,
     )
-    epochs, in_epoch = options.hyperparam_epochs, loader.order.steps
-    steps = epochs * in_epoch
-    warmup = min(MAX_WARMUP, int(WARMUP_SHARE * steps))
-    first = heads_files.resumed(options, learned, optimizer, device)
-
-    frozen.to(device.torch_device)
-    device.compile(frozen.text.encoder)
-    device.compile(frozen.vision.encoder)
-    bucket_mb = options.distributed_bucket_cap_mb
-    frozen.text.head = distributed.replicated(learned.text, bucket_mb=bucket_mb)
-    frozen.vision.head = distributed.replicated(learned.vision, bucket_mb=bucket_mb)
-    scale = distributed.replicated(learned.scale)
-
-    def loss_of(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """This process's loss, a scalar; image and text [B, dim]; labels [B, 2], image's and caption's."""
-        ids, mask = heads_inputs.tokens(tokenizer, batch.captions)
-        captions = torch.tensor([objectives.label_of(caption) for caption in batch.captions])
-        label = torch.stack([batch.index, captions], dim=1).to(device.torch_device)
-        with device.autocast():
-            image = frozen.vision(batch.pixels.to(device.torch_device))
-            text = frozen.text(ids.to(device.torch_device), mask.to(device.torch_device))
-        return objectives.contrastive(image, text, label, scale()), image, text, label
-
-    log = heads_files.start_log(options, examples) if writes else lambda row: None
+    writes = distributed.rank() == 0
     if writes:
-        print(
-            f"{options.dataset_type}: {len(training):,} images to train on, {len(held_out):,} held out; "
-            f"{epochs} epochs of {in_epoch} steps of {options.hyperparam_batch_size} × {options.world_size}; "
-            f"{device.kind}, {'bfloat16' if device.bfloat16 else 'float32'}",
-            flush=True,
+        heads_files.link_models(options)
+    journal = Journal(
+        options.checkpoint_dir,
+        writes=writes,
+        wandb=options.wandb_project if options.wandb_enabled else None,
+        settings=dataclasses.asdict(options),
+    )
+    heads.introduce(journal)
+    loop.run(heads, settings, device, journal)
+
+
+class Heads(loop.Stage[Batch]):
+    """See the module."""
+
+    def __init__(self, options: HeadsOptions, device: Device) -> None:
+        self.options, self.device = options, device
+        self.frozen, self.tokenizer = heads_inputs.read_frozen(options.models_dir)
+        self.learned = heads_inputs.fresh_heads(options, self.frozen).to(device.torch_device)
+        self.examples = heads_inputs.read_examples(options)
+        share = 1 - options.dataset_train_split
+        self.training, self.held_out = splitting.split(self.examples, share=share, seed=options.seed)
+        self.loader, self.held_out_loader = (
+            heads_inputs.batches_of(part, options, self.frozen) for part in (self.training, self.held_out)
         )
-    started = time.monotonic()
-    for epoch in range(first, epochs):
-        learned.train()
-        total = torch.zeros((), device=device.torch_device)
-        for batch in loader.batches(epoch=epoch, until=epoch + 1):
-            step = epoch * in_epoch + batch.step
-            optimisation.set_rates(optimizer, optimisation.rate_factor(step, steps=steps, warmup=warmup))
-            loss = loss_of(batch)[0]
-            optimizer.zero_grad()
-            loss.backward()
-            device.mark_step()
-            norm = optimisation.clip_gradients(learned.parameters(), CLIP_NORM)
-            optimizer.step()
-            learned.scale.clamp()
-            device.mark_step()
-            total += loss.detach()
+        self.in_epoch = self.loader.order.steps
+        self.rows = options.hyperparam_batch_size * options.world_size
+        self.fixed = heads_files.settings(options)
 
-            if (step + 1) % LOG_EVERY == 0 or batch.step + 1 == in_epoch:
-                done = step + 1 - first * in_epoch
-                pace = (time.monotonic() - started) / done  # seconds, the measuring of epochs included
-                row = distributed.mean({"loss": loss.item(), "norm": norm.item()}, device)
-                if not math.isfinite(row["loss"]):
-                    raise OptionsError(
-                        f"the loss is {row['loss']} at step {step + 1}: a lower --hyperparam-lr?"
-                    )
-                row |= {"scale": learned.scale().item(), "lr": optimizer.param_groups[0]["lr"]}
-                row |= {"pairs_per_s": options.hyperparam_batch_size * options.world_size / pace}
-                log({"epoch": epoch + 1, "step": step + 1, **row})
-                if writes:
-                    place = f"epoch {epoch + 1}/{epochs}  step {batch.step + 1}/{in_epoch}"
-                    rate = f"{row['pairs_per_s']:.1f} pairs/s  {pace * (steps - step - 1) / 60:.1f} min left"
-                    print(f"{place}  loss {row['loss']:.4f}  scale {row['scale']:.1f}  {rate}", flush=True)
+        self.frozen.to(device.torch_device)
+        device.compile(self.frozen.text.encoder)
+        device.compile(self.frozen.vision.encoder)
+        bucket_mb = options.distributed_bucket_cap_mb
+        self.frozen.text.head = distributed.replicated(self.learned.text, bucket_mb=bucket_mb)
+        self.frozen.vision.head = distributed.replicated(self.learned.vision, bucket_mb=bucket_mb)
+        self.scale = distributed.replicated(self.learned.scale)
 
-        learned.eval()
-        row = distributed.mean({"training_loss": total.item() / in_epoch}, device)
-        row |= measured(held_out_loader, loss_of, device)
-        log({"epoch": epoch + 1, "step": (epoch + 1) * in_epoch, **row})
-        if writes:
-            print("  ".join(f"{name} {value:.4f}" for name, value in row.items()), flush=True)
-        if (epoch + 1) % options.checkpoint_save_every_n == 0 or epoch + 1 == epochs:
-            score = (row["image_retrieval_recall@1"] + row["text_retrieval_recall@1"]) / 2
-            position = states.Position(
-                (epoch + 1) * in_epoch, {"epoch": epoch + 1, "settings": heads_files.settings(options)}, score
-            )
-            states.save(folder / "states", learned, optimizer, device, position, keep=options.keep)
-            if writes:
-                heads_files.write_heads(
-                    options, learned, {"epoch": epoch + 1, "images": len(training), **row}
-                )
-    if writes and loader.broken:
-        print(loader.report())
+    def introduce(self, journal: Journal) -> None:
+        """Say what the run is."""
+        if self.examples.left_out.counts:
+            journal.say(str(self.examples.left_out))
+        options, device = self.options, self.device
+        journal.say(
+            f"{options.dataset_type}: {len(self.training):,} images to train on, {len(self.held_out):,} held "
+            f"out; {options.hyperparam_epochs} epochs of {self.in_epoch} steps of "
+            f"{options.hyperparam_batch_size} × {options.world_size}; "
+            f"{device.kind}, {'bfloat16' if device.bfloat16 else 'float32'}"
+        )
 
+    def batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        yield from self.loader.batches(epoch=epoch, step=first, until=epoch + 1)
+        if self.loader.broken and distributed.rank() == 0:
+            print(self.loader.report(), flush=True)
 
-@torch.no_grad()
-def measured(
-    loader: Loader, loss_of: Callable[[Batch], tuple[Tensor, Tensor, Tensor, Tensor]], device: Device
-) -> dict[str, float]:
-    """Loss and recall@1 on held-out pairs: always the same ones, so that epochs can be compared."""
-    losses: list[float] = []
-    images: list[Tensor] = []
-    texts: list[Tensor] = []
-    labels: list[Tensor] = []
-    for batch in loader.batches(until=1):
-        loss, *rows = loss_of(batch)
-        losses.append(loss.item())
-        image, text, label = (distributed.gather(part).cpu() for part in rows)
-        if sum(len(part) for part in images) < RECALL_ROWS:
-            images.append(image)
-            texts.append(text)
-            labels.append(label)
-    image, text, label = (torch.cat(parts)[:RECALL_ROWS] for parts in (images, texts, labels))
+    def loss(self, batch: Batch) -> Tensor:
+        return self._embed(batch)[0]
 
-    found = distributed.mean({"held_out_loss": sum(losses) / len(losses)}, device)
-    return found | {
-        "image_retrieval_recall@1": metrics.recall_at_1(text, image, label),
-        "text_retrieval_recall@1": metrics.recall_at_1(image, text, label),
-    }
+    def after_step(self) -> None:
+        self.learned.scale.clamp()
+
+    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """This process's loss, a scalar; image and text [B, dim]; labels [B, 2], image's and caption's."""
+        device = self.device.torch_device
+        ids, mask = heads_inputs.tokens(self.tokenizer, batch.captions)
+        captions = torch.tensor([objectives.label_of(caption) for caption in batch.captions])
+        label = torch.stack([batch.index, captions], dim=1).to(device)
+        with self.device.autocast():
+            image = self.frozen.vision(batch.pixels.to(device))
+            text = self.frozen.text(ids.to(device), mask.to(device))
+        return objectives.contrastive(image, text, label, self.scale()), image, text, label
+
+    def measure(self) -> dict[str, float]:
+        """Loss and recall@1 on held-out pairs: always the same ones, so that epochs can be compared."""
+        losses: list[float] = []
+        images: list[Tensor] = []
+        texts: list[Tensor] = []
+        labels: list[Tensor] = []
+        for batch in self.held_out_loader.batches(until=1):
+            loss, *rows = self._embed(batch)
+            losses.append(loss.item())
+            image, text, label = (distributed.gather(part).cpu() for part in rows)
+            if sum(len(part) for part in images) < RECALL_ROWS:
+                images.append(image)
+                texts.append(text)
+                labels.append(label)
+        image, text, label = (torch.cat(parts)[:RECALL_ROWS] for parts in (images, texts, labels))
+        found = distributed.mean({"held_out_loss": sum(losses) / len(losses)}, self.device)
+        recalls = {
+            "image_retrieval_recall@1": metrics.recall_at_1(text, image, label),
+            "text_retrieval_recall@1": metrics.recall_at_1(image, text, label),
+        }
+        scale = self.learned.scale().item()
+        return {**found, **recalls, "scale": scale, "score": sum(recalls.values()) / 2}
+
+    def write(self, about: dict[str, Any]) -> None:
+        heads_files.write_heads(self.options, self.learned, {**about, "images": len(self.training)})

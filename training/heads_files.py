@@ -1,6 +1,5 @@
-"""What a run of `training.heads` leaves in its folder, and how another goes on from there."""
+"""What a run of `training.heads` leaves in its folder, beside its states."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -10,9 +9,6 @@ from typing import Any
 
 import torch
 
-from training import distributed, states
-from training.datasets.examples import Examples
-from training.devices import Device
 from training.heads_inputs import Learned
 from training.heads_options import TEXT_MODEL, VISION_MODEL, HeadsOptions, OptionsError
 
@@ -32,58 +28,22 @@ FIXED = (
 
 
 def settings(options: HeadsOptions) -> dict[str, Any]:
-    """The values of FIXED, plain."""
-    return {name: getattr(options, name) for name in FIXED}
+    """The values of FIXED, plain, by their flags."""
+    return {
+        "devices" if name == "world_size" else f"--{name.replace('_', '-')}": getattr(options, name)
+        for name in FIXED
+    }
 
 
-def resumed(options: HeadsOptions, learned: Learned, optimizer: torch.optim.Optimizer, device: Device) -> int:
-    """Epochs done: with --resume, put the last state back; 0 where there is none.
-
-    Raises:
-        OptionsError: a flag differs from the run's, or not every machine sees its states.
-        CheckpointError: the state cannot be read.
-    """
-    found = states.latest(options.checkpoint_dir / "states") if options.resume else None
-    everywhere = distributed.gather_objects(None if found is None else found.name)
-    if len(set(everywhere)) > 1:
-        raise OptionsError(f"--checkpoint-dir {options.checkpoint_dir} must be one that all machines share")
-    if found is None:
-        return 0
-    position = states.load(found, learned, optimizer, device)
-    for name, value in settings(options).items():
-        before = position.sampler["settings"].get(name)
-        if before != value:
-            flag = "the number of devices" if name == "world_size" else f"--{name.replace('_', '-')}"
-            raise OptionsError(f"{found} was written with {before} as {flag}, not {value}: a run keeps it")
-    return int(position.sampler["epoch"])
-
-
-def start_log(options: HeadsOptions, examples: Examples) -> Callable[[dict[str, Any]], None]:
-    """Prepare the folder; returns what adds an entry to log.jsonl, and to Weights & Biases if asked for.
+def link_models(options: HeadsOptions) -> None:
+    """Prepare the folder, so that it is a whole model once it holds heads.
 
     Raises:
         OptionsError: something else has the name of a frozen model.
     """
-    folder = options.checkpoint_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    options.checkpoint_dir.mkdir(parents=True, exist_ok=True)
     for name in (VISION_MODEL, TEXT_MODEL):
-        _link(folder / name, options.models_dir / name)
-    if examples.left_out.counts:
-        print(examples.left_out, flush=True)
-    board = None
-    if options.wandb_enabled:
-        import wandb  # An extra that few have.
-
-        config = {name: str(value) for name, value in dataclasses.asdict(options).items()}
-        board = wandb.init(project=options.wandb_project, config=config)
-
-    def log(row: dict[str, Any]) -> None:
-        with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        if board is not None:
-            board.log(row, step=row["step"])
-
-    return log
+        _link(options.checkpoint_dir / name, options.models_dir / name)
 
 
 def write_heads(options: HeadsOptions, learned: Learned, about: dict[str, Any]) -> None:
@@ -92,7 +52,7 @@ def write_heads(options: HeadsOptions, learned: Learned, about: dict[str, Any]) 
     for tower, head in (("text", learned.text), ("vision", learned.vision)):
         state = {key: value.detach().cpu().clone() for key, value in head.state_dict().items()}
         _whole(folder / f"{tower}-{name}.ckpt", partial(torch.save, state))
-    described = {"logit_scale": learned.scale().item(), "settings": settings(options), **about}
+    described = {"logit_scale": learned.scale().item(), **about}
     text = json.dumps(described, indent=2) + "\n"
     _whole(folder / "heads.json", lambda path: path.write_text(text, encoding="utf-8"))
 

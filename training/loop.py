@@ -1,8 +1,7 @@
-"""The loop of `training.teacher` and `training.contrastive`: steps, held-out measures, states to resume from.
+"""The loop of every stage: steps, held-out measures, states to resume from.
 
-A run's folder holds log.jsonl, resumable states in states/, and after every epoch the trained model in
-model/, in the form of the one it started from. A run that was stopped, by kill -9 too, goes on with --resume
-from its last state exactly as if it had not been.
+A run's folder holds log.jsonl, resumable states in states/, and the trained model as the stage writes it. A
+run that was stopped, by kill -9 too, goes on with --resume from its last state exactly as if it had not been.
 """
 
 import math
@@ -43,7 +42,9 @@ class Settings:
     weight_decay: float = optimisation.WEIGHT_DECAY
     clip_norm: float = 1.0
     save_every: int = 1000
-    """Steps between states; one is also written after each epoch."""
+    """Steps between states; one is also written with each model."""
+    write_every: int = 1
+    """Epochs between models; one is also written after the last."""
     keep: int = 2
     """States to keep, beside the best."""
     resume: bool = False
@@ -59,7 +60,7 @@ class Stage(ABC, Generic[B]):
     rows: int
     """Rows of a batch, over all processes, for the rate that is shown."""
     fixed: dict[str, Any]
-    """What a resumed run must not change: plain values."""
+    """What a resumed run must not change, by the names that a user knows it by: plain values."""
 
     @abstractmethod
     def batches(self, epoch: int, first: int) -> Iterator[B]:
@@ -74,8 +75,8 @@ class Stage(ABC, Generic[B]):
         """Figures of held-out data, `score` among them: the larger, the better. The same in every process."""
 
     @abstractmethod
-    def write(self, folder: Path, about: dict[str, Any]) -> None:
-        """The trained model, whole or not at all; process 0 calls it."""
+    def write(self, about: dict[str, Any]) -> None:
+        """The trained model into the run's folder, whole or not at all; process 0 calls it."""
 
     def after_step(self) -> None:
         """Called after each step of the optimiser."""
@@ -133,7 +134,7 @@ def run(stage: Stage[Any], settings: Settings, device: Device, journal: Journal)
             if step % LOG_EVERY == 0 or ends:
                 mean = distributed.mean({"loss": total.item() / (step - since), "norm": norm.item()}, device)
                 if not math.isfinite(mean["loss"]):
-                    raise RunError(f"the loss is {mean['loss']} at step {step}: try a lower --lr")
+                    raise RunError(f"the loss is {mean['loss']} at step {step}: try a lower learning rate")
                 total.zero_()
                 since = step
                 pace = (time.monotonic() - started) / (step - first_step)
@@ -154,10 +155,11 @@ def run(stage: Stage[Any], settings: Settings, device: Device, journal: Journal)
             figures = stage.measure()
         journal.log({"epoch": epoch, "step": step, **figures})
         journal.say("  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
-        # The model first: a run that is stopped in between does the rest of the epoch again, and writes it.
-        if distributed.rank() == 0:
-            stage.write(settings.out / "model", {**stage.fixed, "epochs_done": epoch, **figures})
-        save({"epoch": epoch, "batch": 0}, figures["score"])
+        if epoch % settings.write_every == 0 or epoch == settings.epochs:
+            # The model first: a run that is stopped in between does the rest of the epoch again, and this.
+            if distributed.rank() == 0:
+                stage.write({**stage.fixed, "epochs_done": epoch, **figures})
+            save({"epoch": epoch, "batch": 0}, figures["score"])
     return figures
 
 
@@ -170,11 +172,13 @@ def _resume(
 ) -> tuple[int, int]:
     """Epoch and batch to go on from; (0, 0) for a new run."""
     found = states.latest(folder)
+    if len(set(distributed.gather_objects(None if found is None else found.name))) > 1:
+        raise RunError(f"{settings.out} must be a folder that all machines share")
     if found is None:
         return 0, 0
     if not settings.resume:
         raise RunError(
-            f"{settings.out} already holds a run: --resume goes on with it, another --out begins a new one"
+            f"{settings.out} already holds a run: --resume goes on with it, another folder begins a new one"
         )
     position = states.load(found, stage.learned, optimizer, device)
     before = position.sampler["fixed"]

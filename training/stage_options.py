@@ -37,6 +37,7 @@ def add(parser: argparse.ArgumentParser, *, batch: int, lr: float, decay: float)
     flag("--seed", type=int, default=0, help="of the split, the order and what is drawn")
     flag("--device", choices=("auto", *devices.KINDS), default="auto", help="what the towers run on")
     flag("--save-every", type=positive, default=1000, help="steps between states, beside those of epochs")
+    flag("--write-every", type=positive, default=1, help="epochs between models; the last is always written")
     flag("--keep", type=positive, default=2, help="states to keep, beside the best")
     flag("--resume", action="store_true", help="go on from the last state in --out; without one, begin")
     flag = parser.add_argument_group("log").add_argument

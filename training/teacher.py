@@ -128,8 +128,13 @@ class Teaching(Stage[list[int]]):
         error = objectives.teacher_mse(student, teacher).item()
         return {f"{name}_mse": error, f"{name}_cosine": cosine, f"{name}_recall@1": recall, "score": cosine}
 
-    def write(self, folder: Path, about: dict[str, Any]) -> None:
-        sources.save(self.student, folder, scale=self.scale, about={**about, "revision": self.revision})
+    def write(self, about: dict[str, Any]) -> None:
+        sources.save(
+            self.student,
+            self.options.out / "model",
+            scale=self.scale,
+            about={**about, "revision": self.revision},
+        )
 
     def _student(self, texts: list[str]) -> Tensor:
         ids, mask = (part.to(self.device.torch_device) for part in self.tokens(texts))

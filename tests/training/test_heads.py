@@ -28,6 +28,7 @@ from training.__main__ import main
 from training.datasets import coco as examples
 from training.datasets.decoding import decode
 from training.heads_options import HeadsOptions, OptionsError
+from training.loop import RunError
 from training.source_files import CheckpointError
 from training.towers import Towers
 
@@ -176,9 +177,10 @@ def flags(models: Path, data: Path, folder: Path, *more: str) -> list[str]:
 
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:
-    """The log's entries of whole epochs."""
+    """The log's measures of whole epochs, each with the loss of its steps."""
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [row for row in rows if "held_out_loss" in row]
+    losses = {row["step"]: row["loss"] for row in rows if "loss" in row}
+    return [{**row, "training_loss": losses[row["step"]]} for row in rows if "held_out_loss" in row]
 
 
 def state_of(path: Path) -> dict[str, torch.Tensor]:
@@ -207,7 +209,7 @@ def test_two_processes_train_heads_that_can_be_exported(phase_1: Path, models: P
     assert rows[-1]["training_loss"] < math.log(10) - 0.2, "better than chance among a step's ten pairs"
     assert all(0 <= row["image_retrieval_recall@1"] <= 1 for row in rows)
     assert not list(phase_1.glob("*.partial"))
-    assert json.loads((phase_1 / "heads.json").read_text())["epoch"] == 8
+    assert json.loads((phase_1 / "heads.json").read_text())["epochs_done"] == 8
     loaded = sources.load(phase_1)
     assert loaded.meta["dim"] == 512
     trained = loaded.model.text.head.state_dict()
@@ -301,7 +303,7 @@ def test_a_resumed_run_goes_on_exactly(
         whole, resumed = (state_of(tmp_path / run / name) for run in ("whole", "stopped"))
         assert all(torch.equal(resumed[key], value) for key, value in whole.items())
 
-    with pytest.raises(SystemExit, match="with 8 as --hyperparam-batch-size, not 4"):
+    with pytest.raises(SystemExit, match="--hyperparam-batch-size 8, not 4: a run keeps it"):
         main([*stopped, "--hyperparam-batch-size", "4"])
 
 
@@ -376,7 +378,7 @@ def test_a_run_never_mixes_with_another(phase_1: Path, models: Path, googlecc: P
     with pytest.raises(OptionsError, match=r"already holds .* --resume goes on with that run"):
         heads_options.check(options(flags(models, googlecc, phase_1)))
     going_on = options(flags(models, googlecc, phase_1, "--resume", "--dataset-type", "googlecc"))
-    with pytest.raises(OptionsError, match="written with coco as --dataset-type, not googlecc"):
+    with pytest.raises(RunError, match="of a run with --dataset-type coco, not googlecc"):
         heads.train_on(going_on)
 
 
