@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import runtimes
+from handlers import mapped, runtimes
 from handlers.batching import Array
 from handlers.device import Placement
 
@@ -66,6 +66,7 @@ class Runner:
             self.placement = _fastest(programs, placements, trial, threads)
         self._run = runtimes.load(programs[self.placement.form], self.placement, threads=threads, lean=lean)
         self._warm_up(examples)
+        mapped.let_go(programs[self.placement.form].parent)
 
     def group_rows(self, items: int) -> int:
         """How many of so many items should go through the tower together.
