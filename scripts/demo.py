@@ -33,7 +33,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 CHECKPOINT = REPOSITORY / "training" / "checkpoints" / "mini"
 SAMPLES = REPOSITORY / "training" / "samples"
 SHOWN = 5
-ENOUGH = 0.6  # of the questions, some of which stand on the edge; by chance it would be one in thirty
+ENOUGH = 0.75  # of the questions, some of which stand on the edge; by chance it would be one in thirty
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Train a small multilingual CLIP on the emoji–CLDR data set.
 
-    python -m training.train runs/mini --stage contrastive --steps 2800 --small-steps 2300
-    python -m training.train runs/mini --stage teacher --steps 6000
+    python -m training.train runs/mini --stage contrastive --steps 4700 --small-steps 3000
+    python -m training.train runs/mini --stage teacher --steps 15600
 
 Two stages, as the public systems have them:
 
