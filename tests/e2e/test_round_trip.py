@@ -1,14 +1,16 @@
 """Texts and images in, vectors out, by every door of a running server."""
 
+import asyncio
 import base64
 import io
 import json
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from babelclip import Client, similarity
+from babelclip import AsyncClient, Client, similarity
 from babelclip.embedding_pb2 import EmbedRequest
 from tests.e2e.support import Server, embed, post, predict
 
@@ -54,6 +56,33 @@ def test_the_order_of_a_large_call_is_kept(server: Server, images: list[bytes], 
         single = client.embed_images(images).vectors
         many = client.embed_images([images[i] for i in order]).vectors
     assert np.all(cosines(many, single[order]) > 0.999)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_hedged_message_is_answered_once(server: Server, transport: str) -> None:
+    """Messages sent a second time cost the server work, and change neither vectors nor their order."""
+    texts = [f"{text} {number}" for number in range(20) for text in TEXTS]
+
+    def embedded() -> float:
+        return server.counted("babelclip_items_total", tower="text", code="ok")
+
+    async def patient() -> np.ndarray:
+        async with AsyncClient(server.url(transport), token_file=server.token_file, **hedging) as client:
+            return (await client.embed_texts(texts)).vectors
+
+    with Client(server.url(transport), token_file=server.token_file) as client:
+        single = client.embed_texts(texts).vectors
+    hedging = {"hedge_after": 0.001}
+    before = embedded()
+    with Client(server.url(transport), token_file=server.token_file, **hedging) as client:
+        found = [client.embed_texts(texts).vectors]
+    found.append(asyncio.run(patient()))
+    for vectors in found:
+        np.testing.assert_allclose(vectors, single, atol=1e-5)
+    give_up = time.monotonic() + 20  # metrics come late
+    while embedded() < before + 4 * len(texts):
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
 
 
 def test_an_image_has_the_same_vector_in_every_form_it_can_be_sent(
