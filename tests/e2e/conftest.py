@@ -59,10 +59,16 @@ def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A ready server on free ports."""
+    """A ready server on free ports.
+
+    It computes in float32: in bfloat16 a vector differs by a rounding from one batch to the next.
+    """
     run = tmp_path_factory.mktemp("run")
     ports = ("--ports", "auto", "--queue-metrics-port", "0")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("BABELCLIP_DTYPE", "float32")
     with launched("--store", store, "--run-dir", run, *ports) as launcher:
+        patch.undo()  # Only the server is to inherit it.
         yield launcher.wait_ready()
 
 
