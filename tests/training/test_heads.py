@@ -5,6 +5,8 @@ import json
 import math
 import os
 import socket
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +26,9 @@ from handlers.clip_vision import VisionHandler
 from tests.handlers.worker import Worker, http
 from tests.systems import families
 from training import heads, heads_inputs, heads_options, sources, stage_options, states
-from training.__main__ import main
 from training.datasets import coco as examples
 from training.datasets.decoding import decode
+from training.heads_launcher import main
 from training.heads_options import HeadsOptions, OptionsError
 from training.loop import RunError
 from training.source_files import CheckpointError
@@ -197,7 +199,10 @@ def phase_1(tmp_path_factory: pytest.TempPathFactory, models: Path, coco: Path) 
     more = ["--distributed-parallel-devices", "2", "--distributed-master-port", port]
     more += ["--hyperparam-epochs", "8", "--hyperparam-batch-size", "5", "--checkpoint-save-every-n", "3"]
     more += ["--keep", "1"]
-    main(flags(models, coco, folder, *more))
+    # As a command: what its processes are started from differs from what a test imports.
+    command = [sys.executable, "-m", "training", *flags(models, coco, folder, *more)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
