@@ -1,16 +1,18 @@
-"""Tokenizers of the public models' sizes: the committed model's, made longer."""
+"""Tokenizers of the public models' sizes, made of the committed model's pieces."""
 
 import itertools
 import json
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
+from tokenizers.models import BPE
 
 MINI = Path(__file__).resolve().parents[1] / "training" / "checkpoints" / "mini" / "tokenizer.json"
 SMALL_VOCABULARY = 42_000
 ROBERTA_MARKERS = ("<s>", "</s>")
 CLIP_MARKERS = ("<|startoftext|>", "<|endoftext|>")
+GEMMA_MARKERS = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
 
 
 def tokenizer(size: int, first: str, last: str) -> Tokenizer:
@@ -47,6 +49,32 @@ def tokenizer(size: int, first: str, last: str) -> Tokenizer:
         marker: {"id": marker, "ids": [number], "tokens": [marker]} for marker, number in ids.items()
     }
     return Tokenizer.from_str(json.dumps(raw, ensure_ascii=False))
+
+
+def gemma(size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Pieces and merges of a tokenizer of Gemma's kind with `size` pieces.
+
+    The committed tokenizer's characters, bytes for all others, and merges of pairs of frequent characters.
+    """
+    raw = json.loads(MINI.read_text(encoding="utf-8"))
+    letters = [piece for piece, _ in raw["model"]["vocab"] if len(piece) == 1]
+    pieces = [*GEMMA_MARKERS, *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
+    merges = list(itertools.islice(itertools.product(letters[:520], repeat=2), size - len(pieces)))
+    pieces += [near + far for near, far in merges]
+    if len(pieces) != size:
+        raise ValueError(f"{len(pieces)} pieces where {size} are due")
+    return {piece: i for i, piece in enumerate(pieces)}, merges
+
+
+def gemma_tokenizer(size: int) -> Tokenizer:
+    """As Gemma's is published: it neither lowercases nor ends a text."""
+    vocabulary, merges = gemma(size)
+    made = Tokenizer(
+        BPE(vocab=vocabulary, merges=merges, fuse_unk=True, unk_token="<unk>", byte_fallback=True)
+    )
+    made.add_special_tokens(list(GEMMA_MARKERS))
+    made.normalizer = normalizers.Replace(" ", "▁")
+    return made
 
 
 def _special(number: int, content: str) -> dict[str, Any]:

@@ -66,9 +66,12 @@ def tower_meta(
     config = loaded.model.config
     if tower == "text":
         limit = config.text.max_tokens
-        meta["text"] = {"max_tokens": limit, "pad_id": config.text.pad_id, "buckets": length_buckets(limit)}
+        # A tower that fills its texts up by itself computes as much for a short one: all may share a pass.
+        lengths = [limit] if config.text.fixed_length else length_buckets(limit)
+        meta["text"] = {"max_tokens": limit, "pad_id": config.text.pad_id, "buckets": lengths}
     else:
-        meta["vision"] = {"size": config.vision.size, "resize": "bicubic", "reduction": reduction}
+        vision = config.vision
+        meta["vision"] = {"size": vision.size, "resize": vision.resize, "reduction": reduction}
     return meta
 
 

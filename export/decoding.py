@@ -70,14 +70,11 @@ def measure(loaded: Checkpoint, reduction: float) -> Report:
 
     Only pixels that differ are embedded; of most images none do.
     """
-    size = loaded.model.config.vision.size
-    images = [*at_the_limit(size, reduction or 1.0), *golden.images().values()]
+    vision = loaded.model.config.vision
+    asked = {"size": vision.size, "resize": vision.resize, **LIMITS}
+    images = [*at_the_limit(vision.size, reduction or 1.0), *golden.images().values()]
     pairs = [
-        (
-            decode_image(data, size=size, **LIMITS),
-            decode_fast(data, size=size, reduction=reduction, **LIMITS),
-        )
-        for data in images
+        (decode_image(data, **asked), decode_fast(data, reduction=reduction, **asked)) for data in images
     ]
     differing = [pair for pair in pairs if not np.array_equal(*pair)]
     cosine = np.ones(len(images))

@@ -58,7 +58,8 @@ def canary(loaded: Checkpoint, tower: str, program: Program) -> dict[str, Any]:
         )
         return {"input": CANARY_TEXT, "vector": base64_of(np.asarray(program(*arrays))[0])}
     image = canary_image()
-    pixels = decode_image(image, size=config.vision.size, max_pixels=10_000, max_bytes=1_000_000)
+    limits = {"max_pixels": 10_000, "max_bytes": 1_000_000}
+    pixels = decode_image(image, size=config.vision.size, resize=config.vision.resize, **limits)
     vector = np.asarray(program(torch.from_numpy(pixels)[None]))[0]
     return {"input": base64.b64encode(image).decode(), "vector": base64_of(vector)}
 

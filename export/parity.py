@@ -98,9 +98,10 @@ class Golden:
             texts = golden.texts(languages)
             self.names, self.texts = list(texts), list(texts.values())
         else:
-            limits = {"size": config.vision.size, "max_pixels": 50_000_000, "max_bytes": 20_000_000}
+            asked = {"size": config.vision.size, "resize": config.vision.resize}
+            asked |= {"max_pixels": 50_000_000, "max_bytes": 20_000_000}
             images = golden.images()
-            self.names, decoded = list(images), [decode_image(data, **limits) for data in images.values()]
+            self.names, decoded = list(images), [decode_image(data, **asked) for data in images.values()]
             self.pixels = torch.from_numpy(np.stack(decoded))
         self.reference = self._reference()
 

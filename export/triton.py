@@ -151,12 +151,14 @@ def _values(
     if tower == "text":
         most = config.text.max_tokens
         asked = length_buckets(most) if buckets is None else buckets
+        if config.text.fixed_length:
+            asked = [most]  # what the tower fills every text up to
         lengths = sorted({*(min(max(length, 2), most) for length in asked), most})
         facts |= {"max_tokens": most, "pad_id": config.text.pad_id, "buckets": " ".join(map(str, lengths))}
         facts |= {"max_text_bytes": LIMITS["max_text_bytes"]}
         warmup = [_text_warmup(length, max_batch) for length in lengths]
     else:
-        facts |= {"size": config.vision.size}
+        facts |= {"size": config.vision.size, "resize": config.vision.resize}
         facts |= {key: LIMITS[key] for key in ("max_image_bytes", "max_pixels")}
         warmup = [_vision_warmup(config.vision.size, max_batch)]
     values = {

@@ -102,6 +102,7 @@ class VisionHandler(Handler):
             return decode_fast(
                 payload,
                 size=self.vision.size,
+                resize=self.vision.resize,
                 max_pixels=self.settings.max_pixels,
                 max_bytes=self.settings.max_image_bytes,
                 reduction=self.vision.reduction,

@@ -16,6 +16,7 @@ from typing import Any
 from handlers.device import RUNTIMES
 from handlers.health import Canary, read_canary
 from handlers.image_files import LARGEST_MAX_PIXELS
+from handlers.preprocess import RESIZES, Resize
 
 FORMAT = 2
 
@@ -133,6 +134,7 @@ class VisionMeta:
     """Input of a vision tower: uint8 pixels [N, size, size, 3]."""
 
     size: int
+    resize: Resize
     reduction: float
     """What decoding a JPEG at a reduced scale must leave, as a multiple of `size`; 0: never reduced."""
 
@@ -193,9 +195,11 @@ def _text(raw: Mapping[str, Any]) -> TextMeta:
 
 
 def _vision(raw: Mapping[str, Any]) -> VisionMeta:
-    if raw["resize"] != "bicubic":
-        raise ValueError(f"meta.json asks for resize {raw['resize']!r}; this handler has bicubic")
+    if raw["resize"] not in RESIZES:
+        raise ValueError(
+            f"meta.json asks for resize {raw['resize']!r}; this handler has {', '.join(RESIZES)}"
+        )
     reduction = float(raw["reduction"])
     if reduction != 0 and not reduction >= 1:
         raise ValueError(f"meta.json has the reduction {reduction}; it must be 0 or at least 1")
-    return VisionMeta(size=int(raw["size"]), reduction=reduction)
+    return VisionMeta(size=int(raw["size"]), resize=raw["resize"], reduction=reduction)

@@ -2,8 +2,8 @@
 
 Same checks, same geometry, same errors; two steps differ. A JPEG may be decoded at 1/2, 1/4 or 1/8 of its
 size, which libjpeg does within the inverse cosine transform; how much of the resolution must be left is
-measured at export for each model (`reduction`). And torch resizes: its bicubic filter for uint8 is Pillow's,
-vectorised, and differs by a level of 255 here and there.
+measured at export for each model (`reduction`). And torch resizes: its filters for uint8 are Pillow's,
+vectorised, and differ by a level of 255 here and there.
 """
 
 from __future__ import annotations
@@ -13,13 +13,21 @@ import torch
 from PIL import Image
 
 from handlers.image_files import check_size, faults_of, open_image
-from handlers.preprocess import Pixels, resize_and_crop, upright_rgb
+from handlers.preprocess import Pixels, Resize, to_square, upright_rgb
 
 # Of a longer image the reference resizes only the part that is seen, which is less work than all of it.
 _LONGEST_PROPORTION = 2.5
 
 
-def decode_fast(data: bytes, *, size: int, max_pixels: int, max_bytes: int, reduction: float) -> Pixels:
+def decode_fast(
+    data: bytes,
+    *,
+    size: int,
+    resize: Resize = "bicubic",
+    max_pixels: int,
+    max_bytes: int,
+    reduction: float,
+) -> Pixels:
     """As `handlers.preprocess.decode_image`; call it from threads that were prepared by `prepare_thread`.
 
     A JPEG is decoded at the smallest scale that leaves its shortest side at least `reduction` × `size`
@@ -36,8 +44,8 @@ def decode_fast(data: bytes, *, size: int, max_pixels: int, max_bytes: int, redu
         check_size(image, max_pixels)
         image = upright_rgb(image)
         if max(image.size) > _LONGEST_PROPORTION * min(image.size):
-            return resize_and_crop(image, size)
-        return _resize_and_crop(image, size)
+            return to_square(image, size, resize)
+        return _squash(image, size, resize) if resize != "bicubic" else _resize_and_crop(image, size)
 
 
 def prepare_thread() -> None:
@@ -57,10 +65,21 @@ def _reduce(image: Image.Image, shortest: float) -> None:
 def _resize_and_crop(image: Image.Image, size: int) -> Pixels:
     short = min(image.size)
     width, height = (size if side == short else int(size * side / short) for side in image.size)
+    pixels = _resized(image, height, width, mode="bicubic")
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    cropped: Pixels = pixels[top : top + size, left : left + size].contiguous().numpy()
+    return cropped
+
+
+def _squash(image: Image.Image, size: int, resize: Resize) -> Pixels:
+    mode = "bicubic" if resize == "squash-bicubic" else "bilinear"
+    square: Pixels = _resized(image, size, size, mode=mode).contiguous().numpy()
+    return square
+
+
+def _resized(image: Image.Image, height: int, width: int, *, mode: str) -> torch.Tensor:
+    """uint8 [height, width, 3]."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # [1, 3, H, W], channels last
     if (height, width) != pixels.shape[2:]:
-        pixels = torch.nn.functional.interpolate(pixels, (height, width), mode="bicubic", antialias=True)
-    top, left = round((height - size) / 2), round((width - size) / 2)
-    window = pixels[0, :, top : top + size, left : left + size].permute(1, 2, 0)
-    cropped: Pixels = window.contiguous().numpy()
-    return cropped
+        pixels = torch.nn.functional.interpolate(pixels, (height, width), mode=mode, antialias=True)
+    return pixels[0].permute(1, 2, 0)

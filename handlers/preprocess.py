@@ -3,15 +3,20 @@
 Training and the export's gate call this file, and serving either this or its faster twin
 `handlers.decoding`, which the gate compares with it. It needs Pillow and numpy, not torch.
 
-The steps: upright by the EXIF orientation → RGB (alpha over white) → shortest side to `size` (Pillow's
-bicubic, antialiased) → centre crop. The geometry is that of torchvision's `Resize(size)` followed by
-`CenterCrop(size)`: the long side becomes `int(size * long / short)` and the crop starts at
-`round((long - size) / 2)`. Embedded colour profiles are ignored, as everywhere in CLIP training.
+The steps: upright by the EXIF orientation → RGB (alpha over white) → a square of `size`, by Pillow's
+antialiased filters, as the model's `Resize` says. Embedded colour profiles are ignored, as everywhere in CLIP
+training.
+
+`bicubic`, of CLIP and its kin: shortest side to `size`, then the centre. The geometry is that of
+torchvision's `Resize(size)` followed by `CenterCrop(size)`: the long side becomes `int(size * long / short)`
+and the crop starts at `round((long - size) / 2)`. `squash-bicubic` and `squash-bilinear`, of SigLIP and
+SigLIP 2: the whole image to a square, whatever its proportions.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +25,9 @@ from PIL import Image
 from handlers.image_files import check_size, faults_of, open_image
 
 Pixels = NDArray[np.uint8]
+Resize = Literal["bicubic", "squash-bicubic", "squash-bilinear"]
+"""How an image becomes a square; meta.json of an archive names it."""
+RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -33,7 +41,9 @@ _UPRIGHT = {
 }
 
 
-def decode_image(data: bytes, *, size: int, max_pixels: int, max_bytes: int) -> Pixels:
+def decode_image(
+    data: bytes, *, size: int, resize: Resize = "bicubic", max_pixels: int, max_bytes: int
+) -> Pixels:
     """Encoded image bytes → uint8 [size, size, 3], RGB, row by row from the top left of the upright image.
 
     Of an animation or a document the first frame counts. The pixel count is read from the header, before
@@ -47,16 +57,16 @@ def decode_image(data: bytes, *, size: int, max_pixels: int, max_bytes: int) -> 
         image = open_image(data, max_pixels=max_pixels, max_bytes=max_bytes)
         image.load()
         check_size(image, max_pixels)
-        return to_pixels(image, size=size)
+        return to_pixels(image, size=size, resize=resize)
 
 
-def to_pixels(image: Image.Image, *, size: int) -> Pixels:
+def to_pixels(image: Image.Image, *, size: int, resize: Resize = "bicubic") -> Pixels:
     """A decoded image of any mode → uint8 [size, size, 3]; the part of `decode_image` after decoding.
 
     Raises:
         ValueError: Pillow has no conversion from the image's mode to RGB.
     """
-    return resize_and_crop(upright_rgb(image), size)
+    return to_square(upright_rgb(image), size, resize)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -108,8 +118,16 @@ def _to_8_bits(values: NDArray[np.generic], *, sixteen: bool) -> Pixels:
     return scaled
 
 
-def resize_and_crop(image: Image.Image, size: int) -> Pixels:
-    """RGB of any size → uint8 [size, size, 3]: shortest side to `size`, then the centre.
+def to_square(image: Image.Image, size: int, resize: Resize) -> Pixels:
+    """RGB of any size → uint8 [size, size, 3]."""
+    if resize == "bicubic":
+        return _resize_and_crop(image, size)
+    filter_ = Image.Resampling.BICUBIC if resize == "squash-bicubic" else Image.Resampling.BILINEAR
+    return np.array(image.resize((size, image.height), filter_).resize((size, size), filter_))
+
+
+def _resize_and_crop(image: Image.Image, size: int) -> Pixels:
+    """Shortest side to `size`, then the centre.
 
     Only what the centre crop shows is resampled, so a 1×60,000 strip costs as little as a square.
 

@@ -155,13 +155,15 @@ class Contrasting(Stage[Pairs]):
 
     def _image_vectors(self, tower: nn.Module, part: Examples, name: str) -> tuple[Examples, Any]:
         """The images that could be decoded, and the frozen tower's vectors of them, float32 [N, dim]."""
-        size, dim = self.start.model.config.vision.size, int(self.start.meta["dim"])
+        vision, dim = self.start.model.config.vision, int(self.start.meta["dim"])
 
         def embed(rows: range) -> Tensor:
-            pixels, broken = torch.zeros(len(rows), size, size, 3, dtype=torch.uint8), []
+            pixels = torch.zeros(len(rows), vision.size, vision.size, 3, dtype=torch.uint8)
+            broken = []
             for i, row in enumerate(rows):
                 try:
-                    pixels[i] = torch.from_numpy(decode(read_whole(part[row]), size=size))
+                    data = read_whole(part[row])
+                    pixels[i] = torch.from_numpy(decode(data, size=vision.size, resize=vision.resize))
                 except BrokenImage as error:
                     print(f"{part[row].image}: {error.sentence}", file=sys.stderr, flush=True)
                     broken.append(i)
@@ -202,6 +204,7 @@ class Contrasting(Stage[Pairs]):
         return loading.decoded(
             part,
             self.start.model.config.vision.size,
+            resize=self.start.model.config.vision.resize,
             batch=self.options.batch,
             workers=self.options.workers,
             seed=self.options.seed,

@@ -1,9 +1,9 @@
 """Dual encoders in Hugging Face folders, as this project's export takes them.
 
 CLIPModel; AltCLIPModel, the 18-language variant included; VisionTextDualEncoderModel, which training a
-projection between a vision and a text model leaves. The towers are transformers' own modules. A folder holds
-config.json, weights as safetensors or as a pickle of tensors alone, preprocessor_config.json and
-tokenizer.json. Nothing is fetched, and nothing but tensors is unpickled.
+projection between a vision and a text model leaves; SiglipModel (`training.siglip`). The towers are
+transformers' own modules. A folder holds config.json, weights as safetensors or as a pickle of tensors alone,
+preprocessor_config.json and tokenizer.json. Nothing is fetched, and nothing but tensors is unpickled.
 """
 
 import shutil
@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AltCLIPModel, CLIPModel, VisionTextDualEncoderModel
+from transformers import AltCLIPModel, CLIPModel, SiglipModel, VisionTextDualEncoderModel
 
+from training import siglip
 from training.checkpoint import Checkpoint, CheckpointError
 from training.source_files import (
     BICUBIC,
@@ -31,6 +32,7 @@ KINDS = {
     "clip": CLIPModel,
     "altclip": AltCLIPModel,
     "vision-text-dual-encoder": VisionTextDualEncoderModel,
+    "siglip": SiglipModel,
 }
 SETTINGS = ("config.json", "preprocessor_config.json", "tokenizer.json")
 WEIGHTS = ("*.safetensors", "*.bin")
@@ -66,19 +68,24 @@ def load(folder: Path) -> Checkpoint:
         )
     space = space_of(folder)
     model = pretrained(KINDS[kind], folder)
-    inputs = Inputs(_text_input(folder, kind, model.config.text_config), _vision_input(folder, model))
-    tokenizer = read_tokenizer(folder / "tokenizer.json", model.config.text_config.vocab_size)
+    if kind == "siglip":
+        towers, tokenizer = siglip.parts(folder, model)
+        dim = int(model.config.vision_config.hidden_size)
+    else:
+        inputs = Inputs(_text_input(folder, kind, model.config.text_config), _vision_input(folder, model))
+        tokenizer = read_tokenizer(folder / "tokenizer.json", model.config.text_config.vocab_size)
+        text = TextTower(model.text_model, "model", model.text_projection)
+        vision = VisionTower(model.vision_model, model.visual_projection, inputs.vision)
+        towers, dim = Towers(text, vision, inputs), int(model.config.projection_dim)
     meta = {
         "name": archive_name(folder),
         "space": space,
-        "dim": int(model.config.projection_dim),
+        "dim": dim,
         "logit_scale": round(float(model.logit_scale.detach().exp()), 4),
         "languages": [],
         "source": KINDS[kind].__name__,
     }
-    text = TextTower(model.text_model, "model", model.text_projection)
-    vision = VisionTower(model.vision_model, model.visual_projection, inputs.vision)
-    return Checkpoint(folder, Towers(text, vision, inputs).eval(), tokenizer, meta, model)
+    return Checkpoint(folder, towers.eval(), tokenizer, meta, model)
 
 
 def save(loaded: Checkpoint, folder: Path, scale: float) -> None:

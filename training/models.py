@@ -6,7 +6,7 @@ L2-normalised rows. The encoders are those of transformers, built from their own
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,8 @@ from transformers import (
     XLMRobertaModel,
 )
 
+from handlers.preprocess import Resize
+
 
 @dataclass(frozen=True)
 class TextConfig:
@@ -31,6 +33,7 @@ class TextConfig:
     pad_id: int = 1
     memory: int = 0  # vectors that the tower recalls; 0: it has none
     memory_scale: float = 40.0  # of a query's cosines with them, before the softmax
+    fixed_length: ClassVar[bool] = False  # padding is masked
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class VisionConfig:
     heads: int = 4
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    resize: ClassVar[Resize] = "bicubic"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-BICUBIC = 3  # Pillow's number
+BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
 SHOWN = 3  # complaints that one line names before it counts the others
 
 

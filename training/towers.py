@@ -11,16 +11,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from handlers.preprocess import Resize
+
 Pooling = Literal["model", "first", "mean"]
 """What stands for a text: the model's own pooled state, its first token, or the mean of its tokens."""
 
 
 @dataclass(frozen=True)
 class TextInput:
-    """Token ids: at most `max_tokens` of them, shorter rows filled up with `pad_id`."""
+    """Token ids: at most `max_tokens` of them, shorter rows filled up with `pad_id`.
+
+    `fixed_length` says that the tower itself fills every row up to `max_tokens`, and that the padding is
+    part of what it sees.
+    """
 
     max_tokens: int
     pad_id: int
+    fixed_length: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class VisionInput:
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resize: Resize = "bicubic"
 
 
 @dataclass(frozen=True)

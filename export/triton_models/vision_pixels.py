@@ -28,7 +28,7 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Reads the parameters of config.pbtxt and loads the decoders."""
         given = parameters(args)
-        self.size = int(given["size"])
+        self.size, self.resize = int(given["size"]), given["resize"]
         self.max_pixels = int(given["max_pixels"])
         self.max_bytes = int(given["max_image_bytes"])
         self.pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
@@ -53,7 +53,13 @@ class TritonPythonModel:
 
     def _decode(self, data: bytes) -> Pixels | ItemFault:
         try:
-            return decode_image(data, size=self.size, max_pixels=self.max_pixels, max_bytes=self.max_bytes)
+            return decode_image(
+                data,
+                size=self.size,
+                resize=self.resize,
+                max_pixels=self.max_pixels,
+                max_bytes=self.max_bytes,
+            )
         except ItemFault as fault:
             return fault
         except Exception as error:

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.support import REPOSITORY, launched
 
 SAMPLES = REPOSITORY / "training" / "samples"
-RESIZED = 'mode="bicubic", antialias=True)'
+RESIZED = "mode=mode, antialias=True)"
 # Red and blue change places in every image that is resized, which the canary is not.
 PLANTED = RESIZED + ".flip(1)"
 

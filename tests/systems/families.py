@@ -28,6 +28,10 @@ from transformers import (
     CLIPModel,
     CLIPVisionConfig,
     RobertaConfig,
+    Siglip2Tokenizer,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
     XLMRobertaConfig,
@@ -35,7 +39,14 @@ from transformers import (
 )
 
 from benchmarks import towers
-from benchmarks.vocabularies import CLIP_MARKERS, ROBERTA_MARKERS, SMALL_VOCABULARY, tokenizer
+from benchmarks.vocabularies import (
+    CLIP_MARKERS,
+    ROBERTA_MARKERS,
+    SMALL_VOCABULARY,
+    gemma,
+    gemma_tokenizer,
+    tokenizer,
+)
 from export import golden
 from handlers.preprocess import decode_image
 from training import checkpoint
@@ -121,6 +132,32 @@ def dual_encoder(folder: Path, *, true: bool) -> Reference:
     return _hugging_face(folder, VisionTextDualEncoderModel(config), made, tokens=512)
 
 
+@torch.inference_mode()
+def siglip(folder: Path, *, true: bool) -> Reference:
+    """SiglipModel: SigLIP 2 base with patches of 16; its tokenizer.json is Gemma's, as published."""
+    vocabulary = 256_000 if true else 8_000
+    shape = {} if true else SMALL  # what is not given is as in the base model
+    text = {**shape, "vocab_size": vocabulary, "max_position_embeddings": 64}
+    side, patch = (224, 16) if true else (32, 8)
+    vision = {**shape, "image_size": side, "patch_size": patch}
+    model = randomise(SiglipModel(SiglipConfig(text_config=text, vision_config=vision)))
+    model.save_pretrained(folder)
+    gemma_tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
+    processor = SiglipImageProcessorPil(size={"height": side, "width": side}, resample=2)
+    processor.save_pretrained(folder)
+    pieces, merges = gemma(vocabulary)
+    words = Siglip2Tokenizer(vocab=pieces, merges=merges, add_eos_token=True, padding_side="right")
+    images = [Image.open(io.BytesIO(data)) for data in pictures()]
+    pixels = torch.from_numpy(np.stack(processor(images)["pixel_values"]))
+
+    def embed_texts() -> Tensor:
+        asked = {"padding": "max_length", "max_length": 64, "truncation": True, "return_tensors": "pt"}
+        ids = [words(TEXTS[start : start + 6], **asked).input_ids for start in range(0, len(TEXTS), 6)]
+        return torch.cat([model.get_text_features(input_ids=part).pooler_output for part in ids])
+
+    return _reference(embed_texts, lambda: model.get_image_features(pixel_values=pixels).pooler_output)
+
+
 def laion_base(folder: Path, *, true: bool) -> Reference:
     """open_clip's xlm-roberta-base-ViT-B-32."""
     return _open_clip(folder, "xlm-roberta-base-ViT-B-32", XLM_R_BASE, true=true)
@@ -198,6 +235,7 @@ FAMILIES: dict[str, Callable[..., Reference]] = {
     "laion-large": laion_large,
     "dual-encoder": dual_encoder,
     "clip": clip,
+    "siglip": siglip,
 }
 
 

@@ -17,6 +17,7 @@ WEIGHTS = {
     "laion-large": ("open_clip_model.safetensors", "visual.conv1.weight"),
     "dual-encoder": ("model.safetensors", "text_projection.weight"),
     "clip": ("model.safetensors", "visual_projection.weight"),
+    "siglip": ("model.safetensors", "text_model.embeddings.token_embedding.weight"),
 }
 
 

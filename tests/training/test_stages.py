@@ -207,7 +207,7 @@ def test_a_stopped_run_goes_on_exactly(
     assert ends[0] == ends[1]
 
 
-@pytest.mark.parametrize("family", ["clip", "altclip", "dual-encoder", "laion-base"])
+@pytest.mark.parametrize("family", ["clip", "altclip", "dual-encoder", "laion-base", "siglip"])
 def test_public_models_are_trained_and_written_in_their_own_form(
     family: str, tables: Path, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers.errors import ItemFault
-from handlers.preprocess import decode_image
+from handlers.preprocess import Resize, decode_image
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 20_000_000
@@ -28,7 +28,12 @@ class BrokenImage(Exception):
 
 
 def decode(
-    data: bytes, *, size: int, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+    data: bytes,
+    *,
+    size: int,
+    resize: Resize = "bicubic",
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
 ) -> NDArray[np.uint8]:
     """Encoded image bytes → uint8 [size, size, 3].
 
@@ -36,7 +41,7 @@ def decode(
         BrokenImage: the bytes are no whole image within the limits.
     """
     try:
-        return decode_image(data, size=size, max_pixels=max_pixels, max_bytes=max_bytes)
+        return decode_image(data, size=size, resize=resize, max_pixels=max_pixels, max_bytes=max_bytes)
     except ItemFault as fault:
         raise BrokenImage(fault.code, fault.message) from fault
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from handlers.preprocess import Resize
 from training.datasets.decoding import MAX_BYTES, MAX_PIXELS, BrokenImage, decode, read_whole
 from training.datasets.examples import Example
 from training.datasets.order import Draw, Order, chance
@@ -53,10 +54,17 @@ class DecodedImages(Dataset[Decoded]):
     """The data set of a torch DataLoader, asked by Draw."""
 
     def __init__(
-        self, examples: Sequence[Example], size: int, *, seed: int, max_pixels: int, max_bytes: int
+        self,
+        examples: Sequence[Example],
+        size: int,
+        *,
+        resize: Resize,
+        seed: int,
+        max_pixels: int,
+        max_bytes: int,
     ) -> None:
         self.examples = examples
-        self.size = size
+        self.size, self.resize = size, resize
         self.seed = seed
         self.max_pixels = max_pixels
         self.max_bytes = max_bytes
@@ -73,7 +81,8 @@ class DecodedImages(Dataset[Decoded]):
             example = self.examples[index]
             try:
                 data = read_whole(example, self.max_bytes)
-                pixels = decode(data, size=self.size, max_pixels=self.max_pixels, max_bytes=self.max_bytes)
+                limits = {"max_pixels": self.max_pixels, "max_bytes": self.max_bytes}
+                pixels = decode(data, size=self.size, resize=self.resize, **limits)
             except BrokenImage as error:
                 faults.append((error.reason, f"{example.image}: {error.sentence}"))
                 index = others.randrange(len(self.examples))
@@ -176,6 +185,7 @@ def decoded(
     dataset: Sequence[Example],
     size: int,
     *,
+    resize: Resize = "bicubic",
     batch: int,
     workers: int = 4,
     seed: int = 0,
@@ -196,5 +206,6 @@ def decoded(
         ValueError: the data set does not fill a step, or the rank is not below world.
     """
     order = Order(len(dataset), batch, seed=seed, rank=rank, world=world, drop_last=drop_last)
-    images = DecodedImages(dataset, size, seed=seed, max_pixels=max_pixels, max_bytes=max_bytes)
+    limits = {"max_pixels": max_pixels, "max_bytes": max_bytes}
+    images = DecodedImages(dataset, size, resize=resize, seed=seed, **limits)
     return Loader(images, order, workers, max_broken_share)

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from handlers.preprocess import to_pixels
+from handlers.preprocess import Resize, to_pixels
 from training import sources
 from training.evaluation.embedding import token_arrays
 
@@ -30,11 +30,11 @@ MODEL_TYPE = "babelclip"
 class Transform:
     """An image of Pillow → uint8 [size, size, 3]; picklable, for the workers of a data loader."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, resize: Resize) -> None:
+        self.size, self.resize = size, resize
 
     def __call__(self, image: Image.Image) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(to_pixels(image, size=self.size)))
+        return torch.from_numpy(np.ascontiguousarray(to_pixels(image, size=self.size, resize=self.resize)))
 
 
 class Model(nn.Module):
@@ -80,7 +80,7 @@ def load(
 
     return (
         Model(loaded.model.text, loaded.model.vision).to(device).eval(),
-        Transform(config.vision.size),
+        Transform(config.vision.size, config.vision.resize),
         tokenize,
     )
 

@@ -110,6 +110,7 @@ class LoadedModel:
             return decode_image(
                 picture.data,
                 size=self._model.config.vision.size,
+                resize=self._model.config.vision.resize,
                 max_pixels=MAX_PIXELS,
                 max_bytes=MAX_BYTES,
             )

@@ -1,0 +1,138 @@
+"""SigLIP's folders: texts as in training, whoever wrote the tokenizer, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, normalizers
+from transformers import Siglip2Tokenizer
+
+from benchmarks.vocabularies import ROBERTA_MARKERS, gemma, tokenizer
+from export.archive import tower_meta
+from export.options import Options
+from tests.systems import families
+from training import siglip, sources
+from training.checkpoint import Checkpoint, CheckpointError
+from training.evaluation.embedding import LoadedModel, token_arrays
+
+PIECES = 8_000
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source") / "tiny"
+    families.siglip(folder, true=False)
+    return folder
+
+
+@pytest.fixture
+def source(made: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    return Path(shutil.copytree(made, tmp_path / "tiny"))
+
+
+def embed(loaded: Checkpoint, *texts: str) -> np.ndarray:
+    return LoadedModel(loaded, "tiny", torch.device("cpu")).embed_texts(list(texts)).numpy()
+
+
+def test_case_makes_no_difference(made: Path) -> None:
+    """SigLIP was trained with lowercased texts, which Gemma's own tokenizer file does not know."""
+    upper, lower, other = embed(sources.load(made), "EIN Roter Äpfel", "ein roter äpfel", "ein roter igel")
+    np.testing.assert_array_equal(upper, lower)
+    assert float(upper @ other) < 0.999
+
+
+def test_a_tokenizer_that_was_mended_already_is_left_so(source: Path) -> None:
+    """transformers' own Siglip2Tokenizer writes a file that lowercases; vectors are the same from both."""
+    before = embed(sources.load(source), *families.TEXTS)
+    vocabulary, merges = gemma(PIECES)
+    Siglip2Tokenizer(vocab=vocabulary, merges=merges, add_eos_token=True).save_pretrained(source)
+    np.testing.assert_allclose(embed(sources.load(source), *families.TEXTS), before, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_padding_is_the_towers_affair(made: Path) -> None:
+    """A text's vector does not depend on how far its batch was padded, nor on what is under the mask."""
+    loaded = sources.load(made)
+    ids, mask = token_arrays(loaded.tokenizer, ["ein roter apfel"], max_tokens=64, pad_id=0)
+    due = loaded.model.text(ids, mask)
+    for wide in (24, 64):
+        rest = torch.full((1, wide - ids.shape[1]), 7)
+        padded = torch.cat([ids, rest], 1), torch.cat([mask, torch.zeros_like(rest)], 1)
+        torch.testing.assert_close(loaded.model.text(*padded), due)
+
+
+def test_texts_end_and_long_ones_too(made: Path) -> None:
+    """The end token closes every text, a cut one included, and nothing stands before the first."""
+    words = sources.load(made).tokenizer
+    words.enable_truncation(64)
+    end, start = words.token_to_id("<eos>"), words.token_to_id("<bos>")
+    for text in ("apfel", "ein apfel und " * 60):
+        ids = words.encode(text).ids
+        assert (ids[-1], len(ids) <= 64, start in ids) == (end, True, False)
+
+
+def test_the_archives_say_what_handlers_need(made: Path) -> None:
+    """All texts share passes of one length, and images are squashed by the filter of the config."""
+    loaded = sources.load(made)
+    canaries = {"text": {}, "vision": {}, "min_cosine": 0.99}
+    text, vision = (
+        tower_meta(loaded, tower, Options(), reduction=0.0, canaries=canaries) for tower in ("text", "vision")
+    )
+    assert text["text"] == {"max_tokens": 64, "pad_id": 0, "buckets": [64]}
+    assert vision["vision"]["resize"] == "squash-bilinear"
+
+
+def spoil_json(name: str, **values: object) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        path = folder / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+    return spoil
+
+
+def without_markers(folder: Path) -> None:
+    words = json.loads((folder / "tokenizer.json").read_text())
+    words["model"]["vocab"] = {p.replace("<eos>", "<end>"): i for p, i in words["model"]["vocab"].items()}
+    words["added_tokens"] = [token for token in words["added_tokens"] if token["content"] != "<eos>"]
+    Tokenizer.from_str(json.dumps(words)).save(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (spoil_json("config.json", model_type="siglip2"), "model_type 'siglip2' is not known"),
+        (spoil_json("preprocessor_config.json", resample=1), "resample 1 is not served"),
+        (spoil_json("preprocessor_config.json", size={"shortest_edge": 32}), "must be resized to 32 × 32"),
+        (spoil_json("preprocessor_config.json", image_std=[0.5, 0, 0.5]), "image_std must be above 0"),
+        (without_markers, "lacks <eos> or <pad>"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+    ],
+)
+def test_a_broken_folder_is_refused_in_one_line(
+    source: Path, spoil: Callable[[Path], object], says: str
+) -> None:
+    """The message names the file and what is wrong with it; NaFlex variants are another architecture."""
+    spoil(source)
+    with pytest.raises(CheckpointError) as caught:
+        sources.load(source)
+    assert says in str(caught.value)
+    assert str(source) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_of_the_first_release_must_lowercase(tmp_path: Path) -> None:
+    """Of a sentencepiece tokenizer it is not known what else it lacks, so nothing is added to it."""
+    path, words = tmp_path / "tokenizer.json", tokenizer(42_000, *ROBERTA_MARKERS)
+    words.normalizer = normalizers.NFKC()
+    words.save(str(path))
+    with pytest.raises(CheckpointError, match="does not lowercase texts"):
+        siglip.read_words(path, 42_000)
+    words.normalizer = normalizers.Lowercase()
+    words.save(str(path))
+    found, pad_id = siglip.read_words(path, 42_000)
+    assert (found.encode("Apfel").ids[-1], pad_id) == (2, 2)

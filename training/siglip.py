@@ -1,0 +1,94 @@
+"""SigLIP, and SigLIP 2 of a fixed resolution: what they do otherwise than CLIP.
+
+Texts are lowercased and have one length, padding included, to which the model attends as to any token. Images
+are squashed into a square. There is no projection: the pooled states are the vectors. SigLIP 2's tokenizer is
+Gemma's, whose file neither lowercases nor, in some releases, ends a text; both are mended here, as
+transformers' Siglip2Tokenizer does. The NaFlex variants of SigLIP 2 see images of any proportion and are
+another architecture.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, normalizers
+from tokenizers.processors import TemplateProcessing
+from torch import Tensor, nn
+
+from handlers.preprocess import Resize
+from training.source_files import BICUBIC, BILINEAR, CheckpointError, read_json, read_tokenizer, three
+from training.towers import Inputs, TextInput, TextTower, Towers, VisionInput, VisionTower
+
+RESIZES: dict[int, Resize] = {BICUBIC: "squash-bicubic", BILINEAR: "squash-bilinear"}
+
+
+class FilledUp(nn.Module):
+    """A text model that is shown `length` tokens of every text, the padding as tokens like all others."""
+
+    def __init__(self, model: nn.Module, length: int, pad_id: int) -> None:
+        super().__init__()
+        self.model, self.length, self.pad_id = model, length, pad_id
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        """ids, mask int64 [N, L], L at most `length` → the model's output."""
+        ids = torch.where(attention_mask.bool(), input_ids, self.pad_id)
+        rest = ids.new_full((ids.shape[0], self.length), self.pad_id)
+        return self.model(input_ids=torch.cat([ids, rest], dim=1)[:, : self.length])
+
+
+def parts(folder: Path, model: nn.Module) -> tuple[Towers, Tokenizer]:
+    """Both towers of a SiglipModel and its tokenizer.
+
+    Raises:
+        CheckpointError: names the file and what of it is not served.
+    """
+    config: Any = model.config
+    tokenizer, pad_id = read_words(folder / "tokenizer.json", config.text_config.vocab_size)
+    length = int(config.text_config.max_position_embeddings)
+    inputs = Inputs(
+        TextInput(max_tokens=length, pad_id=pad_id, fixed_length=True),
+        _vision_input(folder / "preprocessor_config.json", int(config.vision_config.image_size)),
+    )
+    text = TextTower(FilledUp(model.text_model, length, pad_id), "model", nn.Identity())
+    vision = VisionTower(model.vision_model, nn.Identity(), inputs.vision)
+    return Towers(text, vision, inputs), tokenizer
+
+
+def read_words(path: Path, vocabulary: int) -> tuple[Tokenizer, int]:
+    """tokenizer.json → the tokenizer as in training, and the id that it pads with.
+
+    Raises:
+        CheckpointError: the file is missing, or is not of SigLIP's or SigLIP 2's kind.
+    """
+    tokenizer = read_tokenizer(path, vocabulary)
+    raw = json.loads(tokenizer.to_str())
+    gemma = raw["model"]["type"] == "BPE"
+    end, padding = ("<eos>", "<pad>") if gemma else ("</s>", "</s>")
+    end_id, pad_id = tokenizer.token_to_id(end), tokenizer.token_to_id(padding)
+    if end_id is None or pad_id is None:
+        raise CheckpointError(f"{path} lacks {end} or {padding}, which SigLIP's tokenizers have")
+    if "Lowercase" not in json.dumps(raw["normalizer"]):
+        if not gemma:
+            raise CheckpointError(f"{path} does not lowercase texts, which SigLIP was trained with")
+        before = [tokenizer.normalizer] if tokenizer.normalizer else []
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
+    tokenizer.post_processor = TemplateProcessing(single=f"$A {end}", special_tokens=[(end, end_id)])
+    return tokenizer, int(pad_id)
+
+
+def _vision_input(path: Path, side: int) -> VisionInput:
+    raw = read_json(path)
+    if raw.get("size") != {"height": side, "width": side}:
+        raise CheckpointError(
+            f"{path}: images must be resized to {side} × {side}, as the vision model takes them; it asks for "
+            f"{raw.get('size')}"
+        )
+    if raw.get("resample") not in RESIZES:
+        raise CheckpointError(
+            f"{path}: resample {raw.get('resample')} is not served; 2 (bilinear) and 3 (bicubic) are"
+        )
+    mean, std = (three(path, key, raw.get(key)) for key in ("image_mean", "image_std"))
+    if min(std) <= 0:
+        raise CheckpointError(f"{path}: image_std must be above 0")
+    return VisionInput(size=side, mean=mean, std=std, resize=RESIZES[raw["resample"]])
