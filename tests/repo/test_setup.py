@@ -1,8 +1,12 @@
-"""The script that makes the environment: what it says when it cannot."""
+"""The script that makes the environment: what it says when it cannot, and whose torch it takes."""
 
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -40,3 +44,74 @@ def test_a_machine_without_a_fit_python_is_told_what_is_needed(tmp_path: Path) -
     done = setup(tmp_path, PATH=str(tools), PYTHON="")
     assert done.returncode == 1
     assert "needs Python 3.11, 3.12 or 3.13" in done.stderr
+
+
+# In place of pip: notes its arguments and what the files hold that they name.
+PIP = """
+import json, os, pathlib, sys
+files = {flag: pathlib.Path(sys.argv[sys.argv.index(flag) + 1]).read_text().splitlines()
+         for flag in ("-c", "-r") if flag in sys.argv}
+with open(os.environ["PIP_LOG"], "a") as log:
+    log.write(json.dumps({"asked": sys.argv, "files": files}) + chr(10))
+"""
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """A folder on the Python path that holds a torch of another version, and no real pip."""
+    folder = tmp_path / "packages"
+    for name, file, text in (
+        ("torch", "__init__.py", "__version__ = '2.9.0'"),
+        ("pip", "__init__.py", ""),
+        ("pip", "__main__.py", PIP),
+    ):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / file).write_text(text)
+    return folder
+
+
+def test_a_containers_own_torch_stays(tmp_path: Path, packages: Path) -> None:
+    """No other torch is asked for, nor a package built for one; all else is as always."""
+    log = tmp_path / "log"
+    kept = {"PYTHON": sys.executable, "PYTHONPATH": str(packages), "PIP_LOG": str(log)}
+    done = setup(tmp_path, BABELCLIP_TORCH="installed", **kept)
+    assert done.returncode == 0, done.stderr
+    assert "keeping torch 2.9.0" in done.stderr
+    assert "include-system-site-packages = true" in (tmp_path / "venv" / "pyvenv.cfg").read_text()
+    (_, last) = [json.loads(line) for line in log.read_text().splitlines()]
+    wanted = [line.partition("=")[0].partition(">")[0] for line in last["files"]["-r"]]
+    pinned = [line.partition("=")[0] for line in last["files"]["-c"]]
+    for names in (wanted, pinned):
+        assert "torchvision" not in names
+        assert {"torchserve", "torch-model-archiver"} <= set(names)
+    assert "torch" not in wanted
+    assert [line for line in last["files"]["-c"] if line.startswith("torch==")] == ["torch==2.9.0"]
+    # A later command need not say it again, and finds everything done.
+    before = log.read_text()
+    again = setup(tmp_path, **kept)
+    assert (again.returncode, again.stderr, log.read_text()) == (0, "", before)
+
+
+def test_a_torch_that_is_not_there_is_missed_before_anything_is_installed(
+    tmp_path: Path, packages: Path
+) -> None:
+    """Without torch on its path the environment would fail much later, in a worker."""
+    (packages / "torch" / "__init__.py").write_text("raise ImportError('no torch')")
+    log = tmp_path / "log"
+    done = setup(
+        tmp_path,
+        BABELCLIP_TORCH="installed",
+        PYTHON=sys.executable,
+        PYTHONPATH=str(packages),
+        PIP_LOG=str(log),
+    )
+    assert done.returncode == 1
+    assert "BABELCLIP_TORCH=installed, but" in done.stderr
+    assert not log.exists()
+
+
+def test_another_word_for_torch_is_refused(tmp_path: Path) -> None:
+    """A typing error is no silent download of gigabytes."""
+    done = setup(tmp_path, BABELCLIP_TORCH="system")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "must be installed, or not be set, not system" in done.stderr
