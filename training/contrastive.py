@@ -59,11 +59,11 @@ class Pairs:
 class Scale(nn.Module):
     """The learned scale of cosines, and the sigmoid loss's summand."""
 
-    def __init__(self, scale: float, *, bias: bool) -> None:
+    def __init__(self, scale: float, bias: float | None) -> None:
         super().__init__()
         self.scale = objectives.LogitScale(scale)
-        if bias:
-            self.bias = objectives.LogitBias()
+        if bias is not None:
+            self.bias = objectives.LogitBias(bias)
 
     def forward(self) -> tuple[Tensor, Tensor | None]:
         """Scalars."""
@@ -103,7 +103,11 @@ class Contrasting(Stage[Pairs]):
         self.revision = revision()
         self.rows = options.batch * world
         self.tokens = stage_options.tokens_of(start)
-        self.scale = Scale(options.scale or float(start.meta["logit_scale"]), bias=options.loss == "sigmoid")
+        bias = None
+        if options.loss == "sigmoid":
+            known = sources.logit_bias(start)
+            bias = objectives.SIGMOID_BIAS if known is None else known
+        self.scale = Scale(options.scale or float(start.meta["logit_scale"]), bias)
         self.scale.to(device.torch_device)
         self._prepare(model)
         order = Order(
@@ -223,7 +227,8 @@ class Contrasting(Stage[Pairs]):
         return objectives.contrastive(image, text, label, scale)
 
     def after_step(self) -> None:
-        self.scale.scale.clamp()
+        if self.options.loss == "softmax":  # SigLIP's scale has no limit; that of SigLIP 2 is above 100.
+            self.scale.scale.clamp()
 
     def _embed(self, batch: Pairs) -> tuple[Tensor, Tensor]:
         """image, text float32 [B, dim]."""
@@ -269,6 +274,7 @@ class Contrasting(Stage[Pairs]):
             self.start,
             self.options.out / "model",
             scale=about["scale"],
+            bias=about.get("bias"),
             about={**about, "revision": self.revision},
         )
 
@@ -284,7 +290,7 @@ def make(options: argparse.Namespace, device: Device) -> Contrasting:
     start = sources.load(sources.locate(options.source))
     if start.public_model is None and not isinstance(start.model, DualEncoder):
         raise RunError("projection heads are trained by `python -m training`")
-    if options.loss == "sigmoid" and options.scale is None:
+    if options.loss == "sigmoid" and options.scale is None and sources.logit_bias(start) is None:
         options.scale = objectives.SIGMOID_SCALE
     return Contrasting(options, device, start)
 
@@ -298,7 +304,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("source", metavar="SOURCE", help="the model to start from")
     parser.add_argument("--train", choices=("text", "both", "heads"), default="both", help="what learns")
     parser.add_argument("--loss", choices=LOSSES, default="softmax", help="CLIP's, or SigLIP's")
-    parser.add_argument("--scale", type=float, help="of cosines at the start; default: the model's")
+    scale = "of cosines at the start; default: the model's, or 10 for a sigmoid that it was not trained with"
+    parser.add_argument("--scale", type=float, help=scale)
     captioned.add(parser)
     stage_options.add(parser, batch=128, lr=5e-5, decay=0.2)
     options = parser.parse_args(arguments)

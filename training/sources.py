@@ -48,10 +48,24 @@ def load(source: Path, architecture: str | None = None) -> checkpoint.Checkpoint
     return checkpoint.load(source)
 
 
-def save(loaded: checkpoint.Checkpoint, folder: Path, *, scale: float, about: dict[str, Any]) -> None:
+def logit_bias(loaded: checkpoint.Checkpoint) -> float | None:
+    """What the model's own training added to scale × cosine (SigLIP's does); None where nothing was."""
+    bias = getattr(loaded.public_model, "logit_bias", None)
+    return None if bias is None else float(bias.detach())
+
+
+def save(
+    loaded: checkpoint.Checkpoint,
+    folder: Path,
+    *,
+    scale: float,
+    bias: float | None = None,
+    about: dict[str, Any],
+) -> None:
     """Write a trained model in the form that it was loaded from, in place of what was at `folder`.
 
-    Whole or not at all. `scale` is its logit scale; `about`, how it was trained, becomes training.json.
+    Whole or not at all. `scale` is its logit scale; `bias`, its logit bias, is kept by models that have one;
+    `about`, how it was trained, becomes training.json.
 
     Raises:
         CheckpointError: models of this form cannot be written.
@@ -69,6 +83,9 @@ def save(loaded: checkpoint.Checkpoint, folder: Path, *, scale: float, about: di
         raise CheckpointError(
             f"{loaded.path}: projection heads are trained by `python -m training`, their towers not at all"
         )
+    if bias is not None and logit_bias(loaded) is not None:
+        with torch.no_grad():
+            loaded.public_model.logit_bias.fill_(bias)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

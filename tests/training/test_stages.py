@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from prometheus_client.parser import text_string_to_metric_families
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
@@ -224,6 +225,24 @@ def test_public_models_are_trained_and_written_in_their_own_form(
     assert float((texts[0] - texts[1]).abs().max()) > 1e-6
     about = json.loads((tmp_path / "run" / "model" / "training.json").read_text())
     assert (about["from"], about["stage"]) == (before.meta["space"], "contrastive")
+
+
+def test_siglip_goes_on_from_its_own_scale_and_bias(tables: Path, tmp_path: Path) -> None:
+    """Protects what a sigmoid was trained with: it starts there, above 100 too, and both are written back."""
+    families.siglip(tmp_path / "start", true=False)
+    state = read_state(tmp_path / "start" / "model.safetensors")
+    state |= {"logit_scale": torch.tensor([112.0]).log(), "logit_bias": torch.tensor([-16.0])}
+    save_file(state, tmp_path / "start" / "model.safetensors", metadata={"format": "pt"})
+    flags = contrastive_flags(
+        tmp_path / "start", tables, tmp_path / "run", "--loss", "sigmoid", "--epochs", "1"
+    )
+    contrastive.main([*flags, "--lr", "1e-5"])
+    trained = sources.load(tmp_path / "run" / "model")
+    assert trained.meta["logit_scale"] == pytest.approx(112.0, abs=0.1)
+    bias = sources.logit_bias(trained)
+    assert bias == pytest.approx(-16.0, abs=0.01)
+    assert bias != -16.0, "it learns"
+    assert log_of(tmp_path / "run")[-1]["bias"] == pytest.approx(bias)
 
 
 def test_two_processes_train_one_model(model: Path, tables: Path, tmp_path: Path) -> None:
