@@ -15,7 +15,7 @@ from PIL import Image
 from handlers.image_files import check_size, faults_of, open_image
 from handlers.preprocess import Pixels, Resize, to_square, upright_rgb
 
-# Of a longer image the reference resizes only the part that is seen, which is less work than all of it.
+# Longer images are left to the reference: where it crops, it resizes only the part that is seen.
 _LONGEST_PROPORTION = 2.5
 
 

@@ -2,9 +2,9 @@
 
 Texts are lowercased and have one length, padding included, to which the model attends as to any token. Images
 are squashed into a square. There is no projection: the pooled states are the vectors. SigLIP 2's tokenizer is
-Gemma's, whose file neither lowercases nor, in some releases, ends a text; both are mended here, as
-transformers' Siglip2Tokenizer does. The NaFlex variants of SigLIP 2 see images of any proportion and are
-another architecture.
+Gemma's. Whether its file lowercases, as transformers' Siglip2Tokenizer does, and ends a text is not relied on:
+both are seen to here. The NaFlex variants of SigLIP 2 see images of any proportion and are another
+architecture.
 """
 
 import json
@@ -44,7 +44,7 @@ def parts(folder: Path, model: nn.Module) -> tuple[Towers, Tokenizer]:
         CheckpointError: names the file and what of it is not served.
     """
     config: Any = model.config
-    tokenizer, pad_id = read_words(folder / "tokenizer.json", config.text_config.vocab_size)
+    tokenizer, pad_id = trained_tokenizer(folder / "tokenizer.json", config.text_config.vocab_size)
     length = int(config.text_config.max_position_embeddings)
     inputs = Inputs(
         TextInput(max_tokens=length, pad_id=pad_id, fixed_length=True),
@@ -55,7 +55,7 @@ def parts(folder: Path, model: nn.Module) -> tuple[Towers, Tokenizer]:
     return Towers(text, vision, inputs), tokenizer
 
 
-def read_words(path: Path, vocabulary: int) -> tuple[Tokenizer, int]:
+def trained_tokenizer(path: Path, vocabulary: int) -> tuple[Tokenizer, int]:
     """tokenizer.json → the tokenizer as in training, and the id that it pads with.
 
     Raises:

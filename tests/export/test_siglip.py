@@ -131,8 +131,8 @@ def test_a_tokenizer_of_the_first_release_must_lowercase(tmp_path: Path) -> None
     words.normalizer = normalizers.NFKC()
     words.save(str(path))
     with pytest.raises(CheckpointError, match="does not lowercase texts"):
-        siglip.read_words(path, 42_000)
+        siglip.trained_tokenizer(path, 42_000)
     words.normalizer = normalizers.Lowercase()
     words.save(str(path))
-    found, pad_id = siglip.read_words(path, 42_000)
+    found, pad_id = siglip.trained_tokenizer(path, 42_000)
     assert (found.encode("Apfel").ids[-1], pad_id) == (2, 2)
