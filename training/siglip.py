@@ -2,8 +2,8 @@
 
 Texts are lowercased and have one length, padding included, to which the model attends as to any token. Images
 are squashed into a square. There is no projection: the pooled states are the vectors. SigLIP 2's tokenizer is
-Gemma's. Whether its file lowercases, as transformers' Siglip2Tokenizer does, and ends a text is not relied on:
-both are seen to here. The NaFlex variants of SigLIP 2 see images of any proportion and are another
+Gemma's; whether its file lowercases, as transformers' Siglip2Tokenizer does, and ends a text is not relied
+on: both are seen to here. The NaFlex variants of SigLIP 2 see images of any proportion and are another
 architecture.
 """
 
