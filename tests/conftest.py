@@ -12,6 +12,8 @@ import training  # noqa: F401  (before any import of transformers: see training.
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+pytest.register_assert_rewrite("tests.broken")  # its assertions are to say what differs, as a test's do
+
 # A busy machine is no failure.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

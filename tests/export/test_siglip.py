@@ -14,6 +14,7 @@ from transformers import Siglip2Tokenizer
 from benchmarks.vocabularies import ROBERTA_MARKERS, gemma, tokenizer
 from export.archive import tower_meta
 from export.options import Options
+from tests.broken import assert_refused_in_one_line, spoil_json
 from tests.systems import families
 from training import siglip, sources
 from training.checkpoint import Checkpoint, CheckpointError
@@ -87,14 +88,6 @@ def test_the_archives_say_what_handlers_need(made: Path) -> None:
     assert vision["vision"]["resize"] == "squash-bilinear"
 
 
-def spoil_json(name: str, **values: object) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        path = folder / name
-        path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-
-    return spoil
-
-
 def without_markers(folder: Path) -> None:
     words = json.loads((folder / "tokenizer.json").read_text())
     words["model"]["vocab"] = {p.replace("<eos>", "<end>"): i for p, i in words["model"]["vocab"].items()}
@@ -118,11 +111,7 @@ def test_a_broken_folder_is_refused_in_one_line(
 ) -> None:
     """The message names the file and what is wrong with it; NaFlex variants are another architecture."""
     spoil(source)
-    with pytest.raises(CheckpointError) as caught:
-        sources.load(source)
-    assert says in str(caught.value)
-    assert str(source) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert_refused_in_one_line(source, says)
 
 
 def test_a_tokenizer_of_the_first_release_must_lowercase(tmp_path: Path) -> None:
