@@ -1,4 +1,4 @@
-"""Projection heads on frozen towers: both phases, resuming, what stays frozen, and the command's flags."""
+"""Projection heads on frozen towers: both phases, resuming, and what stays frozen."""
 
 import hashlib
 import json
@@ -25,11 +25,12 @@ from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
 from tests.handlers.worker import Worker, http
 from tests.systems import families
+from tests.training.heads_flags import flags, options
 from training import heads, heads_inputs, heads_options, sources, stage_options, states
 from training.datasets import coco as examples
 from training.datasets.decoding import decode
 from training.heads_launcher import main
-from training.heads_options import HeadsOptions, OptionsError
+from training.heads_options import OptionsError
 from training.loop import RunError
 from training.source_files import CheckpointError
 from training.towers import Towers
@@ -37,34 +38,6 @@ from training.towers import Towers
 SUBJECTS = ("ocean", "bicycle", "elephant", "guitar", "bread", "tower", "dancer", "market")
 PLACES = ("at night", "in the rain", "on a hill", "by the river", "in the kitchen", "from above")
 IMAGES = len(SUBJECTS) * len(PLACES)
-
-# What the model card lists, with its defaults; --wandb-enabled is True there and off here, unless asked for.
-CARD: dict[str, Any] = {
-    "dataset_num_workers": 8,
-    "dataset_type": "coco",
-    "dataset_dir": Path("./datasets/coco/"),
-    "dataset_subset_size": None,
-    "dataset_train_split": 0.8,
-    "train_device": "hpu",
-    "distributed_num_nodes": 2,
-    "distributed_parallel_devices": 8,
-    "distributed_master_address": None,
-    "distributed_master_port": 12345,
-    "distributed_bucket_cap_mb": 200,
-    "checkpoint_dir": Path("./models"),
-    "checkpoint_save_every_n": 1,
-    "checkpoint_load_vision_path": None,
-    "checkpoint_load_text_path": None,
-    "model_visual_name": "RN50x4",
-    "model_textual_name": "xlm-roberta-base",
-    "hyperparam_num_layers": 3,
-    "hyperparam_lr": 0.001,
-    "hyperparam_epochs": 100,
-    "hyperparam_precision": 16,
-    "hyperparam_batch_size": 64,
-    "wandb_project": "clip",
-    "wandb_enabled": False,
-}
 
 
 def draw(path: Path, number: int) -> str:
@@ -158,24 +131,6 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     monkeypatch.delenv("NODE_RANK", raising=False)
-
-
-def flags(models: Path, data: Path, folder: Path, *more: str) -> list[str]:
-    """A run of two epochs in this process; `more` may say otherwise."""
-    kept = {
-        "--models-dir": models,
-        "--dataset-dir": data,
-        "--checkpoint-dir": folder,
-        "--dataset-num-workers": 0,
-        "--dataset-train-split": 0.7,
-        "--train-device": "cpu",
-        "--distributed-num-nodes": 1,
-        "--distributed-parallel-devices": 1,
-        "--hyperparam-epochs": 2,
-        "--hyperparam-batch-size": 8,
-        "--hyperparam-precision": 32,
-    }
-    return [str(word) for pair in kept.items() for word in pair] + list(more)
 
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:
@@ -337,46 +292,6 @@ def test_frozen_towers_stay_as_they_are(
         assert all(parameter.grad is None for parameter in encoder.parameters())
 
 
-ALONE = ["--distributed-num-nodes", "1"]
-
-
-@pytest.mark.parametrize(
-    ("more", "sentence"),
-    [
-        (["--distributed-num-nodes", "2"], "find each other by --distributed-master-address"),
-        (["--distributed-num-nodes", "2", "--distributed-master-address", "a"], "NODE_RANK must say which"),
-        (["--distributed-master-port", "70000"], "70000 is no port"),
-        (["--dataset-train-split", "1.0"], r"must be between 0 and 1, not 1\.0"),
-        (["--dataset-subset-size", "0"], "0 is below 1"),
-        (["--hyperparam-lr", "0"], "must be above 0"),
-        (["--model-visual-name", "ViT-B-32"], "on RN50x4 and xlm-roberta-base only, not on ViT-B-32"),
-        (["--wandb-enabled", "True"], "needs the package wandb"),
-        (["--wandb-enabled", "perhaps"], "neither True nor False"),
-        (["--models-dir", "nowhere"], "--models-dir nowhere has no folder RN50x4"),
-        (["--dataset-dir", "nowhere"], "--dataset-dir nowhere is no folder"),
-        (["--checkpoint-load-text-path", "nowhere"], "--checkpoint-load-text-path nowhere is no file"),
-        (["--checkpoint-load-text-path", __file__], "give both --checkpoint-load-vision-path and"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(
-    more: list[str],
-    sentence: str,
-    models: Path,
-    coco: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Protects people from runs that fail hours later or train something else: one sentence, at once."""
-    monkeypatch.setattr(heads_options.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit):
-        main(flags(models, coco, tmp_path / "run", *more))
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
-    with pytest.raises(AssertionError, match=sentence):
-        raise AssertionError(" ".join(said.split()))
-
-
 @pytest.mark.filterwarnings("ignore:.*new random numbers")
 def test_a_run_never_mixes_with_another(phase_1: Path, models: Path, googlecc: Path) -> None:
     """Protects trained heads: a folder that holds some takes a new run only to go on with it."""
@@ -393,18 +308,3 @@ def test_too_few_images_are_named(models: Path, coco: Path, tmp_path: Path) -> N
         main(flags(models, coco, tmp_path / "run", "--dataset-subset-size", "6"))
     with pytest.raises(CheckpointError, match="xlm-roberta-base"):
         heads_inputs.read_frozen(tmp_path)
-
-
-def options(arguments: list[str]) -> HeadsOptions:
-    return HeadsOptions(**vars(heads_options.parser().parse_args(arguments)))
-
-
-def test_every_flag_of_the_card_has_its_default() -> None:
-    """Protects commands written for the original: the same names mean the same, and help describes each."""
-    found = vars(heads_options.parser().parse_args([]))
-    assert {name: found[name] for name in CARD} == CARD
-    assert found.keys() - CARD.keys() == {"models_dir", "resume", "seed", "keep"}
-    actions = heads_options.parser()._actions
-    assert all(action.help for action in actions)
-    assert options(["--wandb-enabled", "False"]).wandb_enabled is False
-    assert options(["--wandb-enabled"]).wandb_enabled is True
