@@ -23,11 +23,11 @@ from babelclip.delivery import Delivery
 from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.embeddings import Embeddings, Vectors, similarity
 from babelclip.errors import BabelclipError, ItemError
-from babelclip.items import ImageInput, image_item, is_one_image, text_item
+from babelclip.items import ImageInput, image_item, is_one_image, text_item, text_items
 from babelclip.retry import Backoff, Patience
 from babelclip.session import Headers, Session
 from babelclip.transport import AsyncTransport, Call, Tls, is_local, open_async_transport
-from babelclip.wire import TOWERS, Batch, Message, Splitter, Tower, parse_response
+from babelclip.wire import TOWERS, Batch, Message, Splitter, Tower, parse_response, split
 
 if TYPE_CHECKING:
     from babelclip.metrics import ClientMetrics
@@ -113,16 +113,18 @@ class AsyncClient:
 
     def stream_texts(self, texts: Many[str]) -> AsyncGenerator[Embeddings, None]:
         """See `Client.stream_texts`."""
-        if isinstance(texts, str | bytes):
-            raise TypeError("pass a list of texts, not one text")
+        if not isinstance(texts, AsyncIterable):
+            # Taken and split without a turn of the event loop for each text.
+            found = split(text_items(texts), tower="text", max_message_bytes=self._max_message_bytes)
+            return self._stream("text", _each(found))
 
         async def items() -> AsyncIterator[bytes | ItemError]:
             index = 0
-            async for text in _each(texts):
+            async for text in texts:
                 yield text_item(index, text)
                 index += 1
 
-        return self._stream("text", items())
+        return self._stream("text", _messages(items(), "text", self._max_message_bytes))
 
     def stream_images(self, images: Many[ImageInput]) -> AsyncGenerator[Embeddings, None]:
         """See `Client.stream_images`."""
@@ -138,7 +140,7 @@ class AsyncClient:
                     yield await asyncio.to_thread(image_item, index, image, self._max_message_bytes)
                 index += 1
 
-        return self._stream("vision", items())
+        return self._stream("vision", _messages(items(), "vision", self._max_message_bytes))
 
     async def similarity(
         self, texts: Embeddings | Many[str], images: Embeddings | Many[ImageInput]
@@ -169,11 +171,11 @@ class AsyncClient:
         await self.close()
 
     async def _stream(
-        self, tower: Tower, items: AsyncIterator[bytes | ItemError]
+        self, tower: Tower, messages: AsyncIterator[Message]
     ) -> AsyncGenerator[Embeddings, None]:
         under_way: deque[asyncio.Task[Embeddings]] = deque()
         try:
-            async for message in _messages(items, tower, self._max_message_bytes):
+            async for message in messages:
                 under_way.append(asyncio.create_task(self._deliver(tower, message)))
                 if len(under_way) == self._concurrency:
                     yield await under_way[0]

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from babelclip.embeddings import Embeddings, Vectors
 from babelclip.errors import ItemError
 from babelclip.session import Session
 from babelclip.wire import Batch, Message, Tower, encode
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    vector: Vectors
-    error: ItemError | None
-    truncated: bool
 
 
 class Delivery:
@@ -29,7 +20,10 @@ class Delivery:
         self._tower = tower
         self._message = message
         self._waiting = list(range(len(message.items)))
-        self._outcomes: dict[int, _Outcome] = {}
+        self._vectors: Vectors | None = None
+        # Of what was answered, by its place in the stretch.
+        self._errors: dict[int, ItemError] = {}
+        self._truncated: set[int] = set()
 
     @property
     def count(self) -> int:
@@ -43,34 +37,34 @@ class Delivery:
     def take(self, batch: Batch) -> None:
         """Enter the answer to `body`; items that may succeed later stay to be sent, and their errors stand
         until then."""
-        errors = {error.index: error for error in batch.errors}
-        cut = set(batch.truncated)
-        later = []
-        for row, item in enumerate(self._waiting):
-            error = errors.get(row)
-            self._outcomes[item] = _Outcome(batch.vectors[row], error, row in cut)
-            if error is not None and error.retryable:
-                later.append(item)
-        self._waiting = later
+        message, sent = self._message, self._waiting
+        places = [message.indices[item] for item in sent]
+        if len(places) == message.count:
+            self._vectors = batch.vectors  # All at once, as nearly always: nothing is copied.
+        else:
+            if self._vectors is None:
+                self._vectors = np.zeros((message.count, batch.vectors.shape[1]), dtype=np.float32)
+            self._vectors[places] = batch.vectors
+        self._errors = {place: error for place, error in self._errors.items() if not error.retryable}
+        self._truncated.difference_update(places)
+        self._truncated.update(places[row] for row in batch.truncated)
+        self._errors |= {
+            places[error.index]: ItemError(places[error.index], error.code, error.message)
+            for error in batch.errors
+        }
+        self._waiting = [sent[error.index] for error in batch.errors if error.retryable]
 
     def result(self, session: Session) -> Embeddings:
         """The embeddings of the whole stretch, its errors and cut texts by position."""
-        message = self._message
-        vectors = np.zeros((message.count, session.dim), dtype=np.float32)
-        errors = list(message.failed)
-        truncated = []
-        for item, outcome in self._outcomes.items():
-            index = message.indices[item]
-            vectors[index] = outcome.vector
-            if outcome.error is not None:
-                errors.append(ItemError(index, outcome.error.code, outcome.error.message))
-            if outcome.truncated:
-                truncated.append(index)
+        vectors = self._vectors
+        if vectors is None:
+            vectors = np.zeros((self._message.count, session.dim), dtype=np.float32)
+        errors = (*self._message.failed, *self._errors.values())
         return Embeddings(
             vectors=vectors,
             space=session.space or "",
             logit_scale=session.logit_scale,
             errors=tuple(sorted(errors, key=lambda error: error.index)),
-            truncated=tuple(sorted(truncated)),
+            truncated=tuple(sorted(self._truncated)),
             version=session.version or "",
         )
