@@ -39,7 +39,7 @@ class Tls:
     """What a TLS connection trusts and shows: files in PEM.
 
     Attributes:
-        ca_file: certificate authorities to trust instead of the system's.
+        ca_file: certificate authorities to trust instead of the usual ones.
         certificate_file, key_file: what this client shows to a server that asks for it; both or neither.
     """
 
@@ -178,7 +178,7 @@ def open_async_transport(url: str, tls: Tls | None = None) -> AsyncTransport:
         return InThreads(open_transport(url))
     address = _checked(url, tls)
     if address.scheme in ("http", "https"):
-        from babelclip.transport_http import AsyncHttpTransport
+        from babelclip.transport_aiohttp import AsyncHttpTransport
 
         return AsyncHttpTransport(f"{address.scheme}://{address.target}{address.path}", tls)
     from babelclip.transport_grpc import AsyncGrpcTransport

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import re
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -18,9 +24,9 @@ from babelclip.errors import (
     TransportError,
     Unavailable,
 )
+from babelclip.http_wire import torchserve_error
 from babelclip.retry import Backoff, Patience
-from babelclip.transport import Call, open_transport, parse_address
-from babelclip.transport_http import torchserve_error
+from babelclip.transport import Call, open_async_transport, open_transport, parse_address
 from tests.clients.fake_server import FakeServer
 
 CALL = Call(model="text", version=None, body=b"", token=None, timeout=5.0)
@@ -105,6 +111,114 @@ def test_a_proxy_is_understood(web: FakeServer, status: int, kind: type[Babelcli
     with pytest.raises(kind):
         transport.send(CALL)
     transport.close()
+
+
+def request_from(connection: socket.socket) -> bytes:
+    """A whole request, with its body."""
+    read = b""
+    while part := connection.recv(65_536):
+        read += part
+        head, end, body = read.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: *(\d+)", head.lower())
+        if end and len(body) >= (int(length[1]) if length else 0):
+            break
+    return read
+
+
+@contextlib.contextmanager
+def scripted(*parts: bytes, pause: float = 0.0) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that reads a request and writes these parts, then hangs up; its URL and what it read."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection:
+                        asked.append(request_from(connection))
+                        for part in parts:
+                            connection.sendall(part)
+                            time.sleep(pause)
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", asked
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def send(kind: str, url: str, call: Call = CALL) -> bytes:
+    """One call over HTTP, by the transport of the one client or of the other."""
+    if kind == "sync":
+        transport = open_transport(url)
+        try:
+            return transport.send(call)
+        finally:
+            transport.close()
+
+    async def sent() -> bytes:
+        transport = open_async_transport(url)
+        try:
+            return await transport.send(call)
+        finally:
+            await transport.close()
+
+    return asyncio.run(sent())
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 20\r\n"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("parts", "error", "says"),
+    [
+        ([HEAD + b"\r\n", *[b"x"] * 20], DeadlineExceeded, "no complete answer .* within 0.5 s"),
+        ([HEAD + b"\r\nxxx"], Unavailable, "no answer from"),
+        ([HEAD + b"content-encoding: gzip\r\n\r\n" + b"x" * 20], ProtocolError, "not encoded as"),
+        ([b"SSH-2.0-OpenSSH_9.6\r\n"], Unavailable, "no answer from"),
+        ([b""], Unavailable, "no answer from"),
+        ([b"HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n"], ProtocolError, "status 302"),
+    ],
+    ids=["trickle", "cut", "encoding", "other protocol", "hung up", "redirect"],
+)
+def test_a_bad_answer_has_one_name_over_both_libraries(
+    kind: str, parts: list[bytes], error: type[BabelclipError], says: str
+) -> None:
+    """No error of a library reaches a caller, no redirect is followed, no trickle outlasts the timeout."""
+    with scripted(*parts, pause=0.05) as (url, asked), pytest.raises(error, match=says):
+        send(kind, url, replace(CALL, timeout=0.5))
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_whole_answer_arrives(kind: str) -> None:
+    """The request names model, version and token; the answer's bytes come as they are."""
+    call = Call("text", "2.0", b"body", "key", 5.0, (("x-tenant", "shop"),))
+    with scripted(HEAD + b"\r\n", b"0123456789", b"abcdefghij") as (url, asked):
+        assert send(kind, f"{url}/prefix/", call) == b"0123456789abcdefghij"
+    head, _, body = asked[0].partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    assert (first, body) == ("POST /prefix/predictions/text/2.0 HTTP/1.1", b"body")
+    sent = {name: headers[name] for name in ("authorization", "x-tenant", "content-length", "content-type")}
+    assert sent == {
+        "authorization": "bearer key",
+        "x-tenant": "shop",
+        "content-length": "4",
+        "content-type": "application/x-protobuf",
+    }
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_the_environments_proxy_is_asked(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a company's machines reach the outside through a proxy only, the client finds it too."""
+    with scripted(HEAD + b"\r\n" + b"x" * 20) as (url, asked):
+        monkeypatch.setenv("http_proxy", url)
+        assert send(kind, "http://elsewhere.example:80") == b"x" * 20
+        assert asked[0].startswith(b"POST http://elsewhere.example")
+        monkeypatch.setenv("no_proxy", "127.0.0.1,elsewhere.example")
+        assert send(kind, url) == b"x" * 20
+        assert asked[1].startswith(b"POST /predictions/text")
 
 
 @given(st.binary(max_size=40) | st.just(b"[" * 100_000) | st.just(b'{"type": 1, "message": []}'))
