@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from export import storage
+from handlers import torch_runtime
 
 MAX_BATCH = 1024  # the largest N a program accepts; a bound that every runtime can plan for
 FILES = {"pt2": ("program.pt2",), "onnx": ("program.onnx", "program.onnx.data")}
@@ -73,11 +74,10 @@ def write_onnx(model: nn.Module, tower: str, path: Path, dtype: str = "float32")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         made = torch.onnx.export(
-            getattr(model, tower).eval(),
-            example_inputs(model, tower),
+            # Traced as for `.pt2`: torch 2.9's own way to it ends with a program for several rows only.
+            trace(model, tower),
             input_names=INPUTS[tower],
             output_names=["vectors"],
-            dynamic_shapes=dynamic_shapes(model, tower),
             dynamo=True,
             verbose=False,
         )
@@ -91,7 +91,7 @@ def write_onnx(model: nn.Module, tower: str, path: Path, dtype: str = "float32")
 def load(path: Path) -> Program:
     """A written program, by the runtime that its form is for."""
     if path.suffix == ".pt2":
-        return torch.export.load(path).module()
+        return torch_runtime.read(path).module()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
 from handlers.batching import Array
@@ -26,7 +28,7 @@ class TorchRuntime:
         self.placement = placement
         if placement.kind == "cpu":
             torch.set_num_threads(threads)
-        exported = torch.export.load(str(program))
+        exported = read(program)
         if placement.device != "cpu":
             # Tensors that the program makes by itself (positions, say) have their device written into it.
             exported = move_to_device_pass(exported, placement.device)
@@ -44,6 +46,14 @@ class TorchRuntime:
         with torch.inference_mode(), autocast:
             vectors: torch.Tensor = self.run(*tensors)
         return vectors.to("cpu", torch.float32).numpy()
+
+
+def read(program: Path) -> ExportedProgram:
+    """A program as its file has it."""
+    with warnings.catch_warnings():
+        # torch 2.9, which Gaudi's containers have, warns of weights that must not be written; they are not.
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")
+        return torch.export.load(str(program))
 
 
 def _prepare_for_autocast(module: torch.fx.GraphModule) -> None:
