@@ -104,12 +104,17 @@ def mean(metrics: Mapping[str, float], device: Device) -> dict[str, float]:
 def replicated(module: nn.Module, *, bucket_mb: int = 25) -> nn.Module:
     """The module as the training loop calls it: its gradients become the mean over all processes.
 
-    Weights start as process 0 has them; buffers are brought to its values in each step. `bucket_mb`:
-    megabytes of gradients that travel together. Keep what comes back for as long as there are backward
-    passes: gradients are averaged only while it lives. Keep the module itself for its state dict: the wrapped
-    one's keys begin with `module.`. A module that learns nothing comes back as it is; of one that learns,
-    every parameter that is not frozen must take part in each step.
+    Weights and buffers start as process 0 has them; where there are statistics of BatchNorm, all buffers are
+    brought to its values in each step. `bucket_mb`: megabytes of gradients that travel together. Keep what
+    comes back for as long as there are backward passes: gradients are averaged only while it lives. Keep the
+    module itself for its state dict: the wrapped one's keys begin with `module.`. A module that learns
+    nothing comes back as it is; of one that learns, every parameter that is not frozen must take part in each
+    step.
     """
     if world_size() == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
         return module
-    return DistributedDataParallel(module, bucket_cap_mb=bucket_mb)
+    replica = DistributedDataParallel(module, bucket_cap_mb=bucket_mb)
+    # torch 2.9 writes to the buffers in each step, positions too, which a backward pass may still need. Set
+    # afterwards, because the argument of this name would leave them different from the start.
+    replica.broadcast_buffers = any("running_mean" in name for name, _ in module.named_buffers())
+    return replica

@@ -105,6 +105,11 @@ def one_of_two(rank: int, port: int, folder: Path) -> None:
     tower = distributed.replicated(words)
     (tower(1.0 + rank) + tower(10.0)).sum().backward()
     found["twice"] = words.table.weight.grad
+    norm = nn.BatchNorm1d(1, momentum=0.5)
+    seen = distributed.replicated(norm)
+    for _ in range(2):
+        seen(torch.full((4, 1), 8.0 * rank)).sum().backward()
+    found["statistics"] = norm.running_mean
     found["frozen"] = distributed.replicated(words.requires_grad_(False)) is words
     torch.save(found, folder / f"{rank}.pt")
     distributed.stop()
@@ -148,12 +153,14 @@ def test_towers_may_be_replicated_one_by_one(two: list[dict[str, Any]]) -> None:
 
 
 def test_processes_share_what_they_found(two: list[dict[str, Any]]) -> None:
-    """Protects order of ranks, means over processes, and replicated towers: called twice, or frozen."""
+    """Protects order of ranks, means over processes, and what replicated modules do with their buffers."""
     for rank, found in enumerate(two):
         assert found["order"].tolist() == [0, 1]
         assert found["mean"] == {"a": 5.0, "b": 1.5}
         assert found["objects"] == [{"rank": 0}, {"rank": 1}], rank
         assert found["twice"].flatten().tolist() == [11.5, 11.5, 0.0]
+        # From process 0's 0 after the first step, half-way to the 8 of process 1's rows in the second.
+        assert found["statistics"].tolist() == [4.0 * rank]
         assert found["frozen"]
 
 
