@@ -22,7 +22,7 @@ def declare_missing() -> None:
     found = importlib.util.find_spec("torchvision")
     if _declared or found is None or found.origin is None:
         return
-    for library in Path(found.origin).parent.glob("_C.*"):
+    for library in Path(found.origin).parent.glob("_C*.*"):  # _C_stable in newer ones
         try:
             torch.ops.load_library(library)
         except OSError:

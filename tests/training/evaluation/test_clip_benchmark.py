@@ -46,7 +46,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clip-benchmark")
     run(sys.executable, "-m", "venv", "--without-pip", folder)
     (site,) = folder.glob("lib/python*/site-packages")
-    (site / "beneath.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    # torch may stand elsewhere, where a container brought it.
+    beneath = dict.fromkeys((sysconfig.get_path("purelib"), str(Path(torch.__file__).parents[1])))
+    (site / "beneath.pth").write_text("\n".join(beneath) + "\n", encoding="utf-8")
     interpreter = folder / "bin" / "python"
     run(sys.executable, "-m", "pip", "--python", interpreter, "install", "-qq", "--no-compile", *PACKAGES)
     return interpreter
