@@ -22,7 +22,7 @@ import psutil
 import pytest
 import yaml
 
-from babelclip import BabelclipError, Client, Unavailable
+from babelclip import BabelclipError, Client, DeadlineExceeded, Unavailable
 from babelclip.retry import Backoff
 from tests.e2e.support import PATIENCE, Server, alive, launched, post, predict, with_changed_text_tower
 
@@ -60,24 +60,30 @@ def healed(server: Server, transport: str = "http") -> None:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_killed_worker_costs_its_batch_and_comes_back(fragile: Server, transport: str) -> None:
-    """Each request in flight ends as a right vector or as Unavailable; the next ones are served again."""
+    """Each request in flight ends as a right vector or as Unavailable; the next ones are served again.
+
+    TorchServe may forget those that it was collecting into a batch at that moment: they end at the client's
+    timeout.
+    """
     healed(fragile, transport)
     before = fragile.worker_pids()
-    with client(fragile, transport) as caller, ThreadPoolExecutor(8) as pool:
+    callers = 8
+    with client(fragile, transport) as caller, ThreadPoolExecutor(callers) as pool:
         expected = caller.embed_texts(["a cat"]).vectors
 
-        def ask(_: int) -> bool:
+        def ask(_: int) -> str:
             try:
                 found = caller.embed_texts(["a cat"]).vectors
-            except Unavailable:
-                return False
+            except (Unavailable, DeadlineExceeded) as error:
+                return type(error).__name__
             np.testing.assert_allclose(found, expected, atol=1e-4)
-            return True
+            return "served"
 
         answers = [pool.submit(ask, i) for i in range(400)]
         os.kill(before["text"][0], signal.SIGKILL)
-        served = [answer.result(timeout=PATIENCE) for answer in answers]
-    assert any(served)
+        ended = Counter(answer.result(timeout=PATIENCE) for answer in answers)
+    assert ended["served"]
+    assert ended["DeadlineExceeded"] <= callers
     healed(fragile, transport)
     after = fragile.worker_pids()
     assert after["text"] != before["text"]
