@@ -41,16 +41,19 @@ def headers_of(call: Call) -> dict[str, str]:
 
 
 def ssl_context(tls: Tls | None) -> ssl.SSLContext:
-    """Trusts the authorities of `tls`, or those of the file $SSL_CERT_FILE, or Mozilla's list.
+    """Trusts the authorities of `tls`, or those of $SSL_CERT_FILE and $SSL_CERT_DIR, or Mozilla's list.
 
     Raises:
-        ValueError: the files of `tls` hold no certificates.
+        ValueError: these files hold no certificates.
     """
     tls = tls or Tls()
+    file, folder = tls.ca_file, None
+    if file is None:
+        file, folder = os.environ.get("SSL_CERT_FILE") or None, os.environ.get("SSL_CERT_DIR") or None
+    if file is None and folder is None:
+        file = certifi.where()
     try:
-        context = ssl.create_default_context(
-            cafile=tls.ca_file or os.environ.get("SSL_CERT_FILE") or certifi.where()
-        )
+        context = ssl.create_default_context(cafile=file, capath=folder)
         if tls.certificate_file is not None:
             context.load_cert_chain(tls.certificate_file, tls.key_file)
     except (OSError, ssl.SSLError) as error:

@@ -19,7 +19,8 @@ class AsyncHttpTransport:
     """`HttpTransport` for an event loop; used within one alone.
 
     Raises:
-        ValueError: the URL cannot be read, or there is something wrong with the certificates of `tls`.
+        ValueError: the URL cannot be read, the environment names a proxy that is no HTTP proxy, or there is
+            something wrong with the certificates of `tls`.
     """
 
     def __init__(self, url: str, tls: Tls | None = None) -> None:
@@ -38,7 +39,7 @@ class AsyncHttpTransport:
         try:
             async with self._opened().post(
                 address,
-                data=io.BytesIO(call.body),
+                data=io.BytesIO(call.body),  # not the bytes: of a large body aiohttp warns then
                 headers=http_wire.headers_of(call),
                 timeout=aiohttp.ClientTimeout(total=call.timeout),
                 proxy=self._proxy,
@@ -74,4 +75,11 @@ def _proxy_for(address: yarl.URL) -> str | None:
     if urllib.request.proxy_bypass(address.host or ""):
         return None
     proxies = urllib.request.getproxies()
-    return proxies.get(address.scheme) or proxies.get("all")
+    proxy = proxies.get(address.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    scheme = proxy.partition("://")[0]
+    if scheme.lower() not in ("http", "https"):
+        raise ValueError(f"the environment names a proxy of the kind {scheme}; only HTTP proxies can be used")
+    return proxy

@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +26,7 @@ from babelclip.errors import (
     TransportError,
     Unavailable,
 )
-from babelclip.http_wire import torchserve_error
+from babelclip.http_wire import ssl_context, torchserve_error
 from babelclip.retry import Backoff, Patience
 from babelclip.transport import Call, open_async_transport, open_transport, parse_address
 from tests.clients.fake_server import FakeServer
@@ -216,9 +218,34 @@ def test_the_environments_proxy_is_asked(kind: str, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("http_proxy", url)
         assert send(kind, "http://elsewhere.example:80") == b"x" * 20
         assert asked[0].startswith(b"POST http://elsewhere.example")
+        monkeypatch.setenv("http_proxy", url.removeprefix("http://"))
+        assert send(kind, "http://elsewhere.example:80") == b"x" * 20
         monkeypatch.setenv("no_proxy", "127.0.0.1,elsewhere.example")
         assert send(kind, url) == b"x" * 20
-        assert asked[1].startswith(b"POST /predictions/text")
+        assert [request.split(b" ")[1] for request in asked[1:]] == [
+            b"http://elsewhere.example/predictions/text",
+            b"/predictions/text",
+        ]
+
+
+def test_a_proxy_that_cannot_be_used_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SOCKS, for instance, is a sentence when the client is made, without the proxy's password in it."""
+    monkeypatch.setenv("all_proxy", "socks5://user:secret@127.0.0.1:1")
+    with pytest.raises(ValueError, match="kind socks5; only HTTP") as caught:
+        open_async_transport("http://elsewhere.example")
+    assert "secret" not in str(caught.value)
+
+
+def test_authorities_of_the_environment_are_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A company's own authority in $SSL_CERT_FILE or $SSL_CERT_DIR stands in place of the public ones."""
+    authority = tmp_path / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(authority)
+    assert len(ssl_context(None).get_ca_certs()) > 10
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    assert len(ssl_context(None).get_ca_certs()) == 1
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert ssl_context(None).get_ca_certs() == [], "of a folder each is read when it is needed"
 
 
 @given(st.binary(max_size=40) | st.just(b"[" * 100_000) | st.just(b'{"type": 1, "message": []}'))
