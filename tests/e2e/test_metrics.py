@@ -23,11 +23,20 @@ def wait_for(server: Server, expected: float, name: str, **labels: str) -> float
     return value
 
 
+def wait_until_still(server: Server, name: str, **labels: str) -> float:
+    """Wait until what earlier tests caused has been counted as well."""
+    earlier, value = -1.0, server.counted(name, **labels)
+    while value != earlier:
+        time.sleep(0.5)
+        earlier, value = value, server.counted(name, **labels)
+    return value
+
+
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 def test_requests_and_items_are_counted_on_both_transports(server: Server, transport: str) -> None:
     """TorchServe's own counters leave gRPC out; ours count both, items by their outcome."""
+    good = wait_until_still(server, "babelclip_items_total", tower="text", code="ok")
     requests = server.counted("babelclip_requests_total", tower="text", transport=transport, code="ok")
-    good = server.counted("babelclip_items_total", tower="text", code="ok")
     empty = server.counted("babelclip_items_total", tower="text", code="empty_item")
     embed(server, transport, "text", EmbedRequest(texts=[b"a cat", b"", b"a dog"]))
     found = wait_for(

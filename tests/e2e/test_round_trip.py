@@ -5,13 +5,16 @@ import base64
 import io
 import json
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client import CollectorRegistry
 
 from babelclip import AsyncClient, Client, similarity
 from babelclip.embedding_pb2 import EmbedRequest
+from babelclip.metrics import ClientMetrics
 from tests.e2e.support import Server, embed, post, predict
 
 TEXTS = ["a red heart", "un chat noir", "赤いハート", "قلب أحمر", "красное сердце"]
@@ -60,29 +63,38 @@ def test_the_order_of_a_large_call_is_kept(server: Server, images: list[bytes], 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_hedged_message_is_answered_once(server: Server, transport: str) -> None:
-    """Messages sent a second time cost the server work, and change neither vectors nor their order."""
+    """A message that was sent a second time gives its caller one vector an item, the same and in order."""
     texts = [f"{text} {number}" for number in range(20) for text in TEXTS]
+    sent = {kind: CollectorRegistry() for kind in ("blocking", "asynchronous")}
 
-    def embedded() -> float:
-        return server.counted("babelclip_items_total", tower="text", code="ok")
+    def hedging(kind: str) -> dict[str, Any]:
+        metrics = ClientMetrics(sent[kind])
+        return {"token_file": server.token_file, "hedge_after": 0.001, "metrics": metrics}
 
     async def patient() -> np.ndarray:
-        async with AsyncClient(server.url(transport), token_file=server.token_file, **hedging) as client:
+        async with AsyncClient(server.url(transport), **hedging("asynchronous")) as client:
             return (await client.embed_texts(texts)).vectors
 
     with Client(server.url(transport), token_file=server.token_file) as client:
         single = client.embed_texts(texts).vectors
-    hedging = {"hedge_after": 0.001}
-    before = embedded()
-    with Client(server.url(transport), token_file=server.token_file, **hedging) as client:
+    with Client(server.url(transport), **hedging("blocking")) as client:
         found = [client.embed_texts(texts).vectors]
+        give_up = time.monotonic() + 20
+        while requests_by_outcome(sent["blocking"]) != {"ok": 2}:  # nobody waited for the second answer
+            assert time.monotonic() < give_up, requests_by_outcome(sent["blocking"])
+            time.sleep(0.05)
     found.append(asyncio.run(patient()))
+    # The slower one is cancelled, on its way or while the server computes.
+    assert sum(requests_by_outcome(sent["asynchronous"]).values()) == 2
+    assert requests_by_outcome(sent["asynchronous"])["ok"] >= 1
     for vectors in found:
         np.testing.assert_allclose(vectors, single, atol=1e-5)
-    give_up = time.monotonic() + 20  # metrics come late
-    while embedded() < before + 4 * len(texts):
-        assert time.monotonic() < give_up
-        time.sleep(0.2)
+
+
+def requests_by_outcome(registry: CollectorRegistry) -> dict[str, int]:
+    """How many requests the metrics of a client counted, by outcome."""
+    samples = [sample for metric in registry.collect() for sample in metric.samples]
+    return {s.labels["outcome"]: int(s.value) for s in samples if s.name == "babelclip_client_requests_total"}
 
 
 def test_an_image_has_the_same_vector_in_every_form_it_can_be_sent(
