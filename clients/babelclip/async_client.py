@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from babelclip.calls import OnError, Progress, check_on_error, check_settings, finished, message_limit
+from babelclip.calls import AHEAD, OnError, Progress, check_on_error, check_settings, finished, message_limit
 from babelclip.credentials import Credentials
 from babelclip.delivery import Delivery
 from babelclip.embedding_pb2 import EmbedRequest
@@ -173,20 +173,26 @@ class AsyncClient:
     async def _stream(
         self, tower: Tower, messages: AsyncIterator[Message]
     ) -> AsyncGenerator[Embeddings, None]:
-        under_way: deque[asyncio.Task[Embeddings]] = deque()
+        turn = asyncio.Semaphore(self._concurrency)
+
+        async def delivered(message: Message) -> Embeddings:
+            async with turn:
+                return await self._deliver(tower, message)
+
+        made: deque[asyncio.Task[Embeddings]] = deque()
         try:
             async for message in messages:
-                under_way.append(asyncio.create_task(self._deliver(tower, message)))
-                if len(under_way) == self._concurrency:
-                    yield await under_way[0]
-                    under_way.popleft()
-            while under_way:
-                yield await under_way[0]
-                under_way.popleft()
+                made.append(asyncio.create_task(delivered(message)))
+                if len(made) == AHEAD * self._concurrency or made[0].done():
+                    yield await made[0]
+                    made.popleft()
+            while made:
+                yield await made[0]
+                made.popleft()
         finally:
-            for task in under_way:
+            for task in made:
                 task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            await asyncio.gather(*made, return_exceptions=True)
 
     async def _deliver(self, tower: Tower, message: Message) -> Embeddings:
         delivery = Delivery(tower, message)

@@ -12,6 +12,13 @@ from babelclip.wire import smallest_message
 OnError = Literal["raise", "return"]
 Progress = Callable[[int], None]
 
+AHEAD = 2
+"""Messages of a call that are made and not yet taken by the caller, for each that may be under way.
+
+A server with several workers or batches answers out of turn, and a caller may be slow to take a result:
+meanwhile the next messages leave.
+"""
+
 
 def collect(parts: Iterable[Embeddings], errors: OnError, progress: Progress | None) -> Embeddings:
     """The parts of a stream as one result; see `Client.embed_texts`."""

@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from babelclip.calls import OnError, Progress, check_settings, collect, message_limit
+from babelclip.calls import AHEAD, OnError, Progress, check_settings, collect, message_limit
 from babelclip.credentials import Credentials
 from babelclip.delivery import Delivery
 from babelclip.embedding_pb2 import EmbedRequest
@@ -63,7 +63,8 @@ class Client:
         max_message_bytes: the largest message to send, which must not exceed the server's `max_request_size`;
             default: 6,000,000, and 32,000,000 to archives in this process.
         concurrency: messages of one call that are under way at a time. Two keep a server busy, which computes
-            one while the other waits; a server with many workers takes more.
+            one while the other waits; a server with many workers takes more. As many again are read and made
+            ahead, or are answered and wait for those before them.
         backoff: how often, and how patiently, to try again while the server is unavailable.
         hedge_after: seconds after which a message that has no answer is sent a second time; the answer that
             comes first counts. It cuts the slowest answers short, and costs the server the work twice.
@@ -162,8 +163,8 @@ class Client:
 
         Args:
             images: encoded images as bytes, paths of such files, Pillow images, or uint8 arrays [H, W, 3]
-                (RGB) or [H, W] (grey). Read once, in order, no more at a time than the messages under way
-                hold. Bytes and files travel as they are; pixels are encoded without loss, which needs Pillow.
+                (RGB) or [H, W] (grey). Read once, in order, no further ahead than `concurrency` tells. Bytes
+                and files travel as they are; pixels are encoded without loss, which needs Pillow.
             errors, progress: as in `embed_texts`.
 
         Raises:
@@ -176,8 +177,8 @@ class Client:
     def stream_texts(self, texts: Iterable[str]) -> Generator[Embeddings, None, None]:
         """Texts without end → Embeddings of one stretch of them after the other, in order.
 
-        Of the texts, no more are read than are under way, so neither they nor their vectors need fit into
-        memory. Failed items are in `.errors` of their stretch.
+        Texts are read no further ahead than `concurrency` tells, so neither they nor their vectors need fit
+        into memory. Failed items are in `.errors` of their stretch.
 
         Raises:
             BabelclipError: a message got no answer; the stretches before it have been given.
@@ -247,19 +248,19 @@ class Client:
                 yield self._deliver(tower, message)
                 message, following = following, next(messages, None)
             return
-        under_way: deque[Future[Embeddings]] = deque()
+        made: deque[Future[Embeddings]] = deque()
         try:
             while message is not None:
                 # In the caller's context: what is traced or logged belongs to the caller's span.
                 run = contextvars.copy_context().run
-                under_way.append(self._threads().submit(run, self._deliver, tower, message))
+                made.append(self._threads().submit(run, self._deliver, tower, message))
                 message, following = following, next(messages, None)
-                if len(under_way) == self._concurrency:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
+                if len(made) == AHEAD * self._concurrency or made[0].done():
+                    yield made.popleft().result()
+            while made:
+                yield made.popleft().result()
         finally:
-            for future in under_way:
+            for future in made:
                 future.cancel()
 
     def _threads(self) -> ThreadPoolExecutor:
