@@ -1,14 +1,19 @@
 """100,000 texts through the asynchronous client, from an iterator, beside the load generator's best.
 
-    python -m benchmarks.client [--texts 100000] [--pairs 3]
+    python -m benchmarks.client [--texts 100000] [--turns 24] [--turn-texts 10240]
 
 The committed model is served, which computes a text in less than a millisecond, so that what the client costs
 shows. The load generator sends the same texts, many in a request, without looking at the vectors; the best of
-several concurrencies counts. Client and generator take turns.
+several concurrencies counts. A machine's speed drifts by more than what the client costs within one long run,
+so client and generator take many short turns, each of the client's between two of the generator's. Then the
+client takes all texts at once, between two such runs of the generator.
 
-    ratio               median of the pairs: the client's texts a second over the generator's
-    memory_growth_mb    largest resident memory of this process while the client runs, over that after its
-                        first tenth
+    ratio               median of the turns: the client's texts a second over those of the generator's turns
+                        before and after it
+    generator_ratio     the same of the generator's turns over their neighbours: what the method itself shows
+    whole_ratio         the client's texts a second with all texts at once, over the generator's beside it
+    memory_growth_mb    largest resident memory of this process while the client takes all texts at once, over
+                        that after its first tenth
 """
 
 import argparse
@@ -27,6 +32,7 @@ from benchmarks.server import Server, serving
 from benchmarks.soak import mini_store
 
 CONCURRENCIES = (2, 4, 8)
+TRIES = 3
 
 
 def texts(count: int) -> Iterator[str]:
@@ -73,23 +79,56 @@ async def by_generator(server: Server, transport: str, count: int, concurrency: 
     return len(bodies) * MAX_ITEMS / seconds
 
 
-def measure(server: Server, transport: str, count: int, pairs: int) -> dict[str, Any]:
-    """The best concurrency of the generator, then the pairs."""
-    tried = {c: asyncio.run(by_generator(server, transport, count // 4, c)) for c in CONCURRENCIES}
-    best = max(tried, key=lambda c: tried[c])
-    rates, growths = [], []
-    for _ in range(pairs):
-        generator = asyncio.run(by_generator(server, transport, count, best))
-        client, grown = asyncio.run(by_client(server, transport, count, best))
-        rates.append((client, generator))
-        growths.append(grown)
-    return {
-        "texts_per_s": round(statistics.median(client for client, _ in rates), 1),
-        "generator_texts_per_s": round(statistics.median(generator for _, generator in rates), 1),
-        "ratio": round(report.ratio(*zip(*rates, strict=True)), 3),
-        "memory_growth_mb": round(max(growths), 1),
-        "concurrency": best,
+def between(rate: float, before: float, after: float) -> float:
+    """A rate over that of its neighbours, whose seconds a text are averaged."""
+    return rate * (1 / before + 1 / after) / 2
+
+
+def measure(
+    server: Server, transport: str, options: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The best concurrency of the generator, then the turns, then all texts at once; figures, and turns."""
+
+    def generator(count: int) -> float:
+        return asyncio.run(by_generator(server, transport, count, concurrency))
+
+    def client(count: int) -> tuple[float, float]:
+        return asyncio.run(by_client(server, transport, count, concurrency))
+
+    tried: dict[int, list[float]] = {one: [] for one in CONCURRENCIES}
+    for _ in range(TRIES):
+        for concurrency in CONCURRENCIES:
+            tried[concurrency].append(generator(options.turn_texts))
+    concurrency = max(tried, key=lambda one: statistics.median(tried[one]))
+
+    clients: list[float] = []
+    generators = [generator(options.turn_texts)]
+    for _ in range(options.turns):
+        clients.append(client(options.turn_texts)[0])
+        generators.append(generator(options.turn_texts))
+    ratios = [between(rate, *generators[turn : turn + 2]) for turn, rate in enumerate(clients)]
+    own = [between(rate, *generators[turn : turn + 3 : 2]) for turn, rate in enumerate(generators[1:-1])]
+
+    before = generator(options.texts)
+    whole, grown = client(options.texts)
+    after = generator(options.texts)
+    figures = {
+        "texts_per_s": round(statistics.median(clients), 1),
+        "generator_texts_per_s": round(statistics.median(generators), 1),
+        "ratio": round(statistics.median(ratios), 3),
+        "generator_ratio": round(statistics.median(own), 3),
+        "whole_ratio": round(between(whole, before, after), 3),
+        "memory_growth_mb": round(grown, 1),
+        "concurrency": concurrency,
     }
+    turns = {
+        "clients": clients,
+        "generators": generators,
+        "ratios": ratios,
+        "generator_ratios": own,
+        "whole": {"generators": [before, after], "client": whole},
+    }
+    return figures, turns
 
 
 def main() -> None:
@@ -99,13 +138,27 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--texts", type=int, default=100_000)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=24)
+    parser.add_argument("--turn-texts", type=int, default=10_240)
     options = parser.parse_args()
+    if options.turns < 2:
+        parser.error("--turns must be at least 2")
     with serving(mini_store()) as server:
-        found = {name: measure(server, name, options.texts, options.pairs) for name in ("http", "grpc")}
-    columns = ("transport", "texts/s", "generator's", "ratio", "MB grown", "requests in flight")
-    report.table("the asynchronous client", columns, [(name, *one.values()) for name, one in found.items()])
-    report.finish("client", {"texts": options.texts, **found}, {"pairs": options.pairs})
+        measured = {name: measure(server, name, options) for name in ("http", "grpc")}
+    figures = {name: one for name, (one, _) in measured.items()}
+    columns = (
+        "transport",
+        "texts/s",
+        "generator's",
+        "ratio",
+        "its own",
+        "all at once",
+        "MB grown",
+        "in flight",
+    )
+    report.table("the asynchronous client", columns, [(name, *one.values()) for name, one in figures.items()])
+    turns = {name: one for name, (_, one) in measured.items()}
+    report.finish("client", {"texts": options.texts, **figures}, {"turns": turns})
 
 
 if __name__ == "__main__":
