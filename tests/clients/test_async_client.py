@@ -98,7 +98,7 @@ class Gated:
         pass
 
 
-def test_a_stream_reads_no_more_than_is_under_way() -> None:
+def test_a_stream_reads_only_so_far_ahead() -> None:
     """Back-pressure: an endless iterator is read only as fast as results are taken, and closed in the end."""
     taken = 0
 

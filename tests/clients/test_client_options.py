@@ -28,7 +28,7 @@ from tests.clients.in_memory import InMemory
 QUICK = Backoff(attempts=3, base=0.01)
 
 
-def test_a_stream_reads_no_more_than_is_under_way() -> None:
+def test_a_stream_reads_only_so_far_ahead() -> None:
     """Texts without end are embedded in order, and read only as fast as their vectors are taken."""
     taken = 0
 
