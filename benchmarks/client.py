@@ -79,6 +79,15 @@ async def by_generator(server: Server, transport: str, count: int, concurrency: 
     return len(bodies) * MAX_ITEMS / seconds
 
 
+def best_concurrency(server: Server, transport: str, count: int) -> int:
+    """Requests in flight with which the generator is fastest."""
+    tried: dict[int, list[float]] = {one: [] for one in CONCURRENCIES}
+    for _ in range(TRIES):
+        for one in CONCURRENCIES:
+            tried[one].append(asyncio.run(by_generator(server, transport, count, one)))
+    return max(tried, key=lambda one: statistics.median(tried[one]))
+
+
 def between(rate: float, before: float, after: float) -> float:
     """A rate over that of its neighbours, whose seconds a text are averaged."""
     return rate * (1 / before + 1 / after) / 2
@@ -89,17 +98,13 @@ def measure(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The best concurrency of the generator, then the turns, then all texts at once; figures, and turns."""
 
+    concurrency = best_concurrency(server, transport, options.turn_texts)
+
     def generator(count: int) -> float:
         return asyncio.run(by_generator(server, transport, count, concurrency))
 
     def client(count: int) -> tuple[float, float]:
         return asyncio.run(by_client(server, transport, count, concurrency))
-
-    tried: dict[int, list[float]] = {one: [] for one in CONCURRENCIES}
-    for _ in range(TRIES):
-        for concurrency in CONCURRENCIES:
-            tried[concurrency].append(generator(options.turn_texts))
-    concurrency = max(tried, key=lambda one: statistics.median(tried[one]))
 
     clients: list[float] = []
     generators = [generator(options.turn_texts)]
@@ -143,6 +148,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.turns < 2:
         parser.error("--turns must be at least 2")
+    if min(options.texts, options.turn_texts) < MAX_ITEMS:
+        parser.error(f"--texts and --turn-texts must be at least {MAX_ITEMS}, one request's")
     with serving(mini_store()) as server:
         measured = {name: measure(server, name, options) for name in ("http", "grpc")}
     figures = {name: one for name, (one, _) in measured.items()}
