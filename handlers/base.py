@@ -19,11 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from handlers import device, health
+from handlers import device, health, runtime_choice, shapes
 from handlers.answers import Embedded, Outcome
 from handlers.batching import Array, Group, Notes, forward, smallest_first
 from handlers.budget import Budget, OutOfTime
 from handlers.config import Settings, TowerMeta, read_meta, response_timeout, worker_count
+from handlers.device import Placement
 from handlers.envelope import read_envelope
 from handlers.errors import INTERNAL, ItemFault, RequestFault
 from handlers.incidents import report
@@ -35,13 +36,20 @@ from handlers.runner import Runner
 
 _log = logging.getLogger(__name__)
 
+_TRIAL_ROWS = 8  # of the pass by which runtimes are compared
+
 
 class Handler(ABC):
     """What TorchServe calls. A tower says how items become arrays; everything else is here."""
 
     tower: ClassVar[str]
+    varied_lengths: ClassVar[bool]
+    """Whether its items are of more lengths than one."""
     meta: TowerMeta
     settings: Settings
+    placement: Placement
+    row_sizes: Sequence[int]
+    """The row counts that a pass may have, ascending."""
     runner: Runner
     budget: Budget
     clock: Callable[[], float] = time.perf_counter
@@ -93,15 +101,23 @@ class Handler(ABC):
         )
         self.threads = self.settings.threads or max(1, device.cpu_cores() // worker_count(model_config))
         self.load(folder)
+        self._place(placements[0])
+        trial = list(self.examples(min(_TRIAL_ROWS, self.settings.max_batch)))[-1]
+        placement = runtime_choice.settle(
+            placements, self.meta.programs, trial, folder=folder, threads=self.threads
+        )
+        self._place(placement)
         self.runner = Runner(
-            self.meta.programs,
-            placements,
+            self.meta.programs[placement.form],
+            placement,
             self.examples,
-            max_batch=self.settings.max_batch,
+            row_sizes=self.row_sizes,
             threads=self.threads,
             lean=self.settings.lean,
         )
-        placement = self.runner.placement
+        self.meta = replace(self.meta, numerics=f"{placement.kind} {placement.dtype} {placement.runtime}")
+        self._shapes: set[tuple[int, int]] = set()
+        """Rows and slots of the passes so far."""
         self._metrics = Metrics(context.metrics, tower=self.tower, version=version or "unknown")
         self._metrics.info(
             space=self.meta.space,
@@ -115,6 +131,12 @@ class Handler(ABC):
             *(self.tower, self.meta.space, placement.device, placement.dtype, placement.runtime),
         )
 
+    def _place(self, placement: Placement) -> None:
+        self.placement = placement
+        self.row_sizes = shapes.row_sizes(
+            placement, self.settings.max_batch, varied_lengths=self.varied_lengths
+        )
+
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """The inputs of N requests → the bodies of N answers, in the same order.
 
@@ -126,6 +148,7 @@ class Handler(ABC):
         began = self.clock()
         self.budget.restart()
         tally = Tally()
+        met = len(self._shapes)
         requests, payloads = self._parse(data, context)
         parsed = self.clock()
         outcomes = self._embed(payloads, smallest_first(request.items for request in requests), tally)
@@ -141,6 +164,8 @@ class Handler(ABC):
             if not request.canary:
                 found = outcomes[request.items]
                 tally.items.update(o.code if isinstance(o, ItemFault) else "ok" for o in found)
+        if len(self._shapes) > met:
+            tally.shapes = len(self._shapes)
         ended = self.clock()
         tally.seconds |= {
             "idle": began - (began if self._ended is None else self._ended),
@@ -196,6 +221,7 @@ class Handler(ABC):
                     began = self.clock()
                     rows = forward(group, self.runner, dim=self.meta.dim)
                     seconds = self.clock() - began
+                    self._shapes.add((self.runner.padded_rows(len(group.positions)), slots))
                     self.budget.took(slots, seconds)
                     tally.seconds["forward"] += seconds
                     for position, row in zip(group.positions, rows, strict=True):

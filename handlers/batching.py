@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,39 +52,6 @@ def smallest_first(requests: Iterable[slice]) -> list[int]:
     """
     ordered = sorted(requests, key=lambda items: items.stop - items.start)
     return [position for items in ordered for position in range(items.start, items.stop)]
-
-
-def plan_lengths(
-    lengths: Sequence[int], sizes: Sequence[int], *, rows_of: Callable[[int], int], pass_cost: float
-) -> Iterator[tuple[int, list[int]]]:
-    """Token counts → (padded length, positions) of each forward pass; every position occurs exactly once.
-
-    The cheapest division of the items, sorted by length, into runs, each of one padded length and of passes
-    of at most `rows_of(length)` items: a run costs its padded tokens and, for each pass, `pass_cost` tokens.
-    `sizes` are the lengths that may be padded to, ascending; the last holds the longest item.
-    """
-    order = sorted(range(len(lengths)), key=lambda position: lengths[position])
-    padded = [sizes[bisect_left(sizes, lengths[position])] for position in order]
-    counts = sorted(Counter(padded).items())
-    # best[j]: the cost of the items of the first j sizes; since[j]: the first size of the run ending there.
-    best, since = [0.0], [0]
-    for end in range(1, len(counts) + 1):
-        rows, cheapest = 0, (float("inf"), 0)
-        for begin in reversed(range(end)):
-            rows += counts[begin][1]
-            length = counts[end - 1][0]
-            run = rows * length + -(-rows // rows_of(length)) * pass_cost
-            cheapest = min(cheapest, (best[begin] + run, begin))
-        best.append(cheapest[0])
-        since.append(cheapest[1])
-    last, end = len(order), len(counts)
-    while end:
-        first = last - sum(rows for _, rows in counts[since[end] : end])
-        most = rows_of(padded[last - 1])
-        for start in range(first, last, most):
-            stop = min(start + most, last)
-            yield padded[stop - 1], order[start:stop]
-        last, end = first, since[end]
 
 
 def forward(group: Group, run: Callable[..., NDArray[np.float32]], *, dim: int) -> list[Row]:

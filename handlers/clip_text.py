@@ -8,6 +8,7 @@ reported as truncated.
 from __future__ import annotations
 
 import sys
+from bisect import bisect_right
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from handlers.base import Handler
-from handlers.batching import Array, Group, Notes, plan_lengths
+from handlers.batching import Array, Group, Notes
 from handlers.budget import Budget
 from handlers.config import TextMeta
 from handlers.errors import INTERNAL, ItemFault
 from handlers.incidents import report
+from handlers.passes import plan_passes
+from handlers.shapes import few_lengths
 from handlers.texts import read_text
 
 # What the archive's sitecustomize.py put there for TorchServe's worker, which is done with it.
@@ -36,6 +39,7 @@ class TextHandler(Handler):
     """Program inputs: ids int64 [N, L] and mask int64 [N, L] (1 = token, 0 = padding)."""
 
     tower = "text"
+    varied_lengths = True
 
     def load(self, folder: Path) -> None:
         """tokenizer.json, set to cut at the tower's token limit."""
@@ -48,12 +52,17 @@ class TextHandler(Handler):
         self.specials = self.tokenizer.num_special_tokens_to_add(False)
 
     def initialize(self, context: Any) -> None:
-        """As every tower; then it is settled which lengths the passes have, and what a pass is worth."""
+        """As every tower; then it is settled which shapes the passes have, and what a pass is worth."""
         super().initialize(context)
-        declared = self.text.buckets
-        every = range(declared[0], declared[-1] + 1)
-        self.sizes: Sequence[int] = declared if self.runner.placement.static else every
+        every = range(self.text.buckets[0], self.text.max_tokens + 1)
+        self.sizes: Sequence[int] = self.lengths if self.placement.keeps_shapes else every
         self.pass_cost = self._pass_cost()
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """The lengths that texts are padded to where few shapes may occur, ascending."""
+        declared = self.text.buckets
+        return declared if self.placement.static else few_lengths(declared[0], declared[-1])
 
     def _pass_cost(self) -> float:
         """How many tokens could be computed in the time that a pass costs by itself (launch, weights).
@@ -79,14 +88,18 @@ class TextHandler(Handler):
             taken.append(self.clock() - began)
         return min(taken)
 
+    def _row_sizes(self, length: int) -> Sequence[int]:
+        """How many texts of a padded length a pass may have, ascending."""
+        sizes, tokens = self.row_sizes, self.settings.max_pass_tokens
+        return sizes[: max(1, bisect_right(sizes, tokens // length))] if tokens else sizes
+
     def _rows(self, length: int) -> int:
-        """How many texts of a padded length a pass may have."""
-        most, tokens = self.settings.max_batch, self.settings.max_pass_tokens
-        return min(most, max(1, tokens // length)) if tokens else most
+        """The most of these."""
+        return self._row_sizes(length)[-1]
 
     def examples(self, rows: int) -> Iterable[tuple[Array, ...]]:
-        """Padding tokens marked as content, in every length bucket: only the shape matters."""
-        for length in self.text.buckets:
+        """Padding tokens marked as content, in every length: only the shape matters."""
+        for length in self.lengths:
             yield self._example(min(rows, self._rows(length)), length)
 
     def _example(self, rows: int, length: int) -> tuple[Array, Array]:
@@ -115,10 +128,10 @@ class TextHandler(Handler):
             if rest:
                 notes.cut.add(position)
         positions = list(encodings)
-        plan = plan_lengths(
+        plan = plan_passes(
             [len(encodings[position]) for position in positions],
             self.sizes,
-            rows_of=self._rows,
+            rows_of=self._row_sizes,
             pass_cost=self.pass_cost,
         )
         for length, chosen in plan:

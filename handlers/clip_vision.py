@@ -29,6 +29,7 @@ class VisionHandler(Handler):
     """Program input: pixels uint8 [N, size, size, 3]; normalisation is inside the program."""
 
     tower = "vision"
+    varied_lengths = False
 
     def load(self, folder: Path) -> None:
         """The threads that decode, and the decoders, so that not the first request loads them."""

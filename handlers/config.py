@@ -155,6 +155,8 @@ class TowerMeta:
     vision: VisionMeta | None
     version: str = ""
     """What TorchServe registered the archive as; no part of meta.json."""
+    numerics: str = ""
+    """What the worker computes by, as "cpu float32 onnxruntime"; no part of meta.json either."""
 
 
 def read_meta(folder: Path, *, tower: str) -> TowerMeta:

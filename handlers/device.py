@@ -11,7 +11,8 @@ bfloat16 program is emulated. 8-bit weights are for ONNX Runtime on CPUs, which 
 `babelclip.dtype` decides otherwise, else the environment's BABELCLIP_DTYPE.
 
 Runtime: torch on HPU and CUDA. On CPUs ONNX Runtime, which is the fastest in float32; where the hardware
-multiplies bfloat16, OpenVINO and torch are both tried when the worker starts, and the faster one stays.
+multiplies bfloat16, OpenVINO, or torch where it is clearly faster: handlers.runtime_choice measures it once
+and keeps the answer. `babelclip.runtime` decides otherwise, else the environment's BABELCLIP_RUNTIME.
 docs/decisions/0003-runtimes.md has the measurements.
 
 HPU: eager mode with `torch.compile(backend="hpu_backend")` by default; with PT_HPU_LAZY_MODE=1 an HPU graph.
@@ -69,6 +70,15 @@ class Placement:
         """Whether a new shape costs a compilation, so that only declared shapes may occur."""
         return self.compiler != "none"
 
+    @property
+    def keeps_shapes(self) -> bool:
+        """Whether memory grows with each new shape for as long as the worker lives, so that few may occur.
+
+        On CPUs OpenVINO keeps kernels for every shape (1.5 to 1.8 MB each, whatever its size), torch a
+        tenth of that. ONNX Runtime keeps nothing, and CUDA's kernels do not depend on the shape.
+        """
+        return self.static or (self.kind == "cpu" and self.runtime != "onnxruntime")
+
 
 def choose(
     *,
@@ -80,7 +90,7 @@ def choose(
     program_dtype: str,
     forms: Collection[str],
 ) -> list[Placement]:
-    """Settings and what TorchServe assigned → the placements to try, at least one; the fastest should stay.
+    """Settings and what TorchServe assigned → the placements in question, the preferred one first.
 
     `forms` are those of the program in the archive, "pt2" or "onnx" or both. Probes the machine; sets up
     Gaudi's software.
@@ -93,6 +103,7 @@ def choose(
     """
     kind = _kind(device, gpu_id)
     dtype = _wanted_dtype(dtype)
+    runtime = _wanted_runtime(runtime)
     if program_dtype not in PROGRAM_DTYPES:
         raise ValueError(f"meta.json names the dtype {program_dtype!r}; known: {', '.join(PROGRAM_DTYPES)}")
     if program_dtype == "int8" and (kind != "cpu" or compile or dtype == "bfloat16"):
@@ -172,6 +183,13 @@ def _wanted_dtype(dtype: str) -> str:
     wanted = os.environ.get("BABELCLIP_DTYPE", "auto") if dtype == "auto" else dtype
     if wanted not in ("auto", "float32", "bfloat16"):
         raise RuntimeError(f"BABELCLIP_DTYPE must be auto, float32 or bfloat16, not {wanted!r}")
+    return wanted
+
+
+def _wanted_runtime(runtime: str) -> str:
+    wanted = os.environ.get("BABELCLIP_RUNTIME", "auto") if runtime == "auto" else runtime
+    if wanted not in ("auto", *RUNTIMES):
+        raise RuntimeError(f"BABELCLIP_RUNTIME must be auto, {', '.join(RUNTIMES)}, not {wanted!r}")
     return wanted
 
 

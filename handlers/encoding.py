@@ -26,7 +26,7 @@ def encode(envelope: Envelope, outcomes: Sequence[Outcome], meta: TowerMeta) -> 
     if envelope.dialect == "kserve":
         return kserve.encode(outcomes, meta)
     if envelope.dialect == "health":
-        return health.passed(meta.tower, meta.space)
+        return health.passed(meta.tower, meta.space, meta.numerics)
     status = 200
     if envelope.single and isinstance(outcomes[0], ItemFault):
         status = outcomes[0].status

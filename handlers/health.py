@@ -6,7 +6,8 @@ request, through the queue and the program; a worker that is gone is TorchServe'
     HTTP       GET /predictions/MODEL with Accept: application/health+json
     protobuf   EmbedRequest.canary, over HTTP or gRPC
 
-The JSON follows draft-inadarei-api-health-check: {"status":"pass","serviceId":"text","releaseId":SPACE}.
+The JSON follows draft-inadarei-api-health-check: {"status":"pass","serviceId":"text","releaseId":SPACE,
+"notes":["cpu float32 onnxruntime"]}. The note says what the worker computes by.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ def check(canary: Canary, outcome: Outcome) -> RequestFault | None:
     )
 
 
-def passed(tower: str, space: str) -> Answer:
+def passed(tower: str, space: str, numerics: str) -> Answer:
     """The answer to a probe of a tower that works."""
-    return _answer({"status": "pass", "serviceId": tower, "releaseId": space}, 200)
+    return _answer({"status": "pass", "serviceId": tower, "releaseId": space, "notes": [numerics]}, 200)
 
 
 def refuse(fault: RequestFault, tower: str, space: str) -> Answer:
@@ -71,5 +72,5 @@ def refuse(fault: RequestFault, tower: str, space: str) -> Answer:
     return _answer({"status": "fail", "serviceId": tower, "releaseId": space, "output": output}, fault.status)
 
 
-def _answer(report: Mapping[str, str], status: int) -> Answer:
+def _answer(report: Mapping[str, Any], status: int) -> Answer:
     return Answer(compact(report).encode(), HEALTH, status)

@@ -29,6 +29,7 @@ DEFINITIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "babelclip_decode_cpu_seconds_total": ("counter", "Seconds", ()),
     "babelclip_batch_items": ("histogram", "Count", ()),
     "babelclip_stage_seconds": ("histogram", "Seconds", ("stage",)),
+    "babelclip_shapes": ("gauge", "Count", ()),
     "babelclip_info": ("gauge", "Count", ("space", "device", "dtype", "runtime")),
 }
 
@@ -55,6 +56,8 @@ class Tally:
     """Items that would have fitted into the same passes."""
     decode_cpu_seconds: float = 0.0
     """Of the threads that decode images."""
+    shapes: int = 0
+    """Distinct shapes of the passes since the worker started; 0 where this batch had no new one."""
 
     def add_pass(self, group: Group, *, slots: int, max_batch: int) -> None:
         """Count a group's pass, in which `slots` tokens or images were computed."""
@@ -97,6 +100,8 @@ class Metrics:
         lines += [("babelclip_passes_total", n, (str(bucket),)) for bucket, n in tally.passes.items()]
         if tally.decode_cpu_seconds:
             lines.append(("babelclip_decode_cpu_seconds_total", round(tally.decode_cpu_seconds, 6), ()))
+        if tally.shapes:
+            lines.append(("babelclip_shapes", tally.shapes, ()))
         lines.append(("babelclip_batch_items", tally.items.total(), ()))
         lines += [("babelclip_stage_seconds", round(s, 6), (stage,)) for stage, s in tally.seconds.items()]
         self._safely(lines)

@@ -18,7 +18,8 @@ from torch._dynamo.backends import registry
 from handlers import device
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
-from handlers.runner import Runner, row_buckets
+from handlers.runner import Runner
+from handlers.shapes import row_buckets, row_sizes
 from tests.handlers.conftest import DIM, LIMITS, SIZE
 from tests.handlers.worker import Worker, grpc
 
@@ -37,12 +38,12 @@ def choose(**changes: Any) -> device.Placement:
     return only
 
 
-def runner(folder: Path, *placements: device.Placement, max_batch: int = 4) -> Runner:
+def runner(folder: Path, placement: device.Placement, max_batch: int = 4) -> Runner:
     def examples(rows: int) -> Iterator[tuple[Any, ...]]:
         yield (np.zeros((rows, SIZE, SIZE, 3), dtype=np.uint8),)
 
-    programs = {form: folder / f"program.{form}" for form in ("pt2", "onnx")}
-    return Runner(programs, placements, examples, max_batch=max_batch, threads=1)
+    sizes = row_sizes(placement, max_batch, varied_lengths=False)
+    return Runner(folder / f"program.{placement.form}", placement, examples, row_sizes=sizes, threads=1)
 
 
 @pytest.fixture(autouse=True)

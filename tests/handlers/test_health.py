@@ -30,7 +30,8 @@ def test_a_working_tower_passes(request: pytest.FixtureRequest, tower: str) -> N
     worker: Worker = request.getfixturevalue(tower)
     get, post, call = probe(worker)
     assert (get.status, get.content_type) == (200, HEALTH)
-    assert json.loads(get.body) == {"status": "pass", "serviceId": tower, "releaseId": SPACE}
+    told = {"status": "pass", "serviceId": tower, "releaseId": SPACE, "notes": ["cpu float32 onnxruntime"]}
+    assert json.loads(get.body) == told
     for reply in (post, call):
         assert (reply.status, reply.message.space, reply.message.error.code) == (200, SPACE, "")
         vector = np.frombuffer(reply.message.vectors, "<f4")

@@ -47,6 +47,7 @@ def test_a_batch_is_counted_once(text: Worker, caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.INFO):
         text.send(grpc(request=request), grpc(request=request), http(b"a", "text/plain"), http(b"a", "a/b"))
     found = lines(caplog)
+    found.pop("babelclip_shapes{tower:text}", None)  # Only where no test before met these shapes.
     seconds = {name: found.pop(name) for name in list(found) if "stage_seconds" in name}
     assert found == {
         "babelclip_requests_total{tower:text,transport:grpc,code:ok}": 2,
@@ -124,6 +125,20 @@ def test_a_batch_costs_few_lines(text: Worker, vision: Worker, caplog: pytest.Lo
             counts.append(len(lines(caplog)))
         assert max(counts) <= 15
         assert counts[1] <= counts[0] + 1  # A pass that is not full has a bucket of its own.
+
+
+def test_shapes_are_told_when_one_is_new(text: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    """The gauge says how many shapes a worker has met, in a line only when that has changed."""
+    name = "babelclip_shapes{tower:text}"
+    text.handler._shapes.discard((1, 5))
+    before = len(text.handler._shapes)
+    told = []
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            text.send(grpc(request=EmbedRequest(texts=[b"a red heart"]).SerializeToString()))
+        told.append(lines(caplog).get(name))
+    assert told == [before + 1, None]
 
 
 def test_the_space_is_a_label(caplog: pytest.LogCaptureFixture, text: Worker) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import time
 from pathlib import Path
 from typing import Any
 
@@ -85,29 +84,6 @@ def test_runtimes_agree(runtime: str, vision_folder: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), dtype=np.uint8)
     for rows in (1, 3, 4):
         np.testing.assert_allclose(other(pixels[:rows]), exact(pixels[:rows]), atol=1e-5)
-
-
-def test_the_fastest_runtime_stays(vision_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of several candidates the one with the shortest pass serves; one that fails is left out."""
-    load = runtimes.load
-
-    def slow_or_broken(program: Path, placement: Any, **options: Any) -> Any:
-        run = load(program, placement, **options)
-
-        def slow(*arrays: Any) -> Any:
-            time.sleep(0.05)
-            return run(*arrays)
-
-        def broken(*_: Any) -> Any:
-            raise RuntimeError("unsupported operator")
-
-        return {"torch": slow, "openvino": broken}.get(placement.runtime, run)
-
-    monkeypatch.setattr(runtimes, "load", slow_or_broken)
-    order = [dataclasses.replace(CPU, runtime=name) for name in ("openvino", "torch", "onnxruntime")]
-    assert runner(vision_folder, *order).placement.runtime == "onnxruntime"
-    with pytest.raises(RuntimeError, match="none of the runtimes openvino"):
-        runner(vision_folder, order[0], order[0])
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["as stored", "transposed"])
