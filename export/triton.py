@@ -42,7 +42,10 @@ PARTS = {"text": ("text_tokens", "text_tower", "text"), "vision": ("vision_pixel
 # What the Python models import of the handlers.
 HANDLERS = {
     "text_tokens": ("__init__", "errors", "incidents", "texts"),
-    "vision_pixels": ("__init__", "errors", "image_files", "incidents", "preprocess"),
+    "vision_pixels": (
+        *("__init__", "errors", "image_files", "incidents", "jpeg", "jpegxl", "memory"),
+        "preprocess",
+    ),
 }
 REQUIREMENTS = ("tokenizers", "pillow")  # what the Python models need beyond Triton's image, which has numpy
 

@@ -20,8 +20,9 @@ from handlers.budget import Budget, OutOfTime
 from handlers.config import VisionMeta
 from handlers.decoding import decode_fast, prepare_thread
 from handlers.errors import IMAGE_UNDECODABLE, INTERNAL, ItemFault
-from handlers.image_files import supported_formats
+from handlers.image_files import BYTES_A_PIXEL, supported_formats
 from handlers.incidents import report
+from handlers.memory import Memory
 from handlers.preprocess import Pixels
 
 
@@ -37,6 +38,8 @@ class VisionHandler(Handler):
             raise ValueError("meta.json lacks the section vision")
         self.vision: VisionMeta = self.meta.vision
         supported_formats()
+        # What all threads have together: as much as the most demanding image that is allowed.
+        self.memory = Memory(BYTES_A_PIXEL * self.settings.max_pixels)
         self.pool = ThreadPoolExecutor(
             self.settings.decode_threads or self.threads,
             thread_name_prefix="decode",
@@ -107,6 +110,7 @@ class VisionHandler(Handler):
                 max_pixels=self.settings.max_pixels,
                 max_bytes=self.settings.max_image_bytes,
                 reduction=self.vision.reduction,
+                memory=self.memory,
             )
         except ItemFault as fault:
             return fault

@@ -34,7 +34,8 @@ class Settings:
     max_image_bytes: int = 20_000_000
     """Encoded bytes of one image."""
     max_pixels: int = 50_000_000
-    """Width × height of one image, read from its header before it is decoded."""
+    """Width × height that one image is decoded to, by its header. A JPEG may have eight times as many, as it
+    can be decoded at a reduced size. All that a worker decodes at a time has 40 bytes for each, 2 GB."""
     max_batch: int = 32
     """Rows of one forward pass."""
     max_pass_tokens: int = 4096

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from handlers.image_files import check_size, faults_of, open_image
+from handlers.image_files import decoded
+from handlers.memory import Memory
 from handlers.preprocess import Pixels, Resize, to_square, upright_rgb
 
 # Longer images are left to the reference: where it crops, it resizes only the part that is seen.
@@ -27,21 +28,19 @@ def decode_fast(
     max_pixels: int,
     max_bytes: int,
     reduction: float,
+    memory: Memory | None = None,
 ) -> Pixels:
     """As `handlers.preprocess.decode_image`; call it from threads that were prepared by `prepare_thread`.
 
     A JPEG is decoded at the smallest scale that leaves its shortest side at least `reduction` × `size`
-    pixels; 0: always at full size.
+    pixels; 0: as the reference does. `memory` is what decoding takes its part of, where several threads
+    decode.
 
     Raises:
         ImageError: as `decode_image`.
     """
-    with faults_of(data, max_pixels=max_pixels):
-        image = open_image(data, max_pixels=max_pixels, max_bytes=max_bytes)
-        if reduction and image.format == "JPEG":
-            _reduce(image, reduction * size)
-        image.load()
-        check_size(image, max_pixels)
+    limits = {"size": size, "max_pixels": max_pixels, "max_bytes": max_bytes}
+    with decoded(data, **limits, reduction=reduction, memory=memory) as image:
         image = upright_rgb(image)
         if max(image.size) > _LONGEST_PROPORTION * min(image.size):
             return to_square(image, size, resize)
@@ -51,15 +50,6 @@ def decode_fast(
 def prepare_thread() -> None:
     """Keep torch from starting threads of its own for each image: the pool is what works in parallel."""
     torch.set_num_threads(1)
-
-
-def _reduce(image: Image.Image, shortest: float) -> None:
-    for scale in (8, 4, 2):
-        # libjpeg rounds an odd size up, which would stretch the image.
-        exact = image.width % scale == 0 and image.height % scale == 0
-        if exact and min(image.size) >= scale * shortest:
-            image.draft(None, (image.width // scale, image.height // scale))
-            return
 
 
 def _resize_and_crop(image: Image.Image, size: int) -> Pixels:

@@ -1,4 +1,4 @@
-"""Image files from outside: which may be opened at all, and what is wrong with one that cannot be decoded.
+"""Image files from outside: which may be decoded at all, and what is wrong with one that cannot be.
 
 A file is looked through before Pillow decodes it, because a small one can ask for hours of work: by its
 pixels, or by the number of its scans, tiles or notes.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import io
-import re
 import struct
 from collections.abc import Iterator
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError, features
+from PIL.JpegImagePlugin import JpegImageFile
 
+from handlers import jpeg, jpegxl
 from handlers.errors import (
     EMPTY_ITEM,
     IMAGE_TOO_LARGE,
@@ -23,15 +25,17 @@ from handlers.errors import (
     IMAGE_UNDECODABLE,
     ItemFault,
 )
+from handlers.memory import Memory
 
-# Pillow refuses by itself what has more than twice its MAX_IMAGE_PIXELS; no limit of ours can exceed that.
+# Pillow refuses to crop what has more than twice its MAX_IMAGE_PIXELS; no limit of ours can exceed that. An
+# image of so many can take 7 GB.
 LARGEST_MAX_PIXELS = 178_956_970
+# Bytes that decoding takes for each pixel that is allowed, at most: of a progressive JPEG in CMYK, which has
+# four times as many, the coefficients that are held, and the reduced picture.
+BYTES_A_PIXEL = 40
 # The longest side a JPEG can have. A longer one in another format is no photograph, and decoding costs by
 # rows as well as by pixels.
 MAX_SIDE = 65_535
-# libtiff's limit for the JPEGs it decodes; a progressive photograph has about ten. A scan of 80 bytes can
-# cost as much as the whole picture, so a small file of thousands would hold up a worker for hours.
-MAX_SCANS = 100
 # Strips or tiles of a TIFF, each of which costs Pillow microseconds, also where they lie over one another.
 # The largest image that is allowed by default has fewer of 16×16.
 MAX_TILES = 200_000
@@ -39,8 +43,12 @@ MAX_TILES = 200_000
 MAX_PACKED_NOTE = 65_536
 _TILE_TAGS = (273, 324)  # StripOffsets, TileOffsets
 _PNG = b"\x89PNG\r\n\x1a\n"
-# A marker that a length follows, or the end; not stuffing, padding, a restart or another without a length.
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+# Formats that Pillow decodes into rows of bytes in one step. Others have frames and planes of their own.
+_PLAIN_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+_PLAIN_MODES = ("1", "L", "RGB", "CMYK", "YCbCr")
+# The major brands of ISO files that hold such images.
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_AVIF_BRANDS = (b"avif", b"avis")
 
 
 class ImageError(ItemFault):
@@ -49,18 +57,45 @@ class ImageError(ItemFault):
 
 @functools.cache
 def supported_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are decoded; an allow-list keeps obscure decoders out of reach."""
+    """Pillow's names of the formats that are decoded; an allow-list keeps obscure decoders out of reach.
+
+    HEIC and JPEG XL are among them where their packages are installed, pillow-heif and pillow-jxl-plugin.
+    """
     Image.init()  # Loads the decoders, which would otherwise happen within the first request.
-    wanted = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-    return tuple(name for name in wanted if name in Image.OPEN)
+    with contextlib.suppress(ImportError):
+        # One thread for an image: several images are decoded at a time.
+        importlib.import_module("pillow_heif").register_heif_opener(decode_threads=1, thumbnails=False)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_jxl")  # Registers itself.
+    wanted = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JXL")
+    there = (name for name in wanted if name in Image.OPEN)
+    return tuple(name for name in there if name != "AVIF" or features.check("avif"))
 
 
-def open_image(data: bytes, *, max_pixels: int, max_bytes: int) -> Image.Image:
-    """Encoded image bytes → the image, its header read and checked, nothing decoded; use within `faults_of`.
+@contextlib.contextmanager
+def decoded(
+    data: bytes,
+    *,
+    size: int,
+    max_pixels: int,
+    max_bytes: int,
+    reduction: float = 0.0,
+    memory: Memory | None = None,
+) -> Iterator[Image.Image]:
+    """Encoded image bytes → the image. Its header is read and checked before anything is decoded.
+
+    A JPEG is decoded at the scale of `jpeg.scale_for`, and `max_pixels` counts what comes of it. What Pillow
+    raises within the block too becomes an ImageError that says what is wrong with the bytes.
+
+    Args:
+        size: pixels of a side of the tower's input.
+        reduction: as a multiple of `size`, how little of its shortest side a JPEG may be decoded to; 0: it is
+            decoded in full where that is allowed.
+        memory: what the image's part is taken of, from before it is decoded to the end of the block.
 
     Raises:
-        ImageError: `empty_item`, `image_too_many_bytes` or `image_too_large`.
-        Exception: whatever Pillow raises.
+        ImageError: `empty_item`, `image_too_many_bytes`, `image_too_large`, `image_truncated` or
+            `image_undecodable`.
     """
     if not data:
         raise ImageError(EMPTY_ITEM, "the image has no bytes")
@@ -68,42 +103,79 @@ def open_image(data: bytes, *, max_pixels: int, max_bytes: int) -> Image.Image:
         raise ImageError(
             IMAGE_TOO_MANY_BYTES, f"the image has {len(data):,} bytes; at most {max_bytes:,} are allowed"
         )
-    if data.startswith(b"\xff\xd8\xff") and _scans(data) > MAX_SCANS:
-        raise ImageError(
-            IMAGE_UNDECODABLE, f"the JPEG has more than {MAX_SCANS} scans; save it as an ordinary one"
-        )
+    with contextlib.ExitStack() as taken:
+        try:
+            if data.startswith(b"\xff\xd8\xff"):
+                image, needed = _open_jpeg(data, size, max_pixels, reduction)
+            elif jpegxl.is_jpeg_xl(data):
+                _check_size(*jpegxl.read_size(data), max_pixels)
+                image, needed = None, BYTES_A_PIXEL * max_pixels  # Its decoder decodes when it opens.
+            else:
+                image = _open(data)
+                _check_size(*image.size, max_pixels)
+                needed = image.width * image.height * (8 if _is_plain(image) else 24)
+            if memory is not None:
+                taken.enter_context(memory.taking(needed))
+            image = image or _open(data)
+            image.load()
+            _check_size(*image.size, max_pixels)  # Some formats tell their true size only now.
+            yield image
+        except (ImageError, MemoryError):
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ImageError(
+                IMAGE_TOO_LARGE, f"the image has far too many pixels; at most {max_pixels:,} are allowed"
+            ) from error
+        except Exception as error:  # Pillow's decoders raise nearly every built-in exception on broken data.
+            raise _undecodable(data, error) from error
+
+
+def _open(data: bytes) -> Image.Image:
+    """As Image.open, without its warning of many pixels: how many are too many is this tower's affair."""
     if data.startswith((b"II", b"MM")) and _tiles(data) > MAX_TILES:
         raise ImageError(
             IMAGE_UNDECODABLE,
             f"the TIFF has more than {MAX_TILES:,} strips or tiles; save it with larger ones",
         )
-    image = Image.open(io.BytesIO(_without_notes(data)), formats=supported_formats())
-    check_size(image, max_pixels)
-    return image
+    data = _without_notes(data)
+    for name in supported_formats():
+        factory, accepts = Image.OPEN[name]
+        if accepts is None or accepts(data[:16]) is True:
+            # Several formats share the brands of their files.
+            with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+                return factory(io.BytesIO(data), "")
+    raise UnidentifiedImageError("no decoder takes it")
 
 
-@contextlib.contextmanager
-def faults_of(data: bytes, *, max_pixels: int) -> Iterator[None]:
-    """Turn what Pillow raises over these bytes into an ImageError that says what is wrong with them."""
-    try:
-        yield
-    except (ImageError, MemoryError):
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+def _open_jpeg(data: bytes, size: int, max_pixels: int, reduction: float) -> tuple[Image.Image, int]:
+    """A JPEG, the first where it holds several, set to its scale; and the bytes that decoding it takes."""
+    structure = jpeg.read_structure(data)
+    if structure.scans > jpeg.MAX_SCANS:
         raise ImageError(
-            IMAGE_TOO_LARGE, f"the image has far too many pixels; at most {max_pixels:,} are allowed"
-        ) from error
-    except Exception as error:  # Pillow's decoders raise nearly every built-in exception on broken data.
-        raise _undecodable(data, error) from error
-
-
-def check_size(image: Image.Image, max_pixels: int) -> None:
-    """Raises ImageError, `image_too_large`, when the image has too many pixels or too long a side."""
+            IMAGE_UNDECODABLE, f"the JPEG has more than {jpeg.MAX_SCANS} scans; save it as an ordinary one"
+        )
+    image = JpegImageFile(io.BytesIO(data))
     width, height = image.size
+    scale = jpeg.scale_for(width, height, structure, max_pixels=max_pixels, size=size, reduction=reduction)
+    if scale is None:
+        raise ImageError(
+            IMAGE_TOO_LARGE,
+            f"the JPEG is {width}×{height} = {width * height:,} pixels; at most {max_pixels:,} are allowed,"
+            f" or {jpeg.REDUCED * max_pixels:,} ({jpeg.HELD * max_pixels:,} if progressive) where a half or a"
+            f" quarter of its size has no more than that and at least {jpeg.LEFT * size:,} a side",
+        )
+    if scale > 1:
+        image.draft(None, (width // scale, height // scale))
+    return image, width * height * structure.held + image.width * image.height * 8
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raises ImageError, `image_too_large`, when there are too many pixels or too long a side."""
     if width * height > max_pixels:
         raise ImageError(
             IMAGE_TOO_LARGE,
-            f"the image is {width}×{height} = {width * height:,} pixels; at most {max_pixels:,} are allowed",
+            f"the image is {width}×{height} = {width * height:,} pixels; at most {max_pixels:,} are allowed;"
+            " only a JPEG may have more",
         )
     if max(width, height) > MAX_SIDE:
         raise ImageError(
@@ -111,16 +183,9 @@ def check_size(image: Image.Image, max_pixels: int) -> None:
         )
 
 
-def _scans(jpeg: bytes) -> int:
-    """How often a JPEG's pixels are gone through, counted to one more than is allowed."""
-    count, place = 0, 2
-    while count <= MAX_SCANS and (found := _JPEG_MARKER.search(jpeg, place)):
-        if found[1] == b"\xd9":  # its end; what a camera appends is not decoded
-            break
-        count += found[1] == b"\xda"
-        # A segment is skipped whole, because it may hold a thumbnail with markers of its own.
-        place = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2], "big")
-    return count
+def _is_plain(image: Image.Image) -> bool:
+    """Whether decoding takes no more than the picture itself and its copy of three bytes a pixel."""
+    return image.format in _PLAIN_FORMATS and image.mode in _PLAIN_MODES and not image.has_transparency_data
 
 
 def _tiles(tiff: bytes) -> int:
@@ -162,14 +227,33 @@ def _without_notes(data: bytes) -> bytes:
 
 def _undecodable(data: bytes, error: Exception) -> ImageError:
     """What to tell the caller about bytes that Pillow could not decode; nothing of Pillow's own words."""
+    formats = supported_formats()
+    lacking = _lacking(data, formats)
+    if lacking:
+        return ImageError(IMAGE_UNDECODABLE, f"{lacking}; supported formats: {', '.join(formats)}")
     if isinstance(error, EOFError) or "truncated" in str(error).lower() or _ends_early(data):
         return ImageError(
             IMAGE_TRUNCATED, f"the image ends too early, after {len(data):,} bytes; send the whole file"
         )
-    allowed = ", ".join(supported_formats())
     return ImageError(
-        IMAGE_UNDECODABLE, f"the bytes are no image that can be decoded; supported formats: {allowed}"
+        IMAGE_UNDECODABLE,
+        f"the bytes are no image that can be decoded; supported formats: {', '.join(formats)}",
     )
+
+
+def _lacking(data: bytes, formats: tuple[str, ...]) -> str:
+    """What has to be installed for a known format that is not decoded here; empty for any other bytes."""
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    if brand in _HEIC_BRANDS and "HEIF" not in formats:
+        return "a HEIC image needs the package pillow-heif beside the model: install it there, or send a JPEG"
+    if brand in _AVIF_BRANDS and "AVIF" not in formats:
+        return "an AVIF image needs Pillow 11.3 or later beside the model: install it there, or send a JPEG"
+    if jpegxl.is_jpeg_xl(data) and "JXL" not in formats:
+        return (
+            "a JPEG XL image needs the package pillow-jxl-plugin beside the model: install it there, or send"
+            " a JPEG"
+        )
+    return ""
 
 
 def _ends_early(data: bytes) -> bool:

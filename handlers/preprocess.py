@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from handlers.image_files import check_size, faults_of, open_image
+from handlers.image_files import decoded
 
 Pixels = NDArray[np.uint8]
 Resize = Literal["bicubic", "squash-bicubic", "squash-bilinear"]
@@ -47,16 +47,14 @@ def decode_image(
     """Encoded image bytes → uint8 [size, size, 3], RGB, row by row from the top left of the upright image.
 
     Of an animation or a document the first frame counts. The pixel count is read from the header, before
-    anything is decoded.
+    anything is decoded. A JPEG of more than `max_pixels`, and no other, is decoded at a reduced size where
+    enough of it is left: see `handlers.jpeg`.
 
     Raises:
         ImageError: `empty_item`, `image_too_many_bytes`, `image_too_large`, `image_truncated` or
             `image_undecodable`.
     """
-    with faults_of(data, max_pixels=max_pixels):
-        image = open_image(data, max_pixels=max_pixels, max_bytes=max_bytes)
-        image.load()
-        check_size(image, max_pixels)
+    with decoded(data, size=size, max_pixels=max_pixels, max_bytes=max_bytes) as image:
         return to_pixels(image, size=size, resize=resize)
 
 
