@@ -266,4 +266,19 @@ def _ends_early(data: bytes) -> bool:
         return not data.rstrip(b"\0").endswith(b";")
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return int(struct.unpack("<I", data[4:8])[0]) + 8 > len(data)
+    if data[4:8] in (b"ftyp", b"JXL "):
+        return _box_ends_early(data)
     return False
+
+
+def _box_ends_early(data: bytes) -> bool:
+    """Whether a file of ISO boxes, as AVIF, HEIC and JPEG XL are, lacks the end of its last one."""
+    place = 0
+    while place <= len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        if length == 1:
+            length = int.from_bytes(data[place + 8 : place + 16], "big")
+        if length < 8:  # 0: to the end of the file.
+            return False
+        place += length
+    return True
