@@ -4,7 +4,8 @@
     babelclip search ~/Pictures "bonfire on a beach" --top 5
     babelclip embeddings ~/Pictures ~/vectors --url mar:model_store
 
-Exit codes: 0 all done, 1 some items could not be embedded (the others were), 2 wrong usage, 3 failed.
+Exit codes of all commands: 0 done; 1 done, but items have no vector, or the answer of a check is no; 2 wrong
+usage; 3 not done; 130 interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from babelclip.client import Client
 from babelclip.collection import generate_embeddings
 from babelclip.console import (
     FAILED,
-    SOME_ITEMS_FAILED,
+    INCOMPLETE,
     note,
     plain_errors,
     print_json,
@@ -30,6 +31,7 @@ from babelclip.console import (
     progress_bar,
 )
 from babelclip.embeddings import similarity
+from babelclip.errors import CANARY_MISMATCH, RequestRefused, SpaceMismatch
 from babelclip.folder import find_images
 from babelclip.options import DEFAULT_URL, AsJson, Folder, Images, ManyImages, Texts, Token, TokenFile, Url
 
@@ -81,7 +83,7 @@ def embed(
                 f"wrote float32 {list(embeddings.vectors.shape)} of the space {embeddings.space} to {output}"
             )
     if report.print_failures(names, embeddings):
-        raise typer.Exit(SOME_ITEMS_FAILED)
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command(name="similarity", cls=ManyImages)
@@ -114,7 +116,7 @@ def compare(
     elif not np.isnan(cosines).all():
         print_table(report.cosine_table(texts, files, cosines))
     if any([report.print_failures(texts, rows), report.print_failures(files, columns)]):
-        raise typer.Exit(SOME_ITEMS_FAILED)
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -164,8 +166,7 @@ def search(
         note(f"skipped {len(skipped)} of {len(files)} images:")
         for error in skipped:
             note(f"  {error['item']}: {error['code']}: {error['message']}")
-    if len(skipped) == len(files):
-        raise typer.Exit(SOME_ITEMS_FAILED)
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -201,7 +202,7 @@ def embeddings(
         for skip in made.skipped:
             note(f"skipped {skip.path}: {skip.code}: {skip.message}")
     if made.skipped:
-        raise typer.Exit(SOME_ITEMS_FAILED)
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -212,9 +213,18 @@ def health(
     token: Token = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Have both towers embed a known item, and compare; exit code 0 when both give the vectors they must."""
+    """Have both towers embed a known item, and compare; exit code 0 when both give the vectors they must.
+
+    Exit code 1 when a tower gives another vector or both are of two spaces, 3 when one cannot be asked.
+    """
     with plain_errors(), Client(url, token=token, token_file=token_file, timeout=timeout) as client:
-        space = client.health()
+        try:
+            space = client.health()
+        except (RequestRefused, SpaceMismatch) as error:
+            if isinstance(error, RequestRefused) and error.code != CANARY_MISMATCH:
+                raise
+            note(f"error: {error}")
+            raise typer.Exit(INCOMPLETE) from error
     if as_json:
         print_json({"status": "pass", "space": space})
     else:

@@ -19,9 +19,13 @@ from rich.text import Text
 
 from babelclip.errors import BabelclipError
 
-# Exit codes; 2 is the usage error of every command line tool.
-SOME_ITEMS_FAILED = 1
+# Exit codes of every command. 0: done, nothing is missing, and the answer is yes. 2: wrong usage, as of every
+# command line tool. 130: what a shell makes of Ctrl-C.
+INCOMPLETE = 1
+"""Done and said, but items have no vector, or the answer of a check is no."""
 FAILED = 3
+"""Not done: no server, no answer, no such file; one line on standard error says why."""
+INTERRUPTED = 130
 
 
 def printable(text: str) -> str:
@@ -53,13 +57,17 @@ def note(message: str) -> None:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def plain_errors(interrupted: str = "interrupted") -> Iterator[None]:
     """Ends the command with one line and exit code 3 for what is nobody's bug.
 
-    The server, files, arguments, or a package that is missing.
+    The server, files, arguments, or a package that is missing. With 130 when Ctrl-C is pressed, and the line
+    `interrupted`.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        note(interrupted)
+        raise typer.Exit(INTERRUPTED) from None
     except (BabelclipError, OSError, ValueError, ImportError) as error:
         note(f"error: {error}")
         raise typer.Exit(FAILED) from error

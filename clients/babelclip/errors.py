@@ -39,6 +39,7 @@ OVERLOADED = "overloaded"
 
 # Codes of requests. A proxy or TorchServe itself turns a message away before a tower can name its code.
 SPACE_MISMATCH = "space_mismatch"
+CANARY_MISMATCH = "canary_mismatch"
 MESSAGE_TOO_LARGE = "message_too_large"
 MALFORMED_REQUEST = "malformed_request"
 

@@ -5,7 +5,7 @@
     babelclip models rollback
 
 Each takes the same options for the store and the server. Steps are said on standard error as they are taken.
-Exit codes: 0 all done, 1 `verify` found a problem, 2 wrong usage, 3 failed.
+Exit codes are those of `babelclip.cli`: 1 says that `verify` found a problem.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from babelclip import models_report
-from babelclip.console import FAILED, note, plain_errors, print_json, print_table, printable
+from babelclip.console import INCOMPLETE, note, plain_errors, print_json, print_table, printable
 from babelclip.options import DEFAULT_URL, AsJson
 
 if TYPE_CHECKING:
     from babelclip.registry import Registry
-
-PROBLEM_FOUND = 1
 
 Store = Annotated[Path, typer.Option(help="The folder of archives that the server was started with.")]
 Address = Annotated[
@@ -62,23 +60,20 @@ def _registry(
     store: Path, management: str, url: str, grpc_url: str, keys: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> Iterator[Registry]:
     """The registry of the options. Whatever fails ends the command with one line."""
-    with plain_errors():
+    hint = "interrupted; `babelclip models list` says what is unfinished, the same command finishes it"
+    with plain_errors(interrupted=hint):
         from babelclip.registry import Registry  # Imports gRPC, a tenth of a second.
 
-        try:
-            with Registry(
-                store,
-                management=management,
-                url=url,
-                grpc_url=grpc_url or None,
-                token_file=keys,
-                timeout=timeout,
-                progress=note,
-            ) as registry:
-                yield registry
-        except KeyboardInterrupt:
-            note("interrupted; `babelclip models list` says what is unfinished, the same command finishes it")
-            raise typer.Exit(FAILED) from None
+        with Registry(
+            store,
+            management=management,
+            url=url,
+            grpc_url=grpc_url or None,
+            token_file=keys,
+            timeout=timeout,
+            progress=note,
+        ) as registry:
+            yield registry
 
 
 def _said(steps: tuple[str, ...], dry_run: bool, done: str) -> None:
@@ -232,4 +227,4 @@ def verify(
         for check in checks:
             typer.echo(printable(f"{check.what}: {check.problem or 'ok'}"))
     if any(check.problem for check in checks):
-        raise typer.Exit(PROBLEM_FOUND)
+        raise typer.Exit(INCOMPLETE)

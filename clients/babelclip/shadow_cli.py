@@ -10,7 +10,7 @@ from rich.table import Table
 
 from babelclip.client import Client
 from babelclip.comparison import Limits, Report
-from babelclip.console import SOME_ITEMS_FAILED, plain_errors, print_json, print_table
+from babelclip.console import INCOMPLETE, plain_errors, print_json, print_table
 from babelclip.folder import find_images
 from babelclip.options import DEFAULT_URL, AsJson, Folder, Token, TokenFile, Url
 from babelclip.shadow import Shadow
@@ -58,7 +58,7 @@ def shadow(
         print_table(_table(report))
         typer.echo(str(report))
     if not report.promote:
-        raise typer.Exit(SOME_ITEMS_FAILED)
+        raise typer.Exit(INCOMPLETE)
 
 
 def _table(report: Report) -> Table:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from babelclip import Client, SpaceMismatch
 from babelclip.cli import app
 from babelclip.console import printable
 from tests.clients.fake_server import DIM, SPACE, FakeServer, vector_of
@@ -59,7 +60,7 @@ def test_health_says_whether_both_towers_work(server: FakeServer) -> None:
     for tower in ("text", "vision"):
         server.sick = tower
         done = run(server, "health")
-        assert done.exit_code == 3
+        assert done.exit_code == 1
         assert "canary_mismatch" in done.stderr
         assert done.stdout == ""
 
@@ -132,7 +133,7 @@ def test_similarity_json_has_null_for_failures(web: FakeServer, folder: Path) ->
 def test_search_ranks_a_folder(server: FakeServer, folder: Path) -> None:
     """Every query gets its best images first; broken ones are listed, hidden ones and loops left alone."""
     done = run(server, "search", folder, "a", "b", "--json")
-    assert done.exit_code == 0, done.stderr
+    assert done.exit_code == 1, done.stderr
     document = json.loads(done.stdout)
     assert [query["query"] for query in document["queries"]] == ["a", "b"]
     for query in document["queries"]:
@@ -146,7 +147,7 @@ def test_search_shows_the_best(web: FakeServer, folder: Path) -> None:
     """`--top` limits the table, names are never taken for markup, and the skipped come last."""
     done = run(web, "search", folder, "a", "--top", "1")
     best = max(("one.JPG", b"one"), ("[red]two.png", b"two"), key=lambda i: vector_of(b"a") @ vector_of(i[1]))
-    assert done.exit_code == 0
+    assert done.exit_code == 1
     assert best[0] in done.stdout
     assert len([line for line in done.stdout.splitlines() if line.startswith("│")]) == 1
     assert "skipped 1 of 3 images" in done.stderr
@@ -173,9 +174,47 @@ def test_embeddings_of_good_images_are_all_done(web: FakeServer, folder: Path) -
 
 
 def test_search_of_nothing_but_broken_images_fails(web: FakeServer, tmp_path: Path) -> None:
-    """A search that could rank nothing is no success."""
+    """A search that could rank nothing is no success, and nor are vectors of nothing; the file is named."""
     (tmp_path / "a.png").write_bytes(b"broken")
-    assert run(web, "search", tmp_path, "q").exit_code == 1
+    for command in (("search", tmp_path, "q"), ("embeddings", tmp_path, tmp_path / "vectors")):
+        done = run(web, *command)
+        assert done.exit_code == 1
+        assert "a.png: image_undecodable" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("search", "q"), "interrupted"),
+        (("embeddings", "vectors"), "interrupted; the same command goes on from here"),
+    ],
+)
+def test_ctrl_c_is_no_failure_of_items(
+    web: FakeServer, folder: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, str], words: str
+) -> None:
+    """A command that is interrupted ends with the code of a shell, told apart from one that is incomplete."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(Client, "embed_images", interrupt)
+    done = run(web, command[0], folder, command[1])
+    assert done.exit_code == 130
+    assert done.stderr.splitlines() == [words]
+
+
+def test_towers_of_two_spaces_are_no_health(web: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that is answered with no exits with 1, one that is not answered with 3."""
+
+    def mismatch(*_: object, **__: object) -> None:
+        raise SpaceMismatch("two spaces")
+
+    monkeypatch.setattr(Client, "health", mismatch)
+    done = run(web, "health")
+    assert (done.exit_code, done.stderr) == (1, "error: two spaces\n")
+    monkeypatch.undo()
+    assert run(None, "health", "--timeout", "0.5").exit_code == 3
 
 
 @pytest.mark.parametrize(
@@ -235,7 +274,7 @@ def test_the_module_runs(web: FakeServer, tmp_path: Path) -> None:
     }
     command = [sys.executable, "-W", "error", "-m", "babelclip", "search", str(tmp_path), "猫"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     assert "good.png" in done.stdout
     assert "\\u732b" in done.stdout
     assert "\\udcff.png: image_undecodable" in done.stderr

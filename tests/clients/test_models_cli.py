@@ -144,7 +144,7 @@ def test_ctrl_c_says_how_to_go_on(world: Operated, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patched:
         patched.setattr(Management, "set_default", interrupt)
         done = run(world, "promote", "2.0")
-    assert done.exit_code == 3
+    assert done.exit_code == 130
     assert done.stderr.splitlines()[-1].startswith("interrupted; `babelclip models list` says")
     assert run(world, "promote", "2.0").exit_code == 0
 
