@@ -13,7 +13,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -150,9 +150,9 @@ class AsyncClient:
         columns = images if isinstance(images, Embeddings) else await self.embed_images(images)
         return similarity(rows, columns)
 
-    async def health(self) -> str:
+    async def health(self, *, towers: Sequence[Tower] = TOWERS) -> str:
         """See `Client.health`."""
-        for tower in TOWERS:
+        for tower in towers:
             probe = EmbedRequest(canary=True, space=self._session.space or "").SerializeToString()
             patience = Patience(self._timeout, self._backoff)
             batch = await self._answer(tower, probe, 1, patience)

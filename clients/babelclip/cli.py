@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ import typer
 
 from babelclip import models_cli, report, shadow_cli
 from babelclip.client import Client
-from babelclip.collection import generate_embeddings
+from babelclip.collection import NothingEmbedded, generate_embeddings
 from babelclip.console import (
     FAILED,
     INCOMPLETE,
@@ -32,8 +33,20 @@ from babelclip.console import (
 )
 from babelclip.embeddings import similarity
 from babelclip.errors import CANARY_MISMATCH, RequestRefused, SpaceMismatch
-from babelclip.folder import find_images
-from babelclip.options import DEFAULT_URL, AsJson, Folder, Images, ManyImages, Texts, Token, TokenFile, Url
+from babelclip.folder import Skipped, find_images
+from babelclip.options import (
+    DEFAULT_URL,
+    AsJson,
+    Exclude,
+    ExcludeDefaults,
+    Folder,
+    Images,
+    ManyImages,
+    Texts,
+    Token,
+    TokenFile,
+    Url,
+)
 
 # So many files are embedded between two steps of the progress bar.
 SEARCH_STEP = 32
@@ -124,6 +137,8 @@ def search(
     folder: Folder,
     queries: Annotated[list[str], typer.Argument(metavar="QUERY...", help="Texts, in any language.")],
     top: Annotated[int, typer.Option(min=1, help="Results for each query.")] = 10,
+    exclude: Exclude = None,
+    exclude_defaults: ExcludeDefaults = True,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -134,12 +149,13 @@ def search(
     Files that cannot be embedded are skipped and listed at the end.
     """
     with plain_errors(), Client(url, token=token, token_file=token_file) as client:
-        files = find_images(folder)
+        found = find_images(folder, exclude=exclude or (), exclude_defaults=exclude_defaults)
+        files = found.images
         if not files:
             raise ValueError(f"there are no images in {folder}")
         asked = client.embed_texts(queries)
         cosines = np.empty((len(queries), len(files)), dtype=np.float32)
-        skipped: list[dict[str, str]] = []
+        skipped = [{"item": skip.path, "code": skip.code, "message": skip.message} for skip in found.skipped]
         with progress_bar("embedding", len(files)) as progress:
             for start in range(0, len(files), SEARCH_STEP):
                 part = files[start : start + SEARCH_STEP]
@@ -163,7 +179,7 @@ def search(
     for index in asked.truncated:
         note(f"cut to the model's token limit: {queries[index]}")
     if skipped:
-        note(f"skipped {len(skipped)} of {len(files)} images:")
+        note(f"skipped {len(skipped)} of {len(files) + len(found.skipped)} images and folders:")
         for error in skipped:
             note(f"  {error['item']}: {error['code']}: {error['message']}")
         raise typer.Exit(INCOMPLETE)
@@ -173,6 +189,8 @@ def search(
 def embeddings(
     folder: Folder,
     output: Annotated[Path, typer.Argument(help="The folder to write to; made where there is none.")],
+    exclude: Exclude = None,
+    exclude_defaults: ExcludeDefaults = True,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -181,28 +199,42 @@ def embeddings(
     """Embed the images of a folder once, for many searches: embeddings.npy, urls.json and meta.json.
 
     MultiLingualSearch of the Python package ranks them. Files that cannot be embedded are listed at the end.
+    What is interrupted goes on where it stopped, and what is done is not done again: the same command embeds
+    only images that are new or have changed.
     """
     with (
-        plain_errors(),
+        plain_errors(interrupted="interrupted; the same command goes on from here"),
         Client(url, token=token, token_file=token_file) as client,
         progress_bar("embedding") as bar,
     ):
-        made = generate_embeddings(
-            client,
-            folder,
-            output,
-            progress=lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total),
-        )
+        try:
+            made = generate_embeddings(
+                client,
+                folder,
+                output,
+                exclude=exclude or (),
+                exclude_defaults=exclude_defaults,
+                progress=lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total),
+                say=note,
+            )
+        except NothingEmbedded as error:
+            note(f"error: {error}")
+            _note_skipped(error.skipped)
+            raise typer.Exit(INCOMPLETE) from error
     count, dim = made.embeddings.vectors.shape
     if as_json:
         skipped = [skip.as_json() for skip in made.skipped]
         print_json({"space": made.embeddings.space, "images": count, "dim": dim, "skipped": skipped})
     else:
         note(f"wrote float32 [{count}, {dim}] of the space {made.embeddings.space} to {output}")
-        for skip in made.skipped:
-            note(f"skipped {skip.path}: {skip.code}: {skip.message}")
+        _note_skipped(made.skipped)
     if made.skipped:
         raise typer.Exit(INCOMPLETE)
+
+
+def _note_skipped(skipped: Sequence[Skipped]) -> None:
+    for skip in skipped:
+        note(f"skipped {skip.path}: {skip.code}: {skip.message}")
 
 
 @app.command()

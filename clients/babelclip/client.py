@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -206,8 +206,8 @@ class Client:
         columns = images if isinstance(images, Embeddings) else self.embed_images(images)
         return similarity(rows, columns)
 
-    def health(self) -> str:
-        """Have both towers embed their canaries now → the space they serve.
+    def health(self, *, towers: Sequence[Tower] = TOWERS) -> str:
+        """Have both towers, or those that are named, embed their canaries now → the space they serve.
 
         A tower passes when it gives the vector that it gave when it was exported. TorchServe's own /ping says
         nothing of that: it is content while workers crash.
@@ -217,7 +217,7 @@ class Client:
             SpaceMismatch: the towers serve different spaces, or not the one this client is pinned to.
             BabelclipError: one of the other branches, when a tower could not be asked.
         """
-        for tower in TOWERS:
+        for tower in towers:
             # The first answer pins the space, so the second tower must serve the same.
             probe = EmbedRequest(canary=True, space=self._session.space or "").SerializeToString()
             patience = Patience(self._timeout, self._backoff)

@@ -6,23 +6,25 @@
                       gave them; the images that were skipped
 
 Without meta.json, which is written last, the others are not read: vectors of an unknown space, or of two
-runs, would be searched like any others.
+runs, would be searched like any others. progress.sqlite beside them is for the next run, which embeds only
+what is new.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from babelclip.embeddings import Embeddings, Vectors
-from babelclip.folder import find_images
+from babelclip.embeddings import Embeddings
+from babelclip.folder import Skipped, find_images
+from babelclip.progress import NO_STATE, Kept, open_progress, state_of
 
 if TYPE_CHECKING:
     from babelclip.client import Client
@@ -33,17 +35,16 @@ VECTORS, URLS, META = "embeddings.npy", "urls.json", "meta.json"
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A file that has no vector: its path, a word for programs, a sentence for people."""
+class NothingEmbedded(ValueError):
+    """There are images, and none of them has a vector; `skipped` tells why."""
 
-    path: str
-    code: str
-    message: str
-
-    def as_json(self) -> dict[str, str]:
-        """The same, by name."""
-        return asdict(self)
+    def __init__(self, folder: str | os.PathLike[str], count: int, skipped: Sequence[Skipped]) -> None:
+        first = skipped[0]
+        super().__init__(
+            f"none of the {count} images in {os.fspath(folder)} could be embedded; the first, {first.path}:"
+            f" {first.code}: {first.message}"
+        )
+        self.skipped = tuple(skipped)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,8 @@ class Collection:
     Attributes:
         embeddings: float32 [N, dim], none of them failed.
         images: N names, what each row is.
-        skipped: the files without a vector, by path; `overloaded` is no fault of the file.
+        skipped: the files without a vector, by path, and the folders that could not be looked into;
+            `overloaded` is no fault of the file.
     """
 
     embeddings: Embeddings
@@ -67,56 +69,97 @@ def generate_embeddings(
     output_folder: str | os.PathLike[str],
     *,
     batch_size: int = 32,
+    exclude: Iterable[str] = (),
+    exclude_defaults: bool = True,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Collection:
     """The images of a folder, and of all folders below it → the three files, and their content.
 
     An image is named by its path, as `images_folder` begins it; where `NAME.json` lies beside `NAME.jpg` and
     has a text at `urls.small`, as Unsplash's photographs do, by that. Images that cannot be embedded are in
-    `skipped` of the result and of meta.json. Nothing is written before the last image is embedded.
+    `skipped` of the result and of meta.json.
+
+    What an earlier run into `output_folder` embedded is not embedded again, whether that run was finished or
+    broken off: only new images are, those whose size or time has changed, those that failed, and all of them
+    when the model gives vectors of another space. Images that are gone are dropped. The three files are
+    replaced when the last image is embedded.
 
     Args:
         model: any client, of a server or of archives in this process.
         output_folder: made where there is none; files of an earlier run are replaced.
-        batch_size: images that are read and sent together.
+        batch_size: images that are read and sent together, and lost together when the run is broken off.
+        exclude, exclude_defaults: which files and folders are left out, see `babelclip.folder.find_images`.
         progress: called with the images done and all of them, after each batch.
+        say: called with a sentence for people, about what is used of an earlier run.
 
     Raises:
-        ValueError: there are no images, or none of them could be embedded.
-        BabelclipError: a batch got no answer.
-        OSError: a folder cannot be read or written.
+        NothingEmbedded: none of the images could be embedded; it is a ValueError.
+        ValueError: there are no images.
+        BabelclipError: a batch got no answer; the batches before it are kept.
+        OSError: a folder cannot be read or written, or another run is writing to it.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    files = find_images(Path(images_folder))
-    if not files:
-        raise ValueError(f"there are no images in {images_folder}")
+    say = say or _unsaid
+    found = find_images(Path(images_folder), exclude=exclude, exclude_defaults=exclude_defaults)
+    if not found.images:
+        raise ValueError(f"there are no images in {images_folder}{_because(found.skipped)}")
     output = Path(output_folder)
     output.mkdir(parents=True, exist_ok=True)
-    rows: list[Vectors] = []
-    names: list[str] = []
-    skipped: list[Skipped] = []
-    for start in range(0, len(files), batch_size):
-        batch = files[start : start + batch_size]
-        found = model.embed_images(batch, errors="return")
-        embedded = found[found.ok]
-        rows.append(embedded.vectors)
-        names += [_name(path) for path, ok in zip(batch, found.ok, strict=True) if ok]
-        skipped += [Skipped(str(batch[e.index]), e.code, e.message) for e in found.errors]
-        if progress is not None:
-            progress(start + len(batch), len(files))
-    if not names:
-        first = skipped[0]
-        raise ValueError(
-            f"none of the {len(files)} images in {images_folder} could be embedded; the first,"
-            f" {first.path}: {first.code}: {first.message}"
-        )
-    # A batch of which nothing could be sent has rows of no length.
-    vectors = np.concatenate([part for part in rows if len(part)])
-    embeddings = Embeddings(vectors, found.space, found.logit_scale, version=found.version)
-    collection = Collection(embeddings, tuple(names), tuple(skipped))
-    _write(output, collection)
+    with open_progress(output, say) as kept:
+        keys = {path: os.fsencode(path.relative_to(images_folder)) for path in found.images}
+        failed = _embed(model, keys, kept, batch_size, progress or _uncounted, say, str(output))
+        skipped = sorted((*found.skipped, *failed.values()), key=lambda skip: skip.path)
+        embedded = [path for path in found.images if path not in failed]
+        if not embedded:
+            raise NothingEmbedded(images_folder, len(found.images), skipped)
+        space = model.space or ""
+        embeddings = kept.embeddings(space, [keys[path] for path in embedded])
+        names = tuple(_name(path) for path in embedded)
+        collection = Collection(embeddings, names, tuple(skipped))
+        _write(output, collection)
+        if not found.skipped:  # Else images are left that lie where this run could not look.
+            kept.keep(space, (keys[path] for path in embedded))
     return collection
+
+
+def _embed(
+    model: Client,
+    keys: Mapping[Path, bytes],
+    kept: Kept,
+    batch_size: int,
+    progress: Progress,
+    say: Callable[[str], None],
+    output: str,
+) -> dict[Path, Skipped]:
+    """Embeds the images that `kept` has not, and adds them; returns those that have no vector."""
+    # Asked first: with nothing left to embed, no answer would tell that the model is another one.
+    space = model.space or model.health(towers=("vision",))
+    known = kept.states(space)
+    others = [other for other in kept.spaces() if other != space]
+    states = {path: state_of(path) for path in keys}
+    waiting = [path for path, state in states.items() if state is None or known.get(keys[path]) != state]
+    done = len(keys) - len(waiting)
+    if known:
+        say(f"{done} of {len(keys)} images are embedded already, by an earlier run")
+    elif others:
+        say(
+            f"{output} has vectors of the space {others[0]}, and this model gives {space}: all images are"
+            " embedded anew"
+        )
+    failed: dict[Path, Skipped] = {}
+    for start in range(0, len(waiting), batch_size):
+        batch = waiting[start : start + batch_size]
+        found = model.embed_images(batch, errors="return")
+        failed |= {batch[e.index]: Skipped(str(batch[e.index]), e.code, e.message) for e in found.errors}
+        rows = zip(batch, found.vectors, found.ok, strict=True)
+        # A state from before the file was read: what is written meanwhile is embedded by the next run.
+        good = [(keys[path], states[path] or NO_STATE, vector) for path, vector, ok in rows if ok]
+        if good:
+            kept.add(found, good)
+        progress(done + start + len(batch), len(keys))
+    return failed
 
 
 def read_collection(path: str | os.PathLike[str]) -> Collection:
@@ -155,6 +198,16 @@ def read_collection(path: str | os.PathLike[str]) -> Collection:
     return Collection(embeddings, tuple(str(name) for name in names), skipped)
 
 
+def _because(skipped: Sequence[Skipped]) -> str:
+    return f"; {skipped[0].message}" if skipped else ""
+
+
+def _unsaid(_: str) -> None: ...
+
+
+def _uncounted(_: int, __: int) -> None: ...
+
+
 def _name(image: Path) -> str:
     """The path of an image, or the address that a description in Unsplash's layout beside it gives."""
     try:
@@ -170,18 +223,21 @@ def _write(folder: Path, collection: Collection) -> None:
     meta: dict[str, Any] = {"format": FORMAT, "space": embeddings.space, "dim": embeddings.dim}
     meta |= {"logit_scale": embeddings.logit_scale, "images": len(embeddings), "version": embeddings.version}
     meta["skipped"] = [skip.as_json() for skip in collection.skipped]
-    (folder / META).unlink(missing_ok=True)
-    with _replacing(folder / VECTORS) as file:
+    with _partial(folder / VECTORS) as file:
         np.save(file, embeddings.vectors)
-    with _replacing(folder / URLS) as file:
+    with _partial(folder / URLS) as file:
         file.write(json.dumps(collection.images, indent=1).encode())
-    with _replacing(folder / META) as file:
+    with _partial(folder / META) as file:
         file.write(json.dumps(meta, indent=1).encode())
+    (folder / META).unlink(missing_ok=True)
+    for name in (VECTORS, URLS, META):
+        os.replace((folder / name).with_suffix(".partial"), folder / name)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+def _partial(path: Path) -> Iterator[BinaryIO]:
+    """A file beside `path`, on the disk when the block ends."""
+    with path.with_suffix(".partial").open("wb") as file:
         yield file
-    os.replace(partial, path)
+        file.flush()
+        os.fsync(file.fileno())

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from babelclip.embeddings import Embeddings
 
-# Codes of items that the client itself turns away; all but the first are the server's words too.
+# Codes of items that the client itself turns away; all but the first two are the server's words too.
 UNREADABLE_FILE = "unreadable_file"
+UNREADABLE_FOLDER = "unreadable_folder"
 INVALID_ITEM = "invalid_item"
 INVALID_UTF8 = "invalid_utf8"
 TEXT_TOO_LONG = "text_too_long"

@@ -32,6 +32,21 @@ Images = Annotated[
     list[Path] | None, typer.Option("--image", metavar="FILE...", help="Image files; texts go before it.")
 ]
 Folder = Annotated[Path, typer.Argument(help="Searched with all folders below it.")]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Leave out files and folders of such names, or of such paths where it has a slash: '*_edited*',"
+        " '2019/private'. May be given several times.",
+    ),
+]
+ExcludeDefaults = Annotated[
+    bool,
+    typer.Option(
+        help="Leave out hidden files, too, and what disks and programs keep to themselves: @eaDir, #recycle,"
+        " $RECYCLE.BIN, System Volume Information, __MACOSX and the like."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Url = Annotated[
     str,

@@ -12,7 +12,7 @@ from babelclip.client import Client
 from babelclip.comparison import Limits, Report
 from babelclip.console import INCOMPLETE, plain_errors, print_json, print_table
 from babelclip.folder import find_images
-from babelclip.options import DEFAULT_URL, AsJson, Folder, Token, TokenFile, Url
+from babelclip.options import DEFAULT_URL, AsJson, Exclude, ExcludeDefaults, Folder, Token, TokenFile, Url
 from babelclip.shadow import Shadow
 
 STEP = 8  # items of a request, as a service sends them
@@ -29,6 +29,8 @@ def shadow(
     min_cosine: Annotated[float, typer.Option(help="That 99 % must have, in one space.")] = DEFAULTS.cosine,
     min_overlap: Annotated[float, typer.Option(help="Of neighbours, in two spaces.")] = DEFAULTS.overlap,
     max_latency: Annotated[float, typer.Option(help="Ratio of the median request.")] = DEFAULTS.latency,
+    exclude: Exclude = None,
+    exclude_defaults: ExcludeDefaults = True,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -39,7 +41,7 @@ def shadow(
     Exit code 0 says yes, 1 no.
     """
     with plain_errors():
-        images = find_images(folder)
+        images = find_images(folder, exclude=exclude or (), exclude_defaults=exclude_defaults).images
         lines = [line for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
         with (
             Client(url, token=token, token_file=token_file, version=candidate) as other,

@@ -150,7 +150,7 @@ def test_search_shows_the_best(web: FakeServer, folder: Path) -> None:
     assert done.exit_code == 1
     assert best[0] in done.stdout
     assert len([line for line in done.stdout.splitlines() if line.startswith("│")]) == 1
-    assert "skipped 1 of 3 images" in done.stderr
+    assert "skipped 1 of 3 images and folders" in done.stderr
     assert "broken.webp: image_undecodable" in done.stderr
 
 
@@ -180,6 +180,25 @@ def test_search_of_nothing_but_broken_images_fails(web: FakeServer, tmp_path: Pa
         done = run(web, *command)
         assert done.exit_code == 1
         assert "a.png: image_undecodable" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["search", "embeddings"])
+def test_patterns_leave_images_out(web: FakeServer, folder: Path, tmp_path: Path, command: str) -> None:
+    """`--exclude` adds to what is left out, and `--no-exclude-defaults` brings the hidden ones in."""
+    rest = ["q"] if command == "search" else [tmp_path / "vectors"]
+
+    def embedded(*options: str) -> set[str]:
+        web.requests.clear()
+        done = run(web, command, folder, *rest, *options, "--json")
+        assert done.exit_code in (0, 1), done.stderr
+        document = json.loads(done.stdout)
+        if command == "search":
+            return {Path(result["path"]).name for result in document["queries"][0]["results"]}
+        return {Path(name).name for name in json.loads((tmp_path / "vectors" / "urls.json").read_bytes())}
+
+    assert embedded("--exclude", "*TWO*", "--exclude", "broken.*") == {"one.JPG"}
+    assert embedded("--exclude", "deep/er") == {"one.JPG"}
+    assert embedded("--no-exclude-defaults") == {"one.JPG", "[red]two.png", "three.png"}
 
 
 @pytest.mark.parametrize(

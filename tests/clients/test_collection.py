@@ -65,7 +65,7 @@ def test_a_folder_becomes_vectors_and_names(model: Client, photographs: Path, tm
     assert [(Path(s.path).name, s.code) for s in made.skipped] == [("broken.jpg", "image_undecodable")]
     assert seen == [(2, 5), (4, 5), (5, 5)]
     files = {path.name for path in (tmp_path / "new" / "vectors").iterdir()}
-    assert files == {"embeddings.npy", "urls.json", "meta.json"}
+    assert files == {"embeddings.npy", "urls.json", "meta.json", "progress.sqlite"}
     saved = np.load(tmp_path / "new" / "vectors" / "embeddings.npy")
     assert saved.dtype == np.float32
     np.testing.assert_array_equal(saved, expected)
@@ -116,7 +116,7 @@ def test_a_run_with_nothing_to_write_says_so(model: Client, photographs: Path, t
     shutil.copy(photographs / "broken.jpg", tmp_path / "empty" / "x.png")
     with pytest.raises(ValueError, match=r"none of the 1 images .*x\.png: image_undecodable"):
         generate_embeddings(model, tmp_path / "empty", tmp_path / "v")
-    assert not list((tmp_path / "v").iterdir())
+    assert [path.name for path in (tmp_path / "v").iterdir()] == ["progress.sqlite"]
 
 
 @pytest.mark.parametrize(
