@@ -16,6 +16,7 @@ from PIL import Image
 from handlers.batching import Notes
 from handlers.decoding import decode_fast
 from handlers.embedding_pb2 import EmbedRequest
+from handlers.memory import Memory
 from tests.handlers.conftest import DIM, SIZE
 from tests.handlers.images import encoded, motif
 from tests.handlers.worker import Call, Reply, Worker, grpc, http
@@ -202,6 +203,17 @@ def test_pixels_arrive_as_preprocessed(vision: Worker) -> None:
     limits = {"size": SIZE, "max_pixels": 10**6, "max_bytes": 10**6, "reduction": 1.25}
     expected = [decode_fast(image, **limits) for image in (JPEG, PNG)]
     np.testing.assert_array_equal(group.arrays[0], np.stack(expected))
+
+
+def test_all_threads_share_one_memory(vision: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's images take what they decode to of 40 bytes for each of max_pixels, and give it back."""
+    taken, take = [], Memory.taking
+    monkeypatch.setattr(Memory, "taking", lambda self, amount: taken.append(amount) or take(self, amount))
+    (group,) = vision.handler.groups([JPEG, PNG, b"broken"], Notes(), vision.handler.budget)
+    assert len(group.positions) == 2
+    assert 33 * 57 * 8 in taken
+    assert len(taken) == 2
+    assert vision.handler.memory._free == 40 * 1_000_000
 
 
 def test_decoding_overlaps_with_the_device(vision: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
