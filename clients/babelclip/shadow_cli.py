@@ -10,7 +10,7 @@ from rich.table import Table
 
 from babelclip.client import Client
 from babelclip.comparison import Limits, Report
-from babelclip.console import INCOMPLETE, plain_errors, print_json, print_table
+from babelclip.console import INCOMPLETE, note, plain_errors, print_json, print_table
 from babelclip.folder import find_images
 from babelclip.options import DEFAULT_URL, AsJson, Exclude, ExcludeDefaults, Folder, Token, TokenFile, Url
 from babelclip.shadow import Shadow
@@ -41,7 +41,10 @@ def shadow(
     Exit code 0 says yes, 1 no.
     """
     with plain_errors():
-        images = find_images(folder, exclude=exclude or (), exclude_defaults=exclude_defaults).images
+        found = find_images(folder, exclude=exclude or (), exclude_defaults=exclude_defaults)
+        images = found.images
+        for skip in found.skipped:
+            note(f"skipped {skip.path}: {skip.code}: {skip.message}")
         lines = [line for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
         with (
             Client(url, token=token, token_file=token_file, version=candidate) as other,
