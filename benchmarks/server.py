@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ class Server:
     management: str
     management_grpc: str
     management_key: str
+    metrics: str
     token_file: Path
 
     def sender(self, transport: str, model: str) -> Sender:
@@ -49,6 +51,14 @@ class Server:
         """The Java process."""
         family = psutil.Process(self.pid).children(recursive=True)
         return next(one for one in family if one.name() == "java")
+
+    def gauge(self, name: str) -> dict[str, float]:
+        """The latest value of one of our gauges, by tower."""
+        found = {}
+        for line in httpx.get(self.metrics, timeout=60.0).text.splitlines():
+            if line.startswith(f"{name}{{") and (tower := re.search('tower="([^"]*)"', line)):
+                found[tower[1]] = float(line.rpartition(" ")[2])
+        return found
 
     def cpu_seconds(self) -> float:
         """What all its processes have used so far."""
@@ -80,6 +90,7 @@ def serving(store: Path) -> Iterator[Server]:
                 management=facts["management"],
                 management_grpc=facts["management_grpc"],
                 management_key=keys["management"]["key"],
+                metrics=facts["metrics"],
                 token_file=Path(facts["token_file"]),
             )
         finally:

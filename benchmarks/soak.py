@@ -5,7 +5,8 @@
 Images, texts, many at once, over HTTP and gRPC, a tenth of them poison, sixteen callers. The resident memory
 of each worker and of TorchServe's front end is sampled every half second; growth is the median of the last
 tenth of the run over the median of the tenth that follows the warm-up (the first third). By default the
-committed model is served, which is quick; `--model real` takes ViT-B/32 and XLM-R base.
+committed model is served, which is quick; `--model real` takes ViT-B/32 and XLM-R base. `shapes` are those
+of the passes that a worker of each tower has met (rows × tokens, or rows of images).
 """
 
 import argparse
@@ -121,6 +122,7 @@ def main() -> None:
     with serving(store) as server:
         before = {one.pid for one in server.workers()}
         outcomes, samples = asyncio.run(soak(server, options.requests))
+        shapes = {tower: int(count) for tower, count in server.gauge("babelclip_shapes").items()}
         restarts = len({one.pid for one in server.workers() if psutil.pid_exists(one.pid)} - before)
     names = [name for name in samples[0] if name != "requests"]
     grown = {name: round(growth(samples, name), 4) for name in names}
@@ -130,6 +132,7 @@ def main() -> None:
         "worker_growth": max(value for name, value in grown.items() if name != "frontend"),
         "frontend_growth": grown["frontend"],
         "restarts": restarts,
+        "shapes": shapes,
         "p99_first_third_ms": load.summary(outcomes[:third], warm_up=0)["p99_ms"],
         "p99_last_third_ms": load.summary(outcomes[-third:], warm_up=0)["p99_ms"],
         "errors": load.summary(outcomes, warm_up=0)["errors"],
