@@ -76,11 +76,15 @@ class Restartable:
         for one in family:
             one.kill()
         psutil.wait_procs(family)
-        self.process.wait()
+        self._ended()
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=120)
+        self._ended()
+
+    def _ended(self) -> None:
+        with self.process:  # Waits for it, and closes its output.
+            pass
 
 
 def killed_midway(server: Restartable, parts: Iterator[Embeddings], items: int) -> tuple[Embeddings, float]:
