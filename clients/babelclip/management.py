@@ -23,6 +23,7 @@ from babelclip.errors import (
     RegistryError,
     Unavailable,
 )
+from babelclip.proxies import grpc_options
 from babelclip.torchserve import ManagementStub, bearer
 from babelclip.transport import parse_address
 
@@ -77,10 +78,11 @@ class Management:
         self._target = address.target
         self._token_file = token_file
         self._key: str | None = None
+        options = (*_OPTIONS, *grpc_options(self._target))
         self._channel = (
-            grpc.secure_channel(self._target, grpc.ssl_channel_credentials(), options=_OPTIONS)
+            grpc.secure_channel(self._target, grpc.ssl_channel_credentials(), options=options)
             if address.scheme == "grpcs"
-            else grpc.insecure_channel(self._target, options=_OPTIONS)
+            else grpc.insecure_channel(self._target, options=options)
         )
         self._stub = ManagementStub(self._channel)
 

@@ -6,12 +6,12 @@ aiohttp parses answers in C: a call costs its caller a quarter of the processor 
 from __future__ import annotations
 
 import io
-import urllib.request
 
 import aiohttp
 import yarl
 
 from babelclip import http_wire
+from babelclip.proxies import kind_of, proxy_for
 from babelclip.transport import Call, Tls
 
 
@@ -71,15 +71,10 @@ class AsyncHttpTransport:
 
 
 def _proxy_for(address: yarl.URL) -> str | None:
-    """The proxy that the environment names for an address, as $HTTPS_PROXY and $NO_PROXY do."""
-    if urllib.request.proxy_bypass(address.host or ""):
-        return None
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(address.scheme) or proxies.get("all")
-    if not proxy:
-        return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    scheme = proxy.partition("://")[0]
-    if scheme.lower() not in ("http", "https"):
-        raise ValueError(f"the environment names a proxy of the kind {scheme}; only HTTP proxies can be used")
+    proxy = proxy_for(address.scheme, address.host or "")
+    if proxy is not None and kind_of(proxy) not in ("http", "https"):
+        raise ValueError(
+            f"the environment names a proxy of the kind {kind_of(proxy)}; only HTTP proxies can be used. Put"
+            " the server into NO_PROXY if it is reached without one"
+        )
     return proxy

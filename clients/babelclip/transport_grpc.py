@@ -21,6 +21,7 @@ from babelclip.errors import (
     TransportError,
     Unavailable,
 )
+from babelclip.proxies import grpc_options
 from babelclip.torchserve import InferenceStub, bearer
 from babelclip.torchserve_pb2 import PredictionsRequest
 from babelclip.transport import Call, Tls
@@ -43,10 +44,11 @@ class GrpcTransport:
 
     def __init__(self, target: str, *, secure: bool = False, tls: Tls | None = None) -> None:
         self._target = target
+        options = (*_OPTIONS, *grpc_options(target))
         self._channel = (
-            grpc.secure_channel(target, _credentials(tls), options=_OPTIONS)
+            grpc.secure_channel(target, _credentials(tls), options=options)
             if secure
-            else grpc.insecure_channel(target, options=_OPTIONS)
+            else grpc.insecure_channel(target, options=options)
         )
         self._stub = InferenceStub(self._channel)
 
@@ -77,10 +79,11 @@ class AsyncGrpcTransport:
     async def send(self, call: Call) -> bytes:
         """See `babelclip.transport.Transport.send`."""
         if self._channel is None:  # Made here, because it belongs to the loop that runs when it is made.
+            options = (*_OPTIONS, *grpc_options(self._target))
             self._channel = (
-                grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+                grpc.aio.insecure_channel(self._target, options=options)
                 if self._credentials is None
-                else grpc.aio.secure_channel(self._target, self._credentials, options=_OPTIONS)
+                else grpc.aio.secure_channel(self._target, self._credentials, options=options)
             )
             channel: Any = self._channel
             self._stub = InferenceStub(channel)

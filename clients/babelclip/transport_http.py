@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import urllib.parse
 
 import httpx
 
 from babelclip import http_wire
+from babelclip.proxies import kind_of, proxy_for
 from babelclip.transport import Call, Tls
 
 # Threads may have more calls at a time than httpx's own limit of 100 connections; who waits for one runs into
@@ -18,7 +20,8 @@ class HttpTransport:
     """Keeps connections open between calls; `url` may have a path, under which a proxy serves TorchServe.
 
     Raises:
-        ValueError: httpx cannot read the URL, or there is something wrong with the certificates of `tls`.
+        ValueError: httpx cannot read the URL, the environment names a proxy that cannot be used, or there is
+            something wrong with the certificates of `tls`.
     """
 
     def __init__(self, url: str, tls: Tls | None = None) -> None:
@@ -27,7 +30,7 @@ class HttpTransport:
         except httpx.InvalidURL as error:
             raise ValueError(f"{url!r} is no address: {error}") from error
         self._url = url.rstrip("/")
-        self._client = httpx.Client(limits=_LIMITS, verify=http_wire.ssl_context(tls))
+        self._client = _client(url, tls)
 
     def send(self, call: Call) -> bytes:
         """See `babelclip.transport.Transport.send`."""
@@ -55,3 +58,21 @@ class HttpTransport:
     def close(self) -> None:
         """Closes every connection."""
         self._client.close()
+
+
+def _client(url: str, tls: Tls | None) -> httpx.Client:
+    address = urllib.parse.urlsplit(url)
+    proxy = proxy_for(address.scheme, address.hostname or "")
+    verify = http_wire.ssl_context(tls)
+    try:
+        # Nothing of the environment but what is asked for here: httpx fails over some values of NO_PROXY.
+        return httpx.Client(limits=_LIMITS, verify=verify, proxy=proxy, trust_env=False)
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        if proxy is None:
+            raise
+        # Not httpx's words, which may hold the proxy's password.
+        hint = ", or install 'httpx[socks]'" if isinstance(error, ImportError) else ""
+        raise ValueError(
+            f"the environment names a proxy of the kind {kind_of(proxy)!r} that cannot be used. Put the"
+            f" server into NO_PROXY if it is reached without one{hint}"
+        ) from None

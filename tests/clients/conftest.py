@@ -18,7 +18,7 @@ def no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps the variables of whoever runs the tests away from the clients in them."""
     for name in ("URL", "GRPC_URL", "MANAGEMENT_URL", "TOKEN", "TOKEN_FILE"):
         monkeypatch.delenv(f"BABELCLIP_{name}", raising=False)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
