@@ -50,6 +50,8 @@ def ssl_context(tls: Tls | None) -> ssl.SSLContext:
     file, folder = tls.ca_file, None
     if file is None:
         file, folder = os.environ.get("SSL_CERT_FILE") or None, os.environ.get("SSL_CERT_DIR") or None
+        if file is not None and not os.path.isfile(file):
+            raise ValueError(f"TLS: there is no file {file}, which SSL_CERT_FILE names; set or unset it")
     if file is None and folder is None:
         file = certifi.where()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 import urllib.parse
 
@@ -63,7 +64,9 @@ class HttpTransport:
 def _client(url: str, tls: Tls | None) -> httpx.Client:
     address = urllib.parse.urlsplit(url)
     proxy = proxy_for(address.scheme, address.hostname or "")
-    verify = http_wire.ssl_context(tls)
+    # Without TLS nobody is trusted: what names certificates may be wrong, and reading them takes time.
+    secure = address.scheme == "https"
+    verify = http_wire.ssl_context(tls) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         # Nothing of the environment but what is asked for here: httpx fails over some values of NO_PROXY.
         return httpx.Client(limits=_LIMITS, verify=verify, proxy=proxy, trust_env=False)

@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -247,6 +247,17 @@ def test_authorities_of_the_environment_are_trusted(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     assert ssl_context(None).get_ca_certs() == [], "of a folder each is read when it is needed"
+
+
+@pytest.mark.parametrize("opened", [open_transport, open_async_transport])
+def test_certificates_matter_to_tls_alone(
+    opened: Callable[[str], object], web: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that conda left behind, of a file that is gone, costs HTTPS a sentence, and HTTP nothing."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/gone/cacert.pem")
+    opened(web.url)
+    with pytest.raises(ValueError, match=r"no file /gone/cacert\.pem, which SSL_CERT_FILE names"):
+        opened(web.url.replace("http:", "https:"))
 
 
 @given(st.binary(max_size=40) | st.just(b"[" * 100_000) | st.just(b'{"type": 1, "message": []}'))
