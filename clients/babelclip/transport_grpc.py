@@ -26,6 +26,10 @@ from babelclip.torchserve import InferenceStub, bearer
 from babelclip.torchserve_pb2 import PredictionsRequest
 from babelclip.transport import Call, Tls
 
+# Load balancers and NATs forget a silent connection after some minutes and tell nobody; every call on it then
+# runs into its deadline, for a quarter of an hour. So it is closed before, and the next call opens another.
+IDLE_SECONDS = 60
+
 # gRPC's own limit of 4 MB is less than 256 vectors of 4,096 values with their errors. Nothing is said about
 # keepalive: TorchServe closes a connection that pings more often than every five minutes.
 _OPTIONS = (
@@ -44,7 +48,7 @@ class GrpcTransport:
 
     def __init__(self, target: str, *, secure: bool = False, tls: Tls | None = None) -> None:
         self._target = target
-        options = (*_OPTIONS, *grpc_options(target))
+        options = _options(target)
         self._channel = (
             grpc.secure_channel(target, _credentials(tls), options=options)
             if secure
@@ -79,7 +83,7 @@ class AsyncGrpcTransport:
     async def send(self, call: Call) -> bytes:
         """See `babelclip.transport.Transport.send`."""
         if self._channel is None:  # Made here, because it belongs to the loop that runs when it is made.
-            options = (*_OPTIONS, *grpc_options(self._target))
+            options = _options(self._target)
             self._channel = (
                 grpc.aio.insecure_channel(self._target, options=options)
                 if self._credentials is None
@@ -100,6 +104,10 @@ class AsyncGrpcTransport:
         """Closes the channel."""
         if self._channel is not None:
             await self._channel.close()
+
+
+def _options(target: str) -> tuple[tuple[str, int], ...]:
+    return (*_OPTIONS, ("grpc.client_idle_timeout_ms", IDLE_SECONDS * 1000), *grpc_options(target))
 
 
 def _request(call: Call) -> PredictionsRequest:
