@@ -14,13 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from export import storage
 from handlers import torch_runtime
+from handlers.imports import import_onnxruntime
 
 MAX_BATCH = 1024  # the largest N a program accepts; a bound that every runtime can plan for
 FILES = {"pt2": ("program.pt2",), "onnx": ("program.onnx", "program.onnx.data")}
@@ -92,6 +92,7 @@ def load(path: Path) -> Program:
     """A written program, by the runtime that its form is for."""
     if path.suffix == ".pt2":
         return torch_runtime.read(path).module()
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from handlers.batching import Array
 from handlers.device import Placement
+from handlers.imports import import_onnxruntime, import_openvino
 
 _BFLOAT16 = "<Type: 'bfloat16'>"  # as OpenVINO writes it
 
@@ -48,7 +49,7 @@ def load(program: Path, placement: Placement, *, threads: int, lean: bool = Fals
 
 class _OnnxRuntime:
     def __init__(self, program: Path, *, threads: int, lean: bool) -> None:
-        onnxruntime = importlib.import_module("onnxruntime")
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -68,7 +69,7 @@ class _OnnxRuntime:
 
 class _OpenVino:
     def __init__(self, program: Path, *, bfloat16: bool, threads: int) -> None:
-        openvino = importlib.import_module("openvino")
+        openvino = import_openvino()
         options = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
