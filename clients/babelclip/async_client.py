@@ -15,9 +15,18 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from babelclip.calls import AHEAD, OnError, Progress, check_on_error, check_settings, finished, message_limit
+from babelclip.calls import (
+    AHEAD,
+    NOT_TO_BE_SENT,
+    OnError,
+    Progress,
+    check_on_error,
+    check_settings,
+    finished,
+    message_limit,
+)
 from babelclip.credentials import Credentials
 from babelclip.delivery import Delivery
 from babelclip.embedding_pb2 import EmbedRequest
@@ -161,6 +170,9 @@ class AsyncClient:
     async def close(self) -> None:
         """Gives the connections back."""
         await self._transport.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(NOT_TO_BE_SENT)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -19,6 +19,11 @@ A server with several workers or batches answers out of turn, and a caller may b
 meanwhile the next messages leave.
 """
 
+NOT_TO_BE_SENT = (
+    "a client cannot be pickled: it holds connections, and perhaps a token. Send the other process its"
+    " address, and make a client there"
+)
+
 
 def collect(parts: Iterable[Embeddings], errors: OnError, progress: Progress | None) -> Embeddings:
     """The parts of a stream as one result; see `Client.embed_texts`."""

@@ -19,9 +19,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from babelclip.calls import AHEAD, OnError, Progress, check_settings, collect, message_limit
+from babelclip.calls import AHEAD, NOT_TO_BE_SENT, OnError, Progress, check_settings, collect, message_limit
 from babelclip.credentials import Credentials
 from babelclip.delivery import Delivery
 from babelclip.embedding_pb2 import EmbedRequest
@@ -319,6 +319,9 @@ class Client:
         if self._hedge_after is None:
             return send(call)
         return hedged(send, call, self._hedge_after)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(NOT_TO_BE_SENT)
 
     def _after_fork(self) -> None:
         """In the child: connections, threads and locks of the parent are not its own."""

@@ -102,6 +102,10 @@ class RequestRefused(BabelclipError):
         self.code = code
         self.message = message
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        # Python would make it anew from its text alone, fail, and break the pool of processes it came from.
+        return type(self), (self.code, self.message)
+
 
 class ItemErrors(BabelclipError):
     """Some items have no vector. `embeddings` holds the vectors of the others, in their places."""
@@ -111,6 +115,9 @@ class ItemErrors(BabelclipError):
         super().__init__(f"{first}{f' (and {rest} more)' if rest else ''}")
         self.errors = tuple(errors)
         self.embeddings = embeddings
+
+    def __reduce__(self) -> tuple[type, tuple[Sequence[ItemError], Embeddings]]:
+        return type(self), (self.errors, self.embeddings)
 
 
 class SpaceMismatch(BabelclipError):
