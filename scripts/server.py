@@ -33,7 +33,7 @@ from serving import LaunchError
 from serving.java import find_java
 from serving.process import RunFolder, TorchServe
 from serving.queue_metrics import QueueMetrics
-from serving.settings import LISTENERS, Addresses, free_ports, make_settings
+from serving.settings import LISTENERS, Addresses, check_free, free_ports, make_settings
 from serving.spaces import read_spaces, serve
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -155,6 +155,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
             exporter = open_queue_metrics(options.queue_metrics_port, settings.addresses, folder.tokens)
             stack.callback(exporter.close)
             queue_metrics = exporter.url
+        check_free(settings.addresses)
         folder.config.write_text(settings.text, encoding="utf-8")
         say(f"serve: starting TorchServe {version_of('torchserve')} on Java {java.version}")
         say(f"serve: logs in {folder.logs}")

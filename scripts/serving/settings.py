@@ -1,9 +1,10 @@
 """TorchServe's configuration for one run: config.properties with this run's addresses and absolute paths."""
 
 import contextlib
+import errno
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -57,6 +58,32 @@ def free_ports() -> dict[str, int]:
         for opened in sockets:
             opened.bind(("127.0.0.1", 0))
         return {name: opened.getsockname()[1] for name, opened in zip(LISTENERS, sockets, strict=True)}
+
+
+def check_free(addresses: Addresses) -> None:
+    """Listen at all addresses for a moment.
+
+    Raises:
+        LaunchError: something listens at one of them already, or two are the same.
+    """
+    with contextlib.ExitStack() as held:
+        for listener, url in asdict(addresses).items():
+            host, port = urlsplit(url).hostname, urlsplit(url).port
+            # What else may be wrong with an address, TorchServe says.
+            with contextlib.suppress(OSError):
+                family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+                opened = held.enter_context(socket.socket(family, kind, protocol))
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    opened.bind(place)
+                    opened.listen()
+                except OSError as problem:
+                    if problem.errno == errno.EADDRINUSE:
+                        raise LaunchError(
+                            f"port {port} of {host} is taken, which is that of {listener}: end what listens"
+                            f" there, or choose another with --{listener.replace('_', '-')}-port, or free"
+                            " ones with --ports auto"
+                        ) from None
 
 
 def make_settings(config: Path, ports: Mapping[str, int], *, workers: int) -> Settings:

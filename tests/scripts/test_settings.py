@@ -1,5 +1,6 @@
 """The configuration a server is started with: config.properties, with this run's ports and absolute paths."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import LaunchError
-from serving.settings import LISTENERS, free_ports, make_settings, read_properties
+from serving.settings import LISTENERS, check_free, free_ports, make_settings, read_properties
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -95,3 +96,25 @@ def test_free_ports_differ() -> None:
     ports = free_ports()
     assert set(ports) == set(LISTENERS)
     assert len(set(ports.values())) == len(LISTENERS)
+
+
+@pytest.mark.parametrize("listener", LISTENERS)
+def test_a_port_that_is_taken_is_named(listener: str) -> None:
+    """One sentence before anything starts, not the traces of Java: the port, whose it is, what to do."""
+    ports = free_ports()
+    settings = make_settings(REPOSITORY / "config.properties", ports, workers=1)
+    check_free(settings.addresses)
+    with socket.create_server(("127.0.0.1", ports[listener])):
+        option = f"--{listener.replace('_', '-')}-port"
+        with pytest.raises(LaunchError, match=rf"port {ports[listener]} of 127\.0\.0\.1 is taken.*{option}"):
+            check_free(settings.addresses)
+    check_free(settings.addresses)
+
+
+def test_two_listeners_do_not_share_a_port() -> None:
+    """--inference-port may be that of another listener, which only the second one to start would notice."""
+    ports = free_ports()
+    ports["inference"] = ports["metrics"]
+    settings = make_settings(REPOSITORY / "config.properties", ports, workers=1)
+    with pytest.raises(LaunchError, match=f"port {ports['metrics']} .* is taken"):
+        check_free(settings.addresses)
