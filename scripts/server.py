@@ -10,8 +10,8 @@ Prints what it does, and when both towers of every space have proved themselves 
     queue_metrics        where Prometheus reads how many requests wait; null without --queue-metrics-port
     token_file           the tokens: `inference` for callers, `management` for operators
     space, version       the default embedding space, and the version its towers are registered under
-    pid                  the process to stop: Ctrl-C or SIGTERM ends the server and all its workers,
-                         exit status 0
+    pid                  the process to stop: Ctrl-C, SIGTERM or the end of its terminal ends the server and
+                         all its workers, exit status 0
 
 When TorchServe ends by itself, this prints the last lines of its logs and ends with exit status 1.
 """
@@ -99,7 +99,8 @@ def usable_cores() -> int:
 
 def say(message: str) -> None:
     """Print a line for the operator at once: whoever reads through a pipe waits for the last one."""
-    print(message, flush=True)
+    with contextlib.suppress(OSError):  # The terminal is closed, or nobody reads the pipe any more.
+        print(message, flush=True)
 
 
 def open_queue_metrics(port: int, addresses: Addresses, tokens: Path) -> QueueMetrics:
@@ -201,6 +202,8 @@ def main(arguments: list[str]) -> int:
 
     for expected in (signal.SIGINT, signal.SIGTERM):
         signal.signal(expected, ask_to_stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Under nohup a closed terminal ends nothing.
+        signal.signal(signal.SIGHUP, ask_to_stop)
     try:
         run(options, stop)
     except Stopped:

