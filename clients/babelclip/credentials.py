@@ -53,7 +53,7 @@ class Credentials:
         if token is not None and token_file is not None:
             raise ValueError("give a token or a token_file, not both")
         if environment and token is None and token_file is None:
-            token = os.environ.get(TOKEN_VARIABLE) or None
+            token = os.environ.get(TOKEN_VARIABLE, "").strip() or None
             if token is None and (named := os.environ.get(TOKEN_FILE_VARIABLE)):
                 token_file = named
         self._file = None if token_file is None else Path(token_file)
@@ -146,7 +146,8 @@ def _seconds(expiration: object) -> float | None:
 
 
 def _checked(token: str) -> str:
-    """The token itself, if a header can carry it."""
+    """The token itself, without the line break that files end in, if a header can carry it."""
+    token = token.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError("a token is one or more printable ASCII characters without spaces")
     return token

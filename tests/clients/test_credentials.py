@@ -50,6 +50,15 @@ def test_both_forms_are_read(data: bytes, token: str) -> None:
     assert parse_token_file(data).token == token
 
 
+def test_a_line_break_after_a_token_is_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets made with echo end in one, and so does what a program reads from a file."""
+    assert Credentials("given\n").token() == "given"
+    monkeypatch.setenv("BABELCLIP_TOKEN", "from-a-secret\r\n")
+    assert Credentials().token() == "from-a-secret"
+    monkeypatch.setenv("BABELCLIP_TOKEN", "\n")
+    assert Credentials().token() is None
+
+
 def test_the_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A token that is passed is never replaced by one that happens to be set."""
     file = tmp_path / "keys"
