@@ -45,9 +45,15 @@ class ClientMetrics:
 
         registry = registry or REGISTRY
         prefix = "babelclip_client"
-        self._requests = Counter(
-            f"{prefix}_requests", "Requests sent, by outcome.", ["tower", "outcome"], registry=registry
-        )
+        try:
+            self._requests = Counter(
+                f"{prefix}_requests", "Requests sent, by outcome.", ["tower", "outcome"], registry=registry
+            )
+        except ValueError:
+            raise ValueError(
+                "the registry has a client's metrics already: one ClientMetrics serves any number of clients,"
+                " so share it, or give each a registry of its own"
+            ) from None
         self._seconds = Histogram(
             f"{prefix}_request_seconds",
             "Seconds from a request to its answer.",

@@ -210,6 +210,14 @@ def test_metrics_tell_requests_and_items(web: FakeServer) -> None:
     assert value("requests_in_flight", tower="text") == 0
 
 
+def test_a_second_set_of_metrics_says_what_to_do() -> None:
+    """A reloaded module or a notebook's cell makes them twice; the names of series would not help."""
+    registry = CollectorRegistry()
+    ClientMetrics(registry)
+    with pytest.raises(ValueError, match="one ClientMetrics serves any number of clients"):
+        ClientMetrics(registry)
+
+
 def test_a_key_is_read_again_before_it_expires(web: FakeServer, tmp_path: Path) -> None:
     """A key that an operator renews in time costs no caller a refusal."""
     keys = tmp_path / "key_file.json"
