@@ -12,6 +12,8 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from babelclip.errors import TransportError
+
 
 @dataclass(frozen=True)
 class Call:
@@ -184,6 +186,14 @@ def open_async_transport(url: str, tls: Tls | None = None) -> AsyncTransport:
     from babelclip.transport_grpc import AsyncGrpcTransport
 
     return AsyncGrpcTransport(address.target, secure=address.scheme == "grpcs", tls=tls)
+
+
+def other_loop() -> TransportError:
+    """The error of a call in another event loop than the one in which its connections are."""
+    return TransportError(
+        "an AsyncClient belongs to one event loop, and this one was used in another before: make one in each,"
+        " by `async with`, or use Client"
+    )
 
 
 class InThreads:

@@ -5,6 +5,7 @@ aiohttp parses answers in C: a call costs its caller a quarter of the processor 
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import aiohttp
@@ -12,7 +13,7 @@ import yarl
 
 from babelclip import http_wire
 from babelclip.proxies import kind_of, proxy_for
-from babelclip.transport import Call, Tls
+from babelclip.transport import Call, Tls, other_loop
 
 
 class AsyncHttpTransport:
@@ -32,6 +33,7 @@ class AsyncHttpTransport:
         self._ssl = http_wire.ssl_context(tls) if address.scheme == "https" else True
         self._proxy = _proxy_for(address)
         self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(self, call: Call) -> bytes:
         """See `babelclip.transport.Transport.send`."""
@@ -58,15 +60,19 @@ class AsyncHttpTransport:
 
     async def close(self) -> None:
         """Closes every connection."""
-        if self._session is not None:
+        if self._session is not None and self._loop is asyncio.get_running_loop():
             await self._session.close()
 
     def _opened(self) -> aiohttp.ClientSession:
         # Made with the first call: before, there need not be an event loop.
+        loop = asyncio.get_running_loop()
         if self._session is None:
+            self._loop = loop
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl), cookie_jar=aiohttp.DummyCookieJar()
             )
+        if self._loop is not loop:
+            raise other_loop()
         return self._session
 
 

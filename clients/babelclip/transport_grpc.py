@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from babelclip.errors import (
 from babelclip.proxies import grpc_options
 from babelclip.torchserve import InferenceStub, bearer
 from babelclip.torchserve_pb2 import PredictionsRequest
-from babelclip.transport import Call, Tls
+from babelclip.transport import Call, Tls, other_loop
 
 # Load balancers and NATs forget a silent connection after some minutes and tell nobody; every call on it then
 # runs into its deadline, for a quarter of an hour. So it is closed before, and the next call opens another.
@@ -79,10 +80,13 @@ class AsyncGrpcTransport:
         self._credentials = _credentials(tls) if secure else None
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(self, call: Call) -> bytes:
         """See `babelclip.transport.Transport.send`."""
+        loop = asyncio.get_running_loop()
         if self._channel is None:  # Made here, because it belongs to the loop that runs when it is made.
+            self._loop = loop
             options = _options(self._target)
             self._channel = (
                 grpc.aio.insecure_channel(self._target, options=options)
@@ -91,6 +95,8 @@ class AsyncGrpcTransport:
             )
             channel: Any = self._channel
             self._stub = InferenceStub(channel)
+        if self._loop is not loop:
+            raise other_loop()
         try:
             response = await self._stub.Predictions(
                 _request(call), timeout=call.timeout, metadata=(*bearer(call.token), *call.headers)
@@ -102,7 +108,7 @@ class AsyncGrpcTransport:
 
     async def close(self) -> None:
         """Closes the channel."""
-        if self._channel is not None:
+        if self._channel is not None and self._loop is asyncio.get_running_loop():
             await self._channel.close()
 
 

@@ -19,6 +19,7 @@ from babelclip import (
     DeadlineExceeded,
     Embeddings,
     ItemErrors,
+    TransportError,
     Unavailable,
 )
 from babelclip.async_client import Room
@@ -268,3 +269,21 @@ def test_both_clients_say_the_same(web: FakeServer) -> None:
         expected.truncated,
         expected.space,
     )
+
+
+def test_a_client_belongs_to_one_event_loop(server: FakeServer) -> None:
+    """Each asyncio.run has its own: used in a second, a client says so instead of "Event loop is closed"."""
+    client = AsyncClient(server.url)
+
+    async def embed() -> int:
+        return len(await client.embed_texts(["a"]))
+
+    async def both() -> None:
+        assert await embed() == 1
+        with pytest.raises(TransportError, match="belongs to one event loop"):
+            await asyncio.to_thread(asyncio.run, embed())
+        await client.close()
+
+    asyncio.run(both())
+    with pytest.raises(TransportError, match="belongs to one event loop"):
+        asyncio.run(embed())
