@@ -93,3 +93,18 @@ def test_grey_and_rare_modes_are_read() -> None:
         buffer = io.BytesIO()
         golden.picture(9, 640, 480).convert(mode).save(buffer, "JPEG", quality=92)
         assert difference(buffer.getvalue(), 64, 1.0).mean() < 3
+
+
+def test_a_photograph_with_another_behind_it_is_read_as_fast() -> None:
+    """Phones save a JPEG with a depth map behind it, which Pillow calls MPO: it is reduced like any."""
+    photograph, alone, two = golden.picture(9, 640, 480), io.BytesIO(), io.BytesIO()
+    photograph.save(alone, "JPEG", quality=92)
+    photograph.save(two, "MPO", save_all=True, append_images=[photograph.resize((64, 48))], quality=92)
+    assert Image.open(two).format == "MPO"
+    reduced, whole = (
+        [decode_fast(file.getvalue(), size=64, reduction=reduction, **LIMITS) for file in (alone, two)]
+        for reduction in (1.0, 0.0)
+    )
+    np.testing.assert_array_equal(reduced[1], reduced[0])
+    np.testing.assert_array_equal(whole[1], whole[0])
+    assert (reduced[0] != whole[0]).any()
