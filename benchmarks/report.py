@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.towers import FOLDER
-from handlers.device import cpu_cores, multiplies_bfloat16
+from handlers.device import multiplies_bfloat16
+from handlers.machine import usable_cores
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -28,7 +29,7 @@ def machine() -> dict[str, Any]:
         model = lines[0].partition(":")[2].strip() if lines else model
     return {
         "cpu": model,
-        "cores": cpu_cores(),
+        "cores": usable_cores(),
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "multiplies_bfloat16": multiplies_bfloat16("cpu"),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

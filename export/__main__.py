@@ -33,6 +33,7 @@ import transformers
 
 from export import archive, decoding, manifest, memory, parity, programs, report, triton, vocabulary
 from export.options import DTYPES, FORMS, Options
+from handlers.machine import usable_cores
 from training import checkpoint, sources
 
 # The vision tower first: it is gone before the text tower's table, the largest tensor, is copied about.
@@ -216,7 +217,7 @@ def main() -> None:
     if given.target == "triton" and (given.lean or given.if_needed):
         parser.error("--lean and --if-needed are for archives, not for --target triton")
     options = _options(parser, given)
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(usable_cores())
     transformers.logging.set_verbosity_error()  # What is wrong with a model is said here, in one line.
     transformers.logging.disable_progress_bar()
     try:

@@ -43,7 +43,7 @@ PARTS = {"text": ("text_tokens", "text_tower", "text"), "vision": ("vision_pixel
 HANDLERS = {
     "text_tokens": ("__init__", "errors", "incidents", "texts"),
     "vision_pixels": (
-        *("__init__", "errors", "image_files", "incidents", "jpeg", "jpegxl", "memory"),
+        *("__init__", "errors", "image_files", "incidents", "jpeg", "jpegxl", "machine", "memory"),
         "preprocess",
     ),
 }

@@ -29,6 +29,7 @@ from handlers.envelope import read_envelope
 from handlers.errors import INTERNAL, ItemFault, RequestFault
 from handlers.incidents import report
 from handlers.items import Payload
+from handlers.machine import usable_cores
 from handlers.metrics import Metrics, Tally
 from handlers.parsing import read_items
 from handlers.replies import Request, reply
@@ -99,7 +100,7 @@ class Handler(ABC):
             program_dtype=self.meta.dtype,
             forms=self.meta.programs,
         )
-        self.threads = self.settings.threads or max(1, device.cpu_cores() // worker_count(model_config))
+        self.threads = self.settings.threads or max(1, usable_cores() // worker_count(model_config))
         self.load(folder)
         self._place(placements[0])
         trial = list(self.examples(min(_TRIAL_ROWS, self.settings.max_batch)))[-1]

@@ -44,7 +44,7 @@ class Settings:
     decode_threads: int = 0
     """Threads that decode images; 0: as many as `threads`."""
     threads: int = 0
-    """Threads of one forward pass on the CPU; 0: the machine's cores divided by this model's workers."""
+    """Threads of one forward pass on the CPU; 0: the usable cores divided by this model's workers."""
     device: str = "auto"
     """auto, cpu, cuda or hpu; see handlers.device."""
     dtype: str = "auto"

@@ -23,10 +23,8 @@ Gaudi's software; its kernels, numerics and speed are not.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
-import math
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -234,12 +232,3 @@ def _linux_tells_of_bfloat16() -> bool | None:
 def _torch() -> Any:
     """torch, loaded only where the answer depends on it: a text tower on ONNX Runtime does without."""
     return importlib.import_module("torch")
-
-
-def cpu_cores() -> int:
-    """Cores this process may use: its affinity, and a container's quota where one is set."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # No cgroup version 2, or no quota ("max").
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
-    return cores

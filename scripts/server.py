@@ -33,15 +33,20 @@ from serving import LaunchError
 from serving.java import find_java
 from serving.process import RunFolder, TorchServe
 from serving.queue_metrics import QueueMetrics
-from serving.settings import LISTENERS, Addresses, check_free, free_ports, make_settings
+from serving.settings import (
+    LISTENERS,
+    Addresses,
+    check_free,
+    free_ports,
+    make_settings,
+    read_config,
+    read_properties,
+)
 from serving.spaces import read_spaces, serve
+from serving.workers import CORES_A_WORKER, count_workers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOG_CONFIG = REPOSITORY / "deploy" / "torchserve" / "log4j2.xml"
-
-
-# One pass over a batch leaves cores idle where there are many. A rule of thumb, measured on no large machine.
-CORES_A_WORKER = 8
 
 
 class Stopped(Exception):
@@ -80,7 +85,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         default=0,
         metavar="COUNT",
         help=f"processes that serve each tower and share the cores; one a card on GPUs and Gaudi "
-        f"(default: one for every {CORES_A_WORKER} cores)",
+        f"(default: one for every {CORES_A_WORKER} cores, as far as the memory holds them)",
     )
     parser.add_argument(
         "--startup-timeout",
@@ -90,11 +95,6 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         help="how long the workers may take to become ready (default: 600)",
     )
     return parser.parse_args(arguments)
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def say(message: str) -> None:
@@ -144,9 +144,10 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
     for listener in LISTENERS:
         if (chosen := getattr(options, f"{listener}_port")) is not None:
             ports[listener] = chosen
-    workers = options.workers or max(1, usable_cores() // CORES_A_WORKER)
-    settings = make_settings(options.config, ports, workers=workers)
     spaces = read_spaces(options.store)
+    properties = read_properties(read_config(options.config))
+    workers = count_workers(options.workers, options.store, spaces, properties, say=say)
+    settings = make_settings(options.config, ports, workers=workers)
     java = find_java()
     folder = RunFolder(options.run_dir)
 

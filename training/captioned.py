@@ -1,9 +1,9 @@
 """Captioned images by one name of their layout, for commands that take any."""
 
 import argparse
-import os
 from pathlib import Path
 
+from handlers.machine import usable_cores
 from training.datasets import coco, conceptual_captions, shards, tables
 from training.datasets.examples import Examples
 from training.datasets.rows import DataError
@@ -33,7 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     flag(
         "--workers",
         type=count,
-        default=min(4, os.cpu_count() or 1),
+        default=min(4, usable_cores()),
         help="processes that decode images, per device",
     )
 

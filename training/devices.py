@@ -29,6 +29,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from handlers.machine import usable_cores
+
 BACKENDS = {"cpu": "gloo", "cuda": "nccl", "hpu": "hccl"}
 """Kind of device → torch.distributed's library for it."""
 KINDS = tuple(BACKENDS)
@@ -118,6 +120,20 @@ def choose(name: str = "auto") -> Device:
     if kind == "cuda":
         return _cuda(int(os.environ.get("LOCAL_RANK", "0")))
     return Device("cpu", torch.device("cpu"), bfloat16=_cpu_multiplies_bfloat16())
+
+
+def share_cores(device: Device, processes: int) -> None:
+    """Set torch's threads, where `processes` of this machine compute on its CPU.
+
+    Else each would take all cores, and they would wait for one another. A single one only leaves what a
+    container keeps from it, which torch does not look at.
+    """
+    if device.kind != "cpu":
+        return
+    cores = usable_cores()
+    torch.set_num_threads(
+        max(1, cores // processes) if processes > 1 else min(cores, torch.get_num_threads())
+    )
 
 
 def _best() -> str:

@@ -34,6 +34,8 @@ from typing import TypedDict
 
 import resvg_py
 
+from handlers.machine import usable_cores
+
 TRAIN_FAMILIES = ("noto", "noto-v1", "fluent-emoji-flat", "fxemoji", "emojione", "openmoji")
 HELD_OUT_FAMILY = "twemoji"
 MIN_CAPTIONS = 1000  # a locale is kept that has more captions (names and keywords) than this
@@ -291,7 +293,7 @@ def build(target: Path, cache: Path) -> None:
         if emoji in concepts:
             (scratch / "drawings" / family / f"{code_points(emoji)}.png").write_bytes(render(svg))
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(draw, rows))
     locales = []
     for locale in sorted(captions):

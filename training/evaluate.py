@@ -13,7 +13,6 @@ second knows every language perfectly and sees only pixels.
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from rich.table import Table
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from handlers.machine import usable_cores
 from training import checkpoint, data
 from training.emoji import HELD_OUT_FAMILY, TRAIN_FAMILIES, DataError, ensure
 from training.models import DualEncoder
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--held-out", nargs="+", metavar="LOCALE", help="compare these with the others")
     parser.add_argument("--output", type=Path, help="write the whole report as JSON")
     options = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(usable_cores())
     try:
         report = evaluate(options.checkpoint, ensure(options.data), options.locales)
     except (DataError, checkpoint.CheckpointError) as error:

@@ -12,7 +12,6 @@ The towers are in evaluation mode throughout: nothing in them learns, BatchNorm'
 """
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,9 +48,7 @@ def train_on(options: HeadsOptions) -> None:
         raise OptionsError(f"--train-device {options.train_device}: {error}") from error
     if options.hyperparam_precision == 32:
         device = dataclasses.replace(device, bfloat16=False)
-    if options.distributed_parallel_devices > 1 and device.kind == "cpu":
-        # Else each process would take all cores, and they would wait for one another.
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.distributed_parallel_devices))
+    devices.share_cores(device, options.distributed_parallel_devices)
     distributed.start(device)
     try:
         train(options, device)

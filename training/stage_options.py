@@ -76,9 +76,7 @@ def launch(
     except (RuntimeError, ValueError) as error:
         raise RunError(f"--device {options.device}: {error}") from error
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if device.kind == "cpu" and local > 1:
-        # Else each process would take all cores, and they would wait for one another.
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
+    devices.share_cores(device, local)
     # The tokenizer's threads do not live through the fork of the processes that decode images.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     distributed.start(device)

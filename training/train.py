@@ -34,6 +34,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from handlers.machine import usable_cores
 from training import checkpoint, data, losses, tokenizer
 from training.emoji import TRAIN_FAMILIES, ensure
 from training.models import DualEncoder, ModelConfig, TextConfig
@@ -74,7 +75,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--save-every", type=int, default=200, help="steps between resumable states")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=usable_cores())
     return parser.parse_args()
 
 

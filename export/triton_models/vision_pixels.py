@@ -8,7 +8,6 @@ use, so an image has the same pixels, and a broken one the same error, wherever 
 
 from __future__ import annotations  # pb_utils lacks its classes while Triton completes a config
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +18,7 @@ from triton_requests import items, parameters, refusal
 from handlers.errors import INTERNAL, ItemFault
 from handlers.image_files import supported_formats
 from handlers.incidents import report
+from handlers.machine import usable_cores
 from handlers.preprocess import Pixels, decode_image
 
 
@@ -31,7 +31,7 @@ class TritonPythonModel:
         self.size, self.resize = int(given["size"]), given["resize"]
         self.max_pixels = int(given["max_pixels"])
         self.max_bytes = int(given["max_image_bytes"])
-        self.pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+        self.pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
         supported_formats()
 
     def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:

@@ -43,6 +43,18 @@ class Settings:
     addresses: Addresses
 
 
+def read_config(config: Path) -> str:
+    """Return the text of a configuration.
+
+    Raises:
+        LaunchError: the file cannot be read.
+    """
+    try:
+        return config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise LaunchError(f"cannot read the configuration {config}: {problem}") from problem
+
+
 def read_properties(text: str) -> dict[str, str]:
     """Return the `key=value` lines of a Java properties file; the last one of a key holds, as in Java."""
     lines = (line.strip() for line in text.splitlines())
@@ -94,10 +106,7 @@ def make_settings(config: Path, ports: Mapping[str, int], *, workers: int) -> Se
     Raises:
         LaunchError: the file cannot be read, or says something scripts/serve does not serve with.
     """
-    try:
-        text = config.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise LaunchError(f"cannot read the configuration {config}: {problem}") from problem
+    text = read_config(config)
     given = read_properties(text)
     if given.get("disable_token_authorization", "false").lower() == "true":
         raise LaunchError(f"{config} switches tokens off; a server started here keeps them on")

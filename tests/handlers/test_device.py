@@ -306,10 +306,3 @@ def test_a_lost_device_ends_the_worker(vision_folder: Path, monkeypatch: pytest.
     assert [error.code for error in reply.message.errors] == ["internal"]
     with pytest.raises(SystemExit):
         worker.send(grpc(data=encoded(motif())))
-
-
-def test_cores_are_counted_within_limits() -> None:
-    """At least one core, and never more than the process may use."""
-    import os
-
-    assert 1 <= device.cpu_cores() <= (os.cpu_count() or 1)

@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # Folder → its name when imported, and the modules of ours that it may import beside its own.
 PACKAGES = {
     "handlers": ("handlers", ()),
-    "training": ("training", ("handlers.preprocess", "handlers.errors", "babelclip")),
+    "training": ("training", ("handlers.preprocess", "handlers.errors", "handlers.machine", "babelclip")),
     "export": ("export", ("handlers", "training")),
     "clients/babelclip": ("babelclip", ()),
     "benchmarks": ("benchmarks", ("handlers", "training", "export", "babelclip")),

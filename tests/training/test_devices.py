@@ -237,3 +237,34 @@ def test_generators_come_back(gaudi: list[str]) -> None:
     device.set_rng_state(states)
     assert torch.equal(torch.rand(3), before)
     assert torch.equal(random.get_rng_state(), states["hpu"])
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """torch's threads come back as they were."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "processes", "found"), [("cpu", 1, 2), ("cpu", 2, 1), ("cpu", 5, 1), ("cuda", 2, 3)]
+)
+def test_processes_share_the_cores_of_the_container(
+    threads: None, monkeypatch: pytest.MonkeyPatch, kind: str, processes: int, found: int
+) -> None:
+    """torch counts the cores of the machine; what computes on a CPU has those of its container."""
+    monkeypatch.setattr(devices, "usable_cores", lambda: 2)
+    torch.set_num_threads(3)
+    devices.share_cores(devices.Device(kind, torch.device(kind), bfloat16=False), processes)
+    assert torch.get_num_threads() == found
+
+
+def test_a_process_that_was_given_fewer_threads_keeps_them(
+    threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OMP_NUM_THREADS below the number of cores is heeded."""
+    monkeypatch.setattr(devices, "usable_cores", lambda: 64)
+    torch.set_num_threads(1)
+    devices.share_cores(devices.choose("cpu"), 1)
+    assert torch.get_num_threads() == 1

@@ -16,7 +16,6 @@ With --baseline it ends with 1 when a metric is lower than in an earlier result 
 import argparse
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from babelclip import Client
+from handlers.machine import usable_cores
 from training import sources
 from training.evaluation import results, tasks
 from training.evaluation.caption_files import RetrievalData, open_retrieval
@@ -150,7 +150,7 @@ def languages_of(options: argparse.Namespace, data: RetrievalData) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(usable_cores())
     failures: list[str] = []
     try:
         # A baseline that cannot be read must not be found out after the work.

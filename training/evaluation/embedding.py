@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from handlers.machine import usable_cores
 from handlers.preprocess import Pixels, decode_image
 from training.checkpoint import Checkpoint
 from training.evaluation.errors import EvaluationError
@@ -99,7 +100,7 @@ class LoadedModel:
     def embed_images(self, pictures: Iterable[Picture]) -> Tensor:
         """As in `Embedder`."""
         parts = []
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             for part in batches(pictures):
                 pixels = torch.from_numpy(np.stack(list(pool.map(self._decode, part))))
                 parts.append(self._model.vision(pixels.to(self._device)).cpu())
