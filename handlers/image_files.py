@@ -72,6 +72,12 @@ def supported_formats() -> tuple[str, ...]:
     return tuple(name for name in there if name != "AVIF" or features.check("avif"))
 
 
+def begins_as_image(data: bytes) -> bool:
+    """Whether the bytes begin as a file of a supported format does; the rest may still be broken."""
+    tests = (Image.OPEN[name][1] for name in supported_formats())
+    return any(test is None or test(data[:16]) is True for test in tests)
+
+
 @contextlib.contextmanager
 def decoded(
     data: bytes,

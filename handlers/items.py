@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 from typing import Any
 
+from handlers.base64_text import DataUri, decode, read_data_uri
 from handlers.config import Settings
 from handlers.errors import IMAGE_TOO_MANY_BYTES, INVALID_ITEM, WRONG_TOWER, ItemFault
+from handlers.image_files import begins_as_image
 
 Payload = bytes | str | ItemFault
 
-_DATA_URI = re.compile(r"data:image/[\w.+-]*;base64,", re.ASCII | re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
+# What a browser calls a file whose kind it does not know.
+_UNKNOWN_KINDS = ("", "application/octet-stream")
 
 
 def json_item(item: Any, tower: str, settings: Settings) -> Payload:
@@ -29,43 +31,79 @@ def wrong_tower(tower: str) -> ItemFault:
 
 def from_base64(encoded: str, settings: Settings) -> Payload:
     """base64 → the image's bytes, unless they are too many or it is none."""
-    if len(encoded) // 4 * 3 - 2 > settings.max_image_bytes:
+    pieces = encoded.split()
+    compact = "".join(pieces)
+    if len(compact) // 4 * 3 - 2 > settings.max_image_bytes:
         return ItemFault(
             IMAGE_TOO_MANY_BYTES,
-            f"the image has about {len(encoded) // 4 * 3:,} bytes; "
+            f"the image has about {len(compact) // 4 * 3:,} bytes; "
             f"at most {settings.max_image_bytes:,} are allowed",
         )
-    try:
-        return binascii.a2b_base64(encoded, strict_mode=True)
-    except ValueError:  # binascii.Error is one; so is the error of a string that is not ASCII.
-        return ItemFault(INVALID_ITEM, "the image is not valid base64 (standard alphabet, padded, one line)")
+    data = decode(compact)
+    # Without their spaces, some words are base64 too.
+    if data is None or (len(pieces) > 1 and not begins_as_image(data)):
+        return ItemFault(
+            INVALID_ITEM,
+            "the image is not valid base64; lines, the alphabet of URLs and missing padding are no matter, "
+            "other characters are",
+        )
+    return data
 
 
 def image_in_text(text: str, settings: Settings) -> Payload:
     """A text body at the vision tower: an image in base64, which TorchServe's own handlers take there."""
-    stripped = text.strip()
-    prefix = _DATA_URI.match(stripped)
-    decoded = from_base64(stripped[prefix.end() :] if prefix else stripped, settings)
-    if isinstance(decoded, ItemFault) and decoded.code == INVALID_ITEM and prefix is None:
+    uri = read_data_uri(text)
+    decoded = _image(text, settings) if uri else from_base64(text, settings)
+    if isinstance(decoded, ItemFault) and decoded.code == INVALID_ITEM and uri is None:
         return wrong_tower("vision")
     return decoded
 
 
+def image_in_bytes(data: bytes, settings: Settings) -> bytes:
+    """A body or a field of bytes at the vision tower: an image file, or one in base64 as shells make it."""
+    if begins_as_image(data) or not data.isascii():
+        return data
+    decoded = image_in_text(data.decode("ascii"), settings)
+    return decoded if isinstance(decoded, bytes) and begins_as_image(decoded) else data
+
+
 def _text(item: Any) -> Payload:
     if not isinstance(item, str):
-        return ItemFault(INVALID_ITEM, "a text must be a JSON string")
-    if _DATA_URI.match(item):
+        return ItemFault(INVALID_ITEM, f"a text must be a JSON string, not {_named(item)}")
+    uri = read_data_uri(item)
+    if uri is not None and uri.base64 and uri.kind.startswith("image/"):
         return wrong_tower("text")
     return item
 
 
 def _image(item: Any, settings: Settings) -> Payload:
     if not isinstance(item, str):
-        return ItemFault(INVALID_ITEM, "an image must be a JSON string: base64, or a data:image URI of it")
-    prefix = _DATA_URI.match(item)
-    if prefix is None and _URL.match(item):
+        return ItemFault(
+            INVALID_ITEM,
+            f"an image must be a JSON string, base64 or a data:image URI of it, not {_named(item)}",
+        )
+    uri = read_data_uri(item)
+    if uri is not None:
+        return _in_uri(uri, settings)
+    if _URL.match(item.lstrip()):
         return ItemFault(
             INVALID_ITEM,
             "an address is not an image, fetching is not allowed; send base64 or data:image/...;base64,",
         )
-    return from_base64(item[prefix.end() :] if prefix else item, settings)
+    return from_base64(item, settings)
+
+
+def _in_uri(uri: DataUri, settings: Settings) -> Payload:
+    if not uri.base64 or not (uri.kind.startswith("image/") or uri.kind in _UNKNOWN_KINDS):
+        return ItemFault(INVALID_ITEM, "the data URI holds no image in base64; send data:image/...;base64,")
+    return from_base64(uri.data, settings)
+
+
+def _named(item: Any) -> str:
+    """What an item is that should have been a string, in JSON's words."""
+    if isinstance(item, dict):
+        keys = ", ".join(f'"{str(key)[:32]}"' for key in list(item)[:3])
+        return f"an object with {keys}: send what it holds" if keys else "an object"
+    if isinstance(item, list):
+        return "a list: send its strings as items"
+    return "null" if item is None else "true or false" if isinstance(item, bool) else "a number"

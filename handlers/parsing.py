@@ -7,7 +7,7 @@ The forms (docs/errors.md lists what is refused):
     HTTP   application/x-protobuf     EmbedRequest
     HTTP   application/json           {"inputs": [...], "space": optional}; other dialects: handlers.envelope
     HTTP   multipart/form-data        an item a field, in their order; TorchServe keeps one of each name
-    HTTP   image/*, text/*, octet-stream or no type    one raw text or image; an image also as base64 text
+    HTTP   image/*, text/*, octet-stream or no type    one raw text or image; an image also in base64
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from handlers.errors import (
     RequestFault,
 )
 from handlers.health import Canary
-from handlers.items import Payload, image_in_text, json_item, wrong_tower
+from handlers.items import Payload, image_in_bytes, image_in_text, json_item, wrong_tower
 
 _ALLOWED = f"{PROTOBUF}, {JSON}, {MULTIPART}, text/plain in UTF-8, image/* and application/octet-stream"
 _UTF8_NAMES = ("", "utf-8", "utf8", "us-ascii", "ascii")
@@ -171,7 +171,7 @@ def _value(value: Any, tower: str, settings: Settings) -> Payload:
     if isinstance(value, str) and tower == "vision":
         return image_in_text(value, settings)
     if isinstance(value, bytes | bytearray):
-        return bytes(value)
+        return image_in_bytes(bytes(value), settings) if tower == "vision" else bytes(value)
     return value if isinstance(value, str) else ItemFault(INVALID_ITEM, "a field must be one text or image")
 
 
@@ -197,4 +197,4 @@ def _raw(envelope: Envelope, body: Any, tower: str, settings: Settings) -> Paylo
         raise RequestFault(MALFORMED_REQUEST, f"the body could not be read; send {_ALLOWED}")
     if isinstance(body, str):
         return image_in_text(body, settings) if tower == "vision" else body
-    return bytes(body)
+    return image_in_bytes(bytes(body), settings) if tower == "vision" else bytes(body)

@@ -117,7 +117,7 @@ def test_a_bad_image_costs_only_itself(
         ("file:///etc/passwd", "invalid_item"),
         ("data:text/plain;base64,AAAA", "invalid_item"),
         ("a red heart", "invalid_item"),
-        ("AAA", "invalid_item"),
+        ("AAAAA", "invalid_item"),
         ("ÄÄÄÄ", "invalid_item"),
         (None, "invalid_item"),
         ({"url": "x"}, "invalid_item"),
