@@ -31,7 +31,7 @@ COMMON_CONFIG = {
     "startupTimeout": 300,  # seconds; a cold disk and busy cores have taken two minutes
 }
 LIMITS = {
-    "max_items": 1024,
+    "max_items": 2048,  # as many as OpenAI takes
     "max_response_bytes": 33_554_432,
     "max_text_bytes": 16_384,
     "max_image_bytes": 20_000_000,

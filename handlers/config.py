@@ -25,8 +25,8 @@ FORMAT = 2
 class Settings:
     """The section `babelclip:` of model-config.yaml."""
 
-    max_items: int = 1024
-    """Items of one request."""
+    max_items: int = 2048
+    """Items of one request; OpenAI takes as many."""
     max_response_bytes: int = 33_554_432
     """Bytes of one answer. Above max_response_size of config.properties TorchServe kills the worker."""
     max_text_bytes: int = 16_384

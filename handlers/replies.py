@@ -71,7 +71,7 @@ def _too_large(size: int, *, room: int, max_bytes: int) -> RequestFault | None:
         return RequestFault(
             RESPONSE_TOO_LARGE,
             f"the answer has {size:,} bytes; at most {max_bytes:,} are allowed: send fewer items at once, "
-            "or ask for application/x-protobuf, which takes a quarter of JSON",
+            "or ask for application/x-protobuf or OpenAI's encoding_format base64, which take less than JSON",
         )
     if size > room:
         return RequestFault(

@@ -22,7 +22,7 @@ from babelclip.errors import ItemError, ProtocolError, RequestRefused, SpaceMism
 Tower = Literal["text", "vision"]
 TOWERS: tuple[Tower, ...] = ("text", "vision")
 
-# Items of one message. The server takes more (`max_items` in the models' configuration, 1024 unless changed),
+# Items of one message. The server takes more (`max_items` in the models' configuration, 2048 unless changed),
 # but a message has one timeout, and few of its items should be lost with it.
 MAX_ITEMS = 256
 # What is kept free in a message for the space, and for what TorchServe's gRPC call puts around the request.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handlers.config import Settings
 from handlers.embedding_pb2 import EmbedRequest
 from tests.handlers.conftest import DIM, MAX_TOKENS, SPACE
 from tests.handlers.images import encoded, motif
@@ -64,6 +66,19 @@ def test_openai_vectors_are_the_towers(text: Worker, encoding: dict[str, str]) -
     kind = str if encoding.get("encoding_format") == "base64" else list
     assert isinstance(json.loads(reply.body)["data"][0]["embedding"], kind)
     assert json.loads(reply.body)["usage"] == {"prompt_tokens": 9, "total_tokens": 9}
+
+
+def test_openai_takes_as_many_texts_as_openai(text: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default one call may hold 2,048 texts, which is OpenAI's limit; more are refused with the number."""
+    most = dataclasses.replace(text.handler.settings, max_items=Settings().max_items)
+    monkeypatch.setattr(text.handler, "settings", most)
+    texts = [TEXTS[index % 2] for index in range(2049)]
+    taken, refused = text.send(openai({"input": texts[:2048], "model": "m"}), openai({"input": texts}))
+    clean = expected(text, texts=[t.encode() for t in TEXTS])
+    np.testing.assert_allclose(rows(taken), np.tile(clean, (1024, 1)), atol=1e-6)
+    assert refused.status == 413
+    assert "2,049" in json.loads(refused.body)["error"]["message"]
+    assert "2,048" in json.loads(refused.body)["error"]["message"]
 
 
 def test_openai_takes_images_as_data_uris(vision: Worker) -> None:
