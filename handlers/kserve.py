@@ -15,18 +15,26 @@ from handlers.answers import Answer, Outcome, compact, json_errors, json_row
 from handlers.config import Settings, TowerMeta
 from handlers.envelope import JSON
 from handlers.errors import INVALID_ITEM, MALFORMED_REQUEST, ItemFault, RequestFault
+from handlers.foreign import is_kserve_v2, refusal
 from handlers.items import Payload, json_item
+
+_KEYS = {"data", "b64"}
+_INSTANCE = 'an instance must be a string, {"data": …} or {"b64": …}'
 
 
 def read(body: Any, meta: TowerMeta, settings: Settings) -> list[Payload]:
-    """The parsed body, an object with `instances` → its items.
+    """The parsed body, an object with `instances` or of the V2 protocol → its items.
 
     Raises:
-        RequestFault: `instances` is no list.
+        RequestFault: `instances` is no list or holds other objects, or the body is of the V2 protocol.
     """
+    if is_kserve_v2(body):
+        raise RequestFault(MALFORMED_REQUEST, refusal(body))
     instances = body["instances"]
     if not isinstance(instances, list):
         raise RequestFault(MALFORMED_REQUEST, '"instances" must be a list')
+    if instances and all(isinstance(one, dict) and not _KEYS & one.keys() for one in instances):
+        raise RequestFault(MALFORMED_REQUEST, f'"instances" holds objects of other keys; {_INSTANCE}')
     if len(instances) > settings.max_items:
         return instances  # Refused by the caller of this function; not worth decoding.
     return [_instance(instance, meta.tower, settings) for instance in instances]
@@ -47,8 +55,8 @@ def refuse(fault: RequestFault) -> Answer:
 
 def _instance(instance: Any, tower: str, settings: Settings) -> Payload:
     if isinstance(instance, dict):
-        held = [instance[name] for name in ("data", "b64") if name in instance]
+        held = [instance[name] for name in _KEYS if name in instance]
         if len(held) != 1:
-            return ItemFault(INVALID_ITEM, 'an instance must be a string, {"data": …} or {"b64": …}')
+            return ItemFault(INVALID_ITEM, _INSTANCE)
         instance = held[0]
     return json_item(instance, tower, settings)

@@ -22,6 +22,7 @@ from handlers.answers import Answer, Outcome, compact, json_row
 from handlers.config import Settings, TowerMeta
 from handlers.envelope import JSON
 from handlers.errors import MALFORMED_REQUEST, ItemFault, RequestFault
+from handlers.foreign import of_objects, refusal
 from handlers.items import Payload, json_item
 
 TOO_MANY_TOKENS = "context_length_exceeded"
@@ -35,15 +36,23 @@ def read(body: Any, meta: TowerMeta, settings: Settings) -> tuple[list[Payload],
         RequestFault: the body asks for something that is not to be had here.
     """
     if not isinstance(body, dict) or "input" not in body:
-        raise RequestFault(MALFORMED_REQUEST, 'the JSON body must be an object with "input"')
+        foreign = isinstance(body, dict) and "inputs" not in body and "instances" not in body
+        said = f"; {refusal(body)}" if foreign else ""
+        raise RequestFault(MALFORMED_REQUEST, f'the JSON body must be an object with "input"{said}')
     inputs, space = body["input"], body.get("space")
     if isinstance(inputs, str):
         inputs = [inputs]
     if not isinstance(inputs, list):
         raise RequestFault(MALFORMED_REQUEST, '"input" must be a string or a list of strings')
-    if any(isinstance(item, int | list) for item in inputs):
+    if any(isinstance(item, int | float | list) for item in inputs):
         raise RequestFault(
-            MALFORMED_REQUEST, '"input" holds token ids, which are of another tokenizer; send strings'
+            MALFORMED_REQUEST,
+            '"input" holds lists or numbers; send strings: token ids would be of another tokenizer',
+        )
+    if of_objects(inputs):
+        raise RequestFault(
+            MALFORMED_REQUEST,
+            '"input" holds objects, as Jina\'s call has them; send strings: a text, or an image as data URI',
         )
     if body.get("encoding_format") not in (None, "float", "base64"):
         raise RequestFault(MALFORMED_REQUEST, '"encoding_format" must be "float" or "base64"')

@@ -12,7 +12,6 @@ The forms (docs/errors.md lists what is refused):
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +29,7 @@ from handlers.envelope import (
     PROTOBUF_TYPES,
     URLENCODED,
     Envelope,
+    parse_json,
 )
 from handlers.errors import (
     EMPTY_REQUEST,
@@ -42,6 +42,7 @@ from handlers.errors import (
     ItemFault,
     RequestFault,
 )
+from handlers.foreign import ACCEPTED, of_objects, refusal
 from handlers.health import Canary
 from handlers.items import Payload, image_in_bytes, image_in_text, json_item, wrong_tower
 
@@ -63,6 +64,13 @@ def read_items(
         raise RequestFault(
             UNKNOWN_PATH,
             f"there is nothing at {envelope.path[:64]!r}; after a version comes {OPENAI_PATH}",
+        )
+    if envelope.explain:
+        raise RequestFault(UNKNOWN_PATH, f"there are no explanations of an embedding here; {ACCEPTED}")
+    if envelope.coding:
+        raise RequestFault(
+            UNSUPPORTED_MEDIA_TYPE,
+            f"the content encoding {envelope.coding[:64]!r} is not supported; send the body uncompressed",
         )
     items, expected = _content(envelope, data, meta, settings)
     if expected and expected != meta.space:
@@ -95,7 +103,7 @@ def _content(
     if envelope.dialect == "openai":
         return openai.read(_parsed(envelope, body), meta, settings)
     if envelope.dialect == "kserve":
-        return kserve.read(body, meta, settings), ""
+        return kserve.read(_parsed(envelope, body), meta, settings), ""
     if envelope.content_type in PROTOBUF_TYPES:
         return _protobuf(body, meta)
     if envelope.content_type == JSON:
@@ -129,23 +137,22 @@ def _parsed(envelope: Envelope, body: Any) -> Any:
     """The JSON value of a body."""
     if envelope.content_type != JSON:
         raise RequestFault(UNSUPPORTED_MEDIA_TYPE, f"this address takes {JSON}")
-    # TorchServe has parsed the body unless it is no JSON, in which case the bytes arrive.
-    if isinstance(body, bytes | bytearray):
-        try:
-            return json.loads(bytes(body))
-        except (ValueError, RecursionError) as error:
-            raise RequestFault(MALFORMED_REQUEST, "the body is no JSON in UTF-8") from error
-    return body
+    value = parse_json(body)
+    if isinstance(value, bytes | bytearray):
+        raise RequestFault(MALFORMED_REQUEST, "the body is no JSON in UTF-8")
+    return value
 
 
 def _json(body: Any, tower: str, settings: Settings) -> tuple[list[Payload], str]:
     if not isinstance(body, dict) or "inputs" not in body:
-        raise RequestFault(MALFORMED_REQUEST, 'the JSON body must be an object with a list "inputs"')
+        raise RequestFault(MALFORMED_REQUEST, refusal(body))
     inputs, space = body["inputs"], body.get("space")
     if isinstance(inputs, str):
         inputs = [inputs]
     if not isinstance(inputs, list):
         raise RequestFault(MALFORMED_REQUEST, '"inputs" must be a list of strings')
+    if of_objects(inputs):
+        raise RequestFault(MALFORMED_REQUEST, f'"inputs" holds objects instead of strings; {ACCEPTED}')
     if space is not None and not isinstance(space, str):
         raise RequestFault(MALFORMED_REQUEST, '"space" must be a string')
     if len(inputs) > settings.max_items:
