@@ -241,6 +241,8 @@ def test_a_key_is_read_again_before_it_expires(web: FakeServer, tmp_path: Path) 
     assert sent == ["Bearer first", "Bearer first", "Bearer second", "Bearer second"]
 
 
+# Newer Pythons warn of what this does on purpose.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_has_connections_of_its_own(web: FakeServer) -> None:
     """A client made before a fork, as in a pre-forking web server, works in parent and child at once."""
     with Client(web.url) as client:

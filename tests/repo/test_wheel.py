@@ -32,6 +32,14 @@ def test_the_wheel_holds_only_the_client(wheel: Path) -> None:
     assert {"licenses/LICENSE", "licenses/NOTICE"} <= {name.partition("/")[2] for name in metadata}
 
 
+def test_the_wheel_has_no_newest_python(wheel: Path) -> None:
+    """pip takes the client on a Python that came out after it, instead of refusing it by its metadata."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = archive.read(name).decode()
+    assert re.findall(r"^Requires-Python: (.*)$", metadata, re.MULTILINE) == [">=3.11"]
+
+
 def test_the_wheel_works_alone(wheel_bin: Path, tmp_path: Path) -> None:
     """With what it declares and nothing more, every module imports and the command answers."""
     where = run(wheel_bin / "python", "-c", IMPORT_ALL, cwd=tmp_path).strip()
