@@ -21,7 +21,6 @@ _KEYS = {
     "requests": "Google's batch of embedContent calls (requests)",
     "content": "Google's embedContent call (content)",
     "prompt": "a completion or Ollama's older call (prompt)",
-    "input": "OpenAI's embeddings call (input), at another address than that",
 }
 
 
@@ -40,6 +39,8 @@ def refusal(body: Any) -> str:
     if not isinstance(body, dict):
         kind = "a list" if isinstance(body, list) else "no object"
         return f"the JSON body is {kind}, and must be an object; {ACCEPTED}"
+    if "input" in body:
+        return f"OpenAI's embeddings call (input) has an address of its own; {ACCEPTED}"
     for key, call in _KEYS.items():
         if key in body:
             return f"the body is of {call}, which is not spoken here; {ACCEPTED}"

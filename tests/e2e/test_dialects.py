@@ -1,7 +1,9 @@
 """Clients that know nothing of babelclip, against a running server: OpenAI's SDK, KServe, plain forms."""
 
 import base64
+import gzip
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 from babelclip import Client
 from tests.e2e.support import Server
 
+V2 = {"json": {"inputs": [{"name": "TEXT", "shape": [1], "datatype": "BYTES", "data": ["a cat"]}]}}
+GZIP = {"content-type": "text/plain", "content-encoding": "gzip"}
 TEXTS = ["a red heart", "ein rotes Herz", "красное сердце"]
 
 
@@ -90,9 +94,49 @@ def test_forms_are_read_as_torchserves_handlers_read_them(
     np.testing.assert_allclose(one, clean["vision"][:1], atol=1e-4)
     several = rows(files={name: (name, image) for name, image in zip("cab", images, strict=True)})
     np.testing.assert_allclose(several, clean["vision"], atol=1e-4)
-    text = {**headers, "content-type": "text/plain"}
-    encoded = rows(content=base64.b64encode(images[0]), headers=text)
-    np.testing.assert_allclose(encoded, clean["vision"][:1], atol=1e-4)
+    wrapped = base64.encodebytes(images[0])  # as the shell's base64 writes it
+    for kind in ("text/plain", "application/octet-stream"):
+        encoded = rows(content=wrapped, headers={**headers, "content-type": kind})
+        np.testing.assert_allclose(encoded, clean["vision"][:1], atol=1e-4)
+    for sent in ({"files": {"data": (None, wrapped)}}, {"data": {"data": wrapped.decode()}}):
+        np.testing.assert_allclose(rows(**sent), clean["vision"][:1], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "status", "says"),
+    [
+        ("/v2/models/text/infer", V2, 400, "KServe's V2 protocol"),
+        ("/predictions/text", V2, 400, "KServe's V2 protocol"),
+        ("/predictions/text", {"json": {"texts": ["a"], "input_type": "search_query"}}, 400, "Cohere"),
+        ("/v1/models/text:explain", {"json": {"instances": ["a"]}}, 404, "explanations"),
+        ("/explanations/text", {"json": {"inputs": ["a"]}}, 404, "explanations"),
+        ("/predictions/text", {"content": gzip.compress(b"a cat"), "headers": GZIP}, 415, "uncompressed"),
+    ],
+)
+def test_what_is_not_spoken_is_named(
+    server: Server, path: str, sent: dict[str, Any], status: int, says: str, unharmed: None
+) -> None:
+    """A client of another protocol gets a 4xx with a sentence, not a success without a vector."""
+    headers = {"authorization": f"Bearer {server.key('inference')}", **sent.get("headers", {})}
+    answer = httpx.post(f"{server.http}{path}", timeout=60, **{**sent, "headers": headers})
+    assert answer.status_code == status
+    assert says in answer.text
+
+
+@pytest.mark.parametrize("path", ["/models/text/invoke", "/invocations?model_name=text"])
+def test_sagemakers_addresses_answer(server: Server, clean: dict[str, np.ndarray], path: str) -> None:
+    """No caller waits for an answer that never comes, whichever address of TorchServe it takes."""
+    headers = {"authorization": f"Bearer {server.key('inference')}"}
+    answer = httpx.post(f"{server.http}{path}", json={"inputs": TEXTS}, headers=headers, timeout=60)
+    np.testing.assert_allclose(answer.json()["embeddings"], clean["text"], atol=1e-4)
+
+
+def test_openais_largest_call_is_taken(server: Server, clean: dict[str, np.ndarray]) -> None:
+    """2,048 texts in one call come back in their order."""
+    with sdk(server, "text") as client:
+        answer = client.embeddings.create(model="any", input=[TEXTS[index % 3] for index in range(2048)])
+    vectors = np.array([row.embedding for row in answer.data], np.float32)
+    np.testing.assert_allclose(vectors, np.resize(clean["text"], vectors.shape), atol=1e-4)
 
 
 def test_an_unknown_path_is_not_found(server: Server) -> None:
