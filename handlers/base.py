@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 from handlers import device, health, runtime_choice, shapes
 from handlers.answers import Embedded, Outcome
-from handlers.batching import Array, Group, Notes, forward, smallest_first
+from handlers.batching import Array, Group, Notes, forward, part_of, smallest_first
 from handlers.budget import Budget, OutOfTime
 from handlers.config import Settings, TowerMeta, read_meta, response_timeout, worker_count
 from handlers.device import Placement
@@ -152,7 +152,7 @@ class Handler(ABC):
         met = len(self._shapes)
         requests, payloads = self._parse(data, context)
         parsed = self.clock()
-        outcomes = self._embed(payloads, smallest_first(request.items for request in requests), tally)
+        outcomes = self._embed(requests, payloads, tally)
         embedded = self.clock()
         for request in requests:
             if request.canary:
@@ -185,10 +185,12 @@ class Handler(ABC):
             envelope = read_envelope(context.get_all_request_header(index), one)
             request = Request(envelope, items=slice(len(payloads), len(payloads)))
             try:
-                items = read_items(envelope, one, meta=self.meta, settings=self.settings)
+                content = read_items(envelope, one, meta=self.meta, settings=self.settings)
+                items = content.items
                 request.canary = isinstance(items, health.Canary)
                 payloads += [items.item] if isinstance(items, health.Canary) else items
                 request.items = slice(request.items.start, len(payloads))
+                request.timeout = content.timeout
             except RequestFault as fault:
                 request.fault = fault
             except Exception as error:
@@ -196,12 +198,41 @@ class Handler(ABC):
             requests.append(request)
         return requests, payloads
 
-    def _embed(self, payloads: list[Payload], order: Iterable[int], tally: Tally) -> list[Outcome]:
+    def _embed(self, requests: Sequence[Request], payloads: list[Payload], tally: Tally) -> list[Outcome]:
         """Payloads of all requests → the outcome of each, at the same position.
 
-        They are embedded in `order` as far as the budget goes; the rest is `overloaded`.
+        They are embedded as far as the budget goes, those of requests with few items first; the rest is
+        `overloaded`. TorchServe sends the answers of a batch together. So the caller who gives up first ends
+        it for all who said how long they wait, and who send the rest again; what others wait for is embedded
+        as far as the worker's own time goes.
         """
         done: dict[int, Outcome] = {}
+        tally.seconds["forward"] = 0.0
+        waits = [request.timeout for request in requests if request.timeout is not None]
+        self.budget.callers_wait(min(waits, default=None))
+        in_time = self._pass_over(payloads, smallest_first(r.items for r in requests), done, tally)
+        if waits and not in_time:
+            hurried = [r.items for r in requests if r.timeout is not None]
+            late = [p for items in hurried for p in range(items.start, items.stop) if p not in done]
+            done.update(dict.fromkeys(late, self.budget.fault()))
+            self.budget.callers_wait(None)
+            order = smallest_first(r.items for r in requests if r.timeout is None)
+            rest = [position for position in order if position not in done]
+            in_time = self._pass_over(payloads, rest, done, tally)
+        if not in_time:
+            fault = self.budget.fault()
+            done.update({position: fault for position in range(len(payloads)) if position not in done})
+        self._check_device(done.values())
+        return [done[position] for position in range(len(payloads))]
+
+    def _pass_over(
+        self, payloads: list[Payload], order: Iterable[int], done: dict[int, Outcome], tally: Tally
+    ) -> bool:
+        """Embed the payloads at the positions of `order` and enter their outcomes into `done`.
+
+        Returns:
+            Whether all have one; False when the budget was spent before.
+        """
         waiting: list[int] = []
         usable: list[bytes | str] = []
         for position in order:
@@ -213,35 +244,50 @@ class Handler(ABC):
                 usable.append(payload)
         notes = Notes()
         trouble: Exception | None = None
-        tally.seconds["forward"] = 0.0
         try:
             with contextlib.closing(self.groups(usable, notes, self.budget)) as groups:
                 for group in groups:
-                    slots = self._slots(group)
-                    self.budget.check(slots)
-                    began = self.clock()
-                    rows = forward(group, self.runner, dim=self.meta.dim)
-                    seconds = self.clock() - began
-                    self._shapes.add((self.runner.padded_rows(len(group.positions)), slots))
-                    self.budget.took(slots, seconds)
-                    tally.seconds["forward"] += seconds
-                    for position, row in zip(group.positions, rows, strict=True):
-                        tokens, cut = notes.tokens.get(position, 0), position in notes.cut
-                        embedded = row if isinstance(row, ItemFault) else Embedded(row, tokens, cut)
-                        done[waiting[position]] = embedded
-                    tally.add_pass(group, slots=slots, max_batch=self.settings.max_batch)
+                    start = 0
+                    while start < len(group.positions):
+                        part = self._part(group, start)
+                        start += len(part.positions)
+                        self._forward(part, waiting, notes, done, tally)
         except Exception as error:
             trouble = error
         done.update({waiting[position]: fault for position, fault in notes.failed.items()})
+        tally.decode_cpu_seconds += notes.decode_cpu_seconds
         missing = [position for position in waiting if position not in done]
         if isinstance(trouble, OutOfTime):
-            done.update(dict.fromkeys(missing, self.budget.fault()))
-        elif trouble or missing:
+            return not missing
+        if trouble or missing:
             cause = trouble or RuntimeError("items were left without an outcome")
             done.update(dict.fromkeys(missing, ItemFault(INTERNAL, report("batching", cause))))
-        tally.decode_cpu_seconds = notes.decode_cpu_seconds
-        self._check_device(done.values())
-        return [done[position] for position in range(len(payloads))]
+        return True
+
+    def _forward(
+        self, group: Group, waiting: list[int], notes: Notes, done: dict[int, Outcome], tally: Tally
+    ) -> None:
+        slots = self._slots(group)
+        self.budget.check(slots)
+        began = self.clock()
+        rows = forward(group, self.runner, dim=self.meta.dim)
+        seconds = self.clock() - began
+        self._shapes.add((self.runner.padded_rows(len(group.positions)), slots))
+        self.budget.took(slots, seconds)
+        tally.seconds["forward"] += seconds
+        for position, row in zip(group.positions, rows, strict=True):
+            tokens, cut = notes.tokens.get(position, 0), position in notes.cut
+            embedded = row if isinstance(row, ItemFault) else Embedded(row, tokens, cut)
+            done[waiting[position]] = embedded
+        tally.add_pass(group, slots=slots, max_batch=self.settings.max_batch)
+
+    def _part(self, group: Group, start: int) -> Group:
+        """The rows of a group from `start` on that should go through the tower next, nearly always all."""
+        per_row = group.slots // len(group.positions)
+        rows = self.budget.largest(
+            len(group.positions) - start, lambda rows: self.runner.padded_rows(rows) * per_row
+        )
+        return part_of(group, start, start + rows)
 
     def _slots(self, group: Group) -> int:
         """Tokens or images that are computed for a group."""

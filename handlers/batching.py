@@ -54,6 +54,20 @@ def smallest_first(requests: Iterable[slice]) -> list[int]:
     return [position for items in ordered for position in range(items.start, items.stop)]
 
 
+def part_of(group: Group, start: int, stop: int) -> Group:
+    """Some rows of a group, itself where they are all."""
+    rows = len(group.positions)
+    if stop - start == rows:
+        return group
+    return Group(
+        positions=group.positions[start:stop],
+        arrays=tuple(array[start:stop] for array in group.arrays),
+        used=group.used * stop // rows - group.used * start // rows,  # of texts about, in all parts exactly
+        slots=group.slots // rows * (stop - start),
+        bucket=group.bucket,
+    )
+
+
 def forward(group: Group, run: Callable[..., NDArray[np.float32]], *, dim: int) -> list[Row]:
     """One pass over a group → a vector, float32 [dim], or a fault for each of its items.
 

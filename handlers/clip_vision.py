@@ -63,7 +63,9 @@ class VisionHandler(Handler):
         images: list[Pixels] = []
         try:
             for position in range(len(payloads)):
-                decoded, seconds = pending[0].result(budget.left())
+                # The first image has all of the worker's time: each batch gets done some.
+                left = budget.left_before(len(members)) if position else budget.left()
+                decoded, seconds = pending[0].result(left)
                 pending.popleft()
                 notes.decode_cpu_seconds += seconds
                 pending.extend(
@@ -81,6 +83,8 @@ class VisionHandler(Handler):
             if members:
                 yield self._group(members, images)
         except TimeoutError:
+            if members:
+                yield self._group(members, images)
             raise OutOfTime from None
         finally:
             # The next batch must not wait for images that nobody waits for any more.

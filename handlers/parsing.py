@@ -13,6 +13,7 @@ The forms (docs/errors.md lists what is refused):
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -50,16 +51,28 @@ _ALLOWED = f"{PROTOBUF}, {JSON}, {MULTIPART}, text/plain in UTF-8, image/* and a
 _UTF8_NAMES = ("", "utf-8", "utf8", "us-ascii", "ascii")
 
 
+@dataclass(frozen=True)
+class Content:
+    """What one request holds."""
+
+    items: list[Payload] | Canary
+    """In its order, a protobuf's texts before its images; the canary for a probe."""
+    space: str = ""
+    """The embedding space it insists on; "" for any."""
+    timeout: float | None = None
+    """Seconds that its caller waits for the answer; None where it does not say."""
+
+
 def read_items(
     envelope: Envelope, data: Mapping[str, Any], *, meta: TowerMeta, settings: Settings
-) -> list[Payload] | Canary:
-    """The items of one request, in its order (a protobuf's texts before its images); the canary for a probe.
+) -> Content:
+    """What one request holds, checked.
 
     Raises:
         RequestFault: the request as a whole is refused.
     """
     if envelope.dialect == "health":
-        return meta.canary
+        return Content(meta.canary)
     if envelope.path not in ("", OPENAI_PATH):
         raise RequestFault(
             UNKNOWN_PATH,
@@ -72,13 +85,14 @@ def read_items(
             UNSUPPORTED_MEDIA_TYPE,
             f"the content encoding {envelope.coding[:64]!r} is not supported; send the body uncompressed",
         )
-    items, expected = _content(envelope, data, meta, settings)
+    content = _content(envelope, data, meta, settings)
+    items, expected = content.items, content.space
     if expected and expected != meta.space:
         raise RequestFault(
             SPACE_MISMATCH, f"this tower serves the space {meta.space}, the request wants {expected[:64]!r}"
         )
     if isinstance(items, Canary):
-        return items
+        return content
     if not items:
         raise RequestFault(EMPTY_REQUEST, "the request holds no items; send at least one text or image")
     if len(items) > settings.max_items:
@@ -86,12 +100,10 @@ def read_items(
             TOO_MANY_ITEMS,
             f"the request holds {len(items):,} items; at most {settings.max_items:,} are allowed",
         )
-    return items
+    return content
 
 
-def _content(
-    envelope: Envelope, data: Mapping[str, Any], meta: TowerMeta, settings: Settings
-) -> tuple[list[Payload] | Canary, str]:
+def _content(envelope: Envelope, data: Mapping[str, Any], meta: TowerMeta, settings: Settings) -> Content:
     if envelope.grpc and not envelope.single:
         return _protobuf(data["request"], meta)
     body = data["body"] if "body" in data else data.get("data")
@@ -101,19 +113,19 @@ def _content(
             'the input has neither the key "request" (an EmbedRequest) nor "data" (one raw item)',
         )
     if envelope.dialect == "openai":
-        return openai.read(_parsed(envelope, body), meta, settings)
+        return Content(*openai.read(_parsed(envelope, body), meta, settings))
     if envelope.dialect == "kserve":
-        return kserve.read(_parsed(envelope, body), meta, settings), ""
+        return Content(kserve.read(_parsed(envelope, body), meta, settings))
     if envelope.content_type in PROTOBUF_TYPES:
         return _protobuf(body, meta)
     if envelope.content_type == JSON:
-        return _json(_parsed(envelope, body), meta.tower, settings)
+        return Content(*_json(_parsed(envelope, body), meta.tower, settings))
     if envelope.content_type in FORM_TYPES:
-        return _form(envelope, data, meta.tower, settings), ""
-    return [_raw(envelope, body, meta.tower, settings)], ""
+        return Content(_form(envelope, data, meta.tower, settings))
+    return Content([_raw(envelope, body, meta.tower, settings)])
 
 
-def _protobuf(body: Any, meta: TowerMeta) -> tuple[list[Payload] | Canary, str]:
+def _protobuf(body: Any, meta: TowerMeta) -> Content:
     if not isinstance(body, bytes | bytearray):
         raise RequestFault(MALFORMED_REQUEST, "the body is not a serialized EmbedRequest")
     try:
@@ -125,12 +137,12 @@ def _protobuf(body: Any, meta: TowerMeta) -> tuple[list[Payload] | Canary, str]:
     if request.canary:
         if texts or images:
             raise RequestFault(MALFORMED_REQUEST, "a request for the canary holds no items")
-        return meta.canary, request.space
+        return Content(meta.canary, request.space)
     if meta.tower == "text":
         images = [wrong_tower("text")] * len(images)
     else:
         texts = [wrong_tower("vision")] * len(texts)
-    return texts + images, request.space
+    return Content(texts + images, request.space, request.timeout_ms / 1000 or None)
 
 
 def _parsed(envelope: Envelope, body: Any) -> Any:

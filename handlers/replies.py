@@ -28,6 +28,8 @@ class Request:
     fault: RequestFault | None = None
     canary: bool = False
     """A probe: its one item is the tower's own, and is not counted."""
+    timeout: float | None = None
+    """Seconds that its caller waits for the answer; None where it does not say."""
 
 
 def reply(

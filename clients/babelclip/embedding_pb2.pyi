@@ -7,16 +7,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EmbedRequest(_message.Message):
-    __slots__ = ("texts", "images", "space", "canary")
+    __slots__ = ("texts", "images", "space", "canary", "timeout_ms")
     TEXTS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     texts: _containers.RepeatedScalarFieldContainer[bytes]
     images: _containers.RepeatedScalarFieldContainer[bytes]
     space: str
     canary: bool
-    def __init__(self, texts: _Optional[_Iterable[bytes]] = ..., images: _Optional[_Iterable[bytes]] = ..., space: _Optional[str] = ..., canary: bool = ...) -> None: ...
+    timeout_ms: int
+    def __init__(self, texts: _Optional[_Iterable[bytes]] = ..., images: _Optional[_Iterable[bytes]] = ..., space: _Optional[str] = ..., canary: bool = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class EmbedResponse(_message.Message):
     __slots__ = ("space", "dim", "logit_scale", "vectors", "errors", "truncated", "error", "version")
