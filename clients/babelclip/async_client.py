@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from babelclip.calls import (
     AHEAD,
     NOT_TO_BE_SENT,
+    Course,
     OnError,
     Progress,
     check_on_error,
@@ -28,12 +29,15 @@ from babelclip.calls import (
     message_limit,
 )
 from babelclip.credentials import Credentials
-from babelclip.delivery import Delivery
+from babelclip.delivery import Delivery, undelivered
 from babelclip.embedding_pb2 import EmbedRequest
-from babelclip.embeddings import Embeddings, Vectors, similarity
-from babelclip.errors import BabelclipError, ItemError
+from babelclip.embeddings import Embeddings, Vectors, concatenate, similarity
+from babelclip.errors import BabelclipError, DeadlineExceeded, ItemError, TransportError
+from babelclip.hedging import later
 from babelclip.items import ImageInput, image_item, is_one_image, text_item, text_items
+from babelclip.pace import Pace
 from babelclip.retry import Backoff, Patience
+from babelclip.room import Room
 from babelclip.session import Headers, Session
 from babelclip.transport import AsyncTransport, Call, Tls, is_local, open_async_transport
 from babelclip.wire import TOWERS, Batch, Message, Splitter, Tower, parse_response, split
@@ -88,6 +92,7 @@ class AsyncClient:
         self._timeout = timeout
         self._concurrency = concurrency
         self._backoff = backoff or Backoff()
+        self._paces: dict[Tower, Pace] = {tower: Pace(timeout) for tower in TOWERS}
         self._hedge_after = hedge_after
         self._metrics = metrics
         self._shadow = shadow
@@ -112,44 +117,21 @@ class AsyncClient:
         self, texts: Many[str], *, errors: OnError = "raise", progress: Progress | None = None
     ) -> Embeddings:
         """See `Client.embed_texts`."""
-        return await _collect(self.stream_texts(texts), errors, progress)
+        return await _collect(self._texts(texts, Course(keep=errors == "return")), errors, progress)
 
     async def embed_images(
         self, images: Many[ImageInput], *, errors: OnError = "raise", progress: Progress | None = None
     ) -> Embeddings:
         """See `Client.embed_images`; files are read and pixels encoded in threads."""
-        return await _collect(self.stream_images(images), errors, progress)
+        return await _collect(self._images(images, Course(keep=errors == "return")), errors, progress)
 
     def stream_texts(self, texts: Many[str]) -> AsyncGenerator[Embeddings, None]:
         """See `Client.stream_texts`."""
-        if not isinstance(texts, AsyncIterable):
-            # Taken and split without a turn of the event loop for each text.
-            found = split(text_items(texts), tower="text", max_message_bytes=self._max_message_bytes)
-            return self._stream("text", _each(found))
-
-        async def items() -> AsyncIterator[bytes | ItemError]:
-            index = 0
-            async for text in texts:
-                yield text_item(index, text)
-                index += 1
-
-        return self._stream("text", _messages(items(), "text", self._max_message_bytes))
+        return self._texts(texts, Course())
 
     def stream_images(self, images: Many[ImageInput]) -> AsyncGenerator[Embeddings, None]:
         """See `Client.stream_images`."""
-        if is_one_image(images):
-            raise TypeError("pass a list of images, not one image")
-
-        async def items() -> AsyncIterator[bytes | ItemError]:
-            index = 0
-            async for image in _each(images):
-                if isinstance(image, bytes):
-                    yield image
-                else:
-                    yield await asyncio.to_thread(image_item, index, image, self._max_message_bytes)
-                index += 1
-
-        return self._stream("vision", _messages(items(), "vision", self._max_message_bytes))
+        return self._images(images, Course())
 
     async def similarity(
         self, texts: Embeddings | Many[str], images: Embeddings | Many[ImageInput]
@@ -182,14 +164,45 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
+    def _texts(self, texts: Many[str], course: Course) -> AsyncGenerator[Embeddings, None]:
+        limit, pace = self._max_message_bytes, self._paces["text"]
+        if not isinstance(texts, AsyncIterable):
+            # Taken and split without a turn of the event loop for each text.
+            found = split(text_items(texts), tower="text", max_message_bytes=limit, pace=pace)
+            return self._stream("text", _each(found), course)
+
+        async def items() -> AsyncIterator[bytes | ItemError]:
+            index = 0
+            async for text in texts:
+                yield text_item(index, text)
+                index += 1
+
+        return self._stream("text", _messages(items(), "text", limit, pace), course)
+
+    def _images(self, images: Many[ImageInput], course: Course) -> AsyncGenerator[Embeddings, None]:
+        if is_one_image(images):
+            raise TypeError("pass a list of images, not one image")
+
+        async def items() -> AsyncIterator[bytes | ItemError]:
+            index = 0
+            async for image in _each(images):
+                if isinstance(image, bytes):
+                    yield image
+                else:
+                    yield await asyncio.to_thread(image_item, index, image, self._max_message_bytes)
+                index += 1
+
+        messages = _messages(items(), "vision", self._max_message_bytes, self._paces["vision"])
+        return self._stream("vision", messages, course)
+
     async def _stream(
-        self, tower: Tower, messages: AsyncIterator[Message]
+        self, tower: Tower, messages: AsyncIterator[Message], course: Course
     ) -> AsyncGenerator[Embeddings, None]:
         turn = asyncio.Semaphore(self._concurrency)
 
         async def delivered(message: Message) -> Embeddings:
             async with turn:
-                return await self._deliver(tower, message)
+                return await self._delivered(tower, message, course)
 
         made: deque[asyncio.Task[Embeddings]] = deque()
         try:
@@ -206,19 +219,34 @@ class AsyncClient:
                 task.cancel()
             await asyncio.gather(*made, return_exceptions=True)
 
+    async def _delivered(self, tower: Tower, message: Message, course: Course) -> Embeddings:
+        """`_deliver`, as long as the server has not been found to be gone."""
+        if course.gone is None:
+            try:
+                return await self._deliver(tower, message)
+            except DeadlineExceeded as error:
+                if not course.keep:
+                    raise
+                course.gone = error
+        result = undelivered(message, self._session, course.gone)
+        if self._metrics is not None:
+            self._metrics.items(tower, result)
+        return result
+
     async def _deliver(self, tower: Tower, message: Message) -> Embeddings:
-        delivery = Delivery(tower, message)
-        async with self._room.of(delivery.count):
+        async with self._room.of(len(message.items)):
             began = time.perf_counter()
             patience = Patience(self._timeout, self._backoff)
+            delivery = Delivery(tower, message, self._paces[tower], patience)
             while delivery.count:
                 body = delivery.body(self._session.space)
-                delivery.take(await self._answer(tower, body, delivery.count, patience))
-                if delivery.count:
-                    pause = patience.pause()
-                    if pause is None:
-                        break
-                    await asyncio.sleep(pause)
+                try:
+                    batch = await self._answer(tower, body, delivery.sent, patience)
+                except DeadlineExceeded as error:
+                    delivery.unanswered(error)
+                else:
+                    if pause := delivery.take(batch):
+                        await asyncio.sleep(pause)
             seconds = time.perf_counter() - began
         result = delivery.result(self._session)
         if self._metrics is not None:
@@ -234,7 +262,7 @@ class AsyncClient:
             BabelclipError: the last attempt's, when patience is at its end or another cannot help.
         """
         while True:
-            call = self._session.call(tower, body, patience.left())
+            call = self._session.call(tower, body, patience.left(), self._timeout)
             try:
                 batch, call = await self._attempt(tower, call, count)
             except BabelclipError as error:
@@ -258,7 +286,7 @@ class AsyncClient:
         try:
             done, _ = await asyncio.wait(attempts, timeout=self._hedge_after)
             if not done:
-                attempts.add(asyncio.create_task(self._sent(tower, call)))
+                attempts.add(asyncio.create_task(self._sent(tower, later(call, self._hedge_after))))
                 done, waiting = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
                 if waiting and all(task.exception() for task in done):
                     done, _ = await asyncio.wait(waiting)
@@ -275,66 +303,6 @@ class AsyncClient:
             return await self._transport.send(call)
 
 
-class Room:
-    """So many items may be under way; a message that has more than all of them goes alone."""
-
-    def __init__(self, items: int) -> None:
-        if items < 1:
-            raise ValueError(f"max_in_flight must be at least 1 item, not {items}")
-        self._most = items
-        self._taken = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    def of(self, items: int) -> _Place:
-        """A context that is entered when there is room for `items`, in the order of asking."""
-        return _Place(self, items)
-
-    async def take(self, items: int) -> None:
-        """Wait for room."""
-        if not self._waiting and self._fits(items):
-            self._taken += items
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((items, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # It got its room in the same moment.
-                self.give(items)
-            else:
-                self._admit()
-            raise
-
-    def give(self, items: int) -> None:
-        """Give room back."""
-        self._taken -= items
-        self._admit()
-
-    def _admit(self) -> None:
-        while self._waiting:
-            items, turn = self._waiting[0]
-            if not turn.cancelled():
-                if not self._fits(items):
-                    return
-                self._taken += items
-                turn.set_result(None)
-            self._waiting.popleft()
-
-    def _fits(self, items: int) -> bool:
-        return self._taken == 0 or self._taken + items <= self._most
-
-
-class _Place:
-    def __init__(self, room: Room, items: int) -> None:
-        self._room, self._items = room, items
-
-    async def __aenter__(self) -> None:
-        await self._room.take(self._items)
-
-    async def __aexit__(self, *_: Any) -> None:
-        self._room.give(self._items)
-
-
 async def _each(items: Many[Item]) -> AsyncIterator[Item]:
     if isinstance(items, AsyncIterable):
         async for item in items:
@@ -345,9 +313,9 @@ async def _each(items: Many[Item]) -> AsyncIterator[Item]:
 
 
 async def _messages(
-    items: AsyncIterator[bytes | ItemError], tower: Tower, max_message_bytes: int
+    items: AsyncIterator[bytes | ItemError], tower: Tower, max_message_bytes: int, pace: Pace
 ) -> AsyncIterator[Message]:
-    splitter = Splitter(tower, max_message_bytes)
+    splitter = Splitter(tower, max_message_bytes, pace)
     async for item in items:
         if (message := splitter.add(item)) is not None:
             yield message
@@ -361,9 +329,13 @@ async def _collect(
     check_on_error(errors)
     found = []
     done = 0
-    async for part in parts:
-        found.append(part)
-        done += len(part)
-        if progress is not None:
-            progress(done)
+    try:
+        async for part in parts:
+            found.append(part)
+            done += len(part)
+            if progress is not None:
+                progress(done)
+    except TransportError as error:
+        error.embeddings = concatenate(found)
+        raise
     return finished(found, errors)

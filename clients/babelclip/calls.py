@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 from babelclip.embeddings import Embeddings, concatenate
-from babelclip.errors import ItemErrors
+from babelclip.errors import DEADLINE_EXCEEDED, DeadlineExceeded, ItemError, ItemErrors, TransportError
 from babelclip.wire import smallest_message
 
 OnError = Literal["raise", "return"]
@@ -25,16 +26,33 @@ NOT_TO_BE_SENT = (
 )
 
 
+@dataclass
+class Course:
+    """How one call goes on when the server is gone.
+
+    Attributes:
+        keep: what has been received is kept, and the rest of the items have an error; else it is raised.
+        gone: the error since which nothing more is sent.
+    """
+
+    keep: bool = False
+    gone: DeadlineExceeded | None = None
+
+
 def collect(parts: Iterable[Embeddings], errors: OnError, progress: Progress | None) -> Embeddings:
     """The parts of a stream as one result; see `Client.embed_texts`."""
     check_on_error(errors)
     found = []
     done = 0
-    for part in parts:
-        found.append(part)
-        done += len(part)
-        if progress is not None:
-            progress(done)
+    try:
+        for part in parts:
+            found.append(part)
+            done += len(part)
+            if progress is not None:
+                progress(done)
+    except TransportError as error:
+        error.embeddings = concatenate(found)
+        raise
     return finished(found, errors)
 
 
@@ -42,12 +60,35 @@ def finished(parts: list[Embeddings], errors: OnError) -> Embeddings:
     """All parts as one.
 
     Raises:
+        DeadlineExceeded: items had no answer in time, and `errors` is "raise".
         ItemErrors: items failed, and `errors` is "raise".
     """
     embeddings = concatenate(parts)
     if embeddings.errors and errors == "raise":
+        late = [error for error in embeddings.errors if error.code == DEADLINE_EXCEEDED]
+        if late:
+            raise _too_late(late, embeddings)
         raise ItemErrors(embeddings.errors, embeddings)
     return embeddings
+
+
+def require_answers(embeddings: Embeddings) -> Embeddings:
+    """The same, for those who go on to further calls, which is in vain when the server is gone.
+
+    Raises:
+        DeadlineExceeded: none of the items has a vector, for want of an answer in time.
+    """
+    late = [error for error in embeddings.errors if error.code == DEADLINE_EXCEEDED]
+    if late and not embeddings.ok.any():
+        raise _too_late(late, embeddings)
+    return embeddings
+
+
+def _too_late(late: list[ItemError], embeddings: Embeddings) -> DeadlineExceeded:
+    count = f"; {len(late)} of {len(embeddings)} items have no vector" if len(embeddings) > 1 else ""
+    error = DeadlineExceeded(late[0].message + count)
+    error.embeddings = embeddings
+    return error
 
 
 def check_on_error(errors: OnError) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import typer
 
 from babelclip import models_cli, report, shadow_cli
+from babelclip.calls import require_answers
 from babelclip.client import Client
 from babelclip.collection import NothingEmbedded, generate_embeddings
 from babelclip.console import (
@@ -84,6 +85,7 @@ def embed(
             names, embeddings = [str(path) for path in image], client.embed_images(image, errors="return")
         else:
             names, embeddings = list(texts or ()), client.embed_texts(texts or (), errors="return")
+        require_answers(embeddings)
         if output is not None:
             with output.open("wb") as file:  # np.save would add a suffix to a plain path.
                 np.save(file, embeddings.vectors)
@@ -112,8 +114,8 @@ def compare(
     if not texts or not image:
         raise typer.BadParameter("give at least one text, then --image with at least one file")
     with plain_errors(), Client(url, token=token, token_file=token_file) as client:
-        rows = client.embed_texts(texts, errors="return")
-        columns = client.embed_images(image, errors="return")
+        rows = require_answers(client.embed_texts(texts, errors="return"))
+        columns = require_answers(client.embed_images(image, errors="return"))
         cosines = similarity(rows, columns)
     files = [str(path) for path in image]
     if as_json:
@@ -159,7 +161,7 @@ def search(
         with progress_bar("embedding", len(files)) as progress:
             for start in range(0, len(files), SEARCH_STEP):
                 part = files[start : start + SEARCH_STEP]
-                images = client.embed_images(part, errors="return")
+                images = require_answers(client.embed_images(part, errors="return"))
                 cosines[:, start : start + len(part)] = similarity(asked, images)
                 skipped += report.failures([str(path) for path in part], images)
                 progress.advance(progress.task_ids[0], len(part))

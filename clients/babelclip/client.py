@@ -21,14 +21,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
-from babelclip.calls import AHEAD, NOT_TO_BE_SENT, OnError, Progress, check_settings, collect, message_limit
+from babelclip.calls import (
+    AHEAD,
+    NOT_TO_BE_SENT,
+    Course,
+    OnError,
+    Progress,
+    check_settings,
+    collect,
+    message_limit,
+)
 from babelclip.credentials import Credentials
-from babelclip.delivery import Delivery
+from babelclip.delivery import Delivery, undelivered
 from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.embeddings import Embeddings, Vectors, similarity
-from babelclip.errors import BabelclipError, ItemError
+from babelclip.errors import BabelclipError, DeadlineExceeded, ItemError
 from babelclip.hedging import hedged
 from babelclip.items import ImageInput, image_items, text_items
+from babelclip.pace import Pace
 from babelclip.retry import Backoff, Patience
 from babelclip.session import Headers, Session
 from babelclip.transport import Call, Tls, Transport, is_local, open_transport
@@ -59,7 +69,8 @@ class Client:
         text_model, vision_model: the names of the two towers on the server.
         version: the version of both, and no other; None for the server's default one.
         space: the embedding space to insist on; None to take that of the first answer.
-        timeout: seconds for each message, its retries included.
+        timeout: seconds without an answer after which items are given up. A call goes on as long as answers
+            come: what the server had no time for is sent again, in smaller messages.
         max_message_bytes: the largest message to send, which must not exceed the server's `max_request_size`;
             default: 6,000,000, and 32,000,000 to archives in this process.
         concurrency: messages of one call that are under way at a time. Two keep a server busy, which computes
@@ -110,6 +121,7 @@ class Client:
         self._timeout = timeout
         self._concurrency = concurrency
         self._backoff = backoff or Backoff()
+        self._paces: dict[Tower, Pace] = {tower: Pace(timeout) for tower in TOWERS}
         self._hedge_after = hedge_after
         self._metrics = metrics
         self._shadow = shadow
@@ -146,15 +158,19 @@ class Client:
         Args:
             texts: read once, in order.
             errors: "raise" raises ItemErrors after the last item if any failed; "return" leaves the failures
-                in `.errors` of the result.
+                in `.errors` of the result, `deadline_exceeded` for those without an answer in time.
             progress: called with the number of items that are done, after each message.
 
         Raises:
             ItemErrors: items failed; it holds the vectors of the others.
-            BabelclipError: one of the other branches, when a message got no answer; nothing is returned.
+            DeadlineExceeded: items had no answer in time, and `errors` is "raise"; it holds the vectors of
+                the others, or of those before, where the server seems to be gone.
+            BabelclipError: one of the other branches, when a message was refused or got no answer; a
+                TransportError holds what was received before.
             TypeError: `texts` is a single text.
         """
-        return collect(self.stream_texts(texts), errors, progress)
+        parts = self._stream("text", text_items(texts), Course(keep=errors == "return"))
+        return collect(parts, errors, progress)
 
     def embed_images(
         self, images: Iterable[ImageInput], *, errors: OnError = "raise", progress: Progress | None = None
@@ -172,23 +188,25 @@ class Client:
             TypeError: `images` is a single image.
             ImportError: there are pixels to encode and Pillow is not installed.
         """
-        return collect(self.stream_images(images), errors, progress)
+        items = image_items(images, self._max_message_bytes)
+        return collect(self._stream("vision", items, Course(keep=errors == "return")), errors, progress)
 
     def stream_texts(self, texts: Iterable[str]) -> Generator[Embeddings, None, None]:
         """Texts without end → Embeddings of one stretch of them after the other, in order.
 
         Texts are read no further ahead than `concurrency` tells, so neither they nor their vectors need fit
-        into memory. Failed items are in `.errors` of their stretch.
+        into memory. Failed items are in `.errors` of their stretch, also those without an answer in time.
 
         Raises:
-            BabelclipError: a message got no answer; the stretches before it have been given.
+            BabelclipError: a message was refused or got no answer, or the server seems to be gone; the
+                stretches before have been given.
             TypeError: `texts` is a single text.
         """
-        return self._stream("text", text_items(texts))
+        return self._stream("text", text_items(texts), Course())
 
     def stream_images(self, images: Iterable[ImageInput]) -> Generator[Embeddings, None, None]:
         """Images as in `embed_images` → Embeddings as in `stream_texts`."""
-        return self._stream("vision", image_items(images, self._max_message_bytes))
+        return self._stream("vision", image_items(images, self._max_message_bytes), Course())
 
     def similarity(
         self, texts: Embeddings | Iterable[str], images: Embeddings | Iterable[ImageInput]
@@ -238,14 +256,17 @@ class Client:
     ) -> None:
         self.close()
 
-    def _stream(self, tower: Tower, items: Iterator[bytes | ItemError]) -> Generator[Embeddings, None, None]:
-        messages = split(items, tower=tower, max_message_bytes=self._max_message_bytes)
+    def _stream(
+        self, tower: Tower, items: Iterator[bytes | ItemError], course: Course
+    ) -> Generator[Embeddings, None, None]:
+        limit, pace = self._max_message_bytes, self._paces[tower]
+        messages = split(items, tower=tower, max_message_bytes=limit, pace=pace)
         message, following = next(messages, None), next(messages, None)
         if message is None:
             return
         if following is None or self._concurrency == 1:
             while message is not None:
-                yield self._deliver(tower, message)
+                yield self._delivered(tower, message, course)
                 message, following = following, next(messages, None)
             return
         made: deque[Future[Embeddings]] = deque()
@@ -253,7 +274,7 @@ class Client:
             while message is not None:
                 # In the caller's context: what is traced or logged belongs to the caller's span.
                 run = contextvars.copy_context().run
-                made.append(self._threads().submit(run, self._deliver, tower, message))
+                made.append(self._threads().submit(run, self._delivered, tower, message, course))
                 message, following = following, next(messages, None)
                 if len(made) == AHEAD * self._concurrency or made[0].done():
                     yield made.popleft().result()
@@ -269,18 +290,33 @@ class Client:
                 self._pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="babelclip")
             return self._pool
 
+    def _delivered(self, tower: Tower, message: Message, course: Course) -> Embeddings:
+        """`_deliver`, as long as the server has not been found to be gone."""
+        if course.gone is None:
+            try:
+                return self._deliver(tower, message)
+            except DeadlineExceeded as error:
+                if not course.keep:
+                    raise
+                course.gone = error
+        result = undelivered(message, self._session, course.gone)
+        if self._metrics is not None:
+            self._metrics.items(tower, result)
+        return result
+
     def _deliver(self, tower: Tower, message: Message) -> Embeddings:
         began = time.perf_counter()
-        delivery = Delivery(tower, message)
         patience = Patience(self._timeout, self._backoff)
+        delivery = Delivery(tower, message, self._paces[tower], patience)
         while delivery.count:
             body = delivery.body(self._session.space)
-            delivery.take(self._answer(tower, body, delivery.count, patience))
-            if delivery.count:
-                pause = patience.pause()
-                if pause is None:
-                    break
-                time.sleep(pause)
+            try:
+                batch = self._answer(tower, body, delivery.sent, patience)
+            except DeadlineExceeded as error:
+                delivery.unanswered(error)
+            else:
+                if pause := delivery.take(batch):
+                    time.sleep(pause)
         result = delivery.result(self._session)
         if self._metrics is not None:
             self._metrics.items(tower, result)
@@ -295,7 +331,7 @@ class Client:
             BabelclipError: the last attempt's, when patience is at its end or another cannot help.
         """
         while True:
-            call = self._session.call(tower, body, patience.left())
+            call = self._session.call(tower, body, patience.left(), self._timeout)
             try:
                 batch, call = self._attempt(tower, call, count)
             except BabelclipError as error:

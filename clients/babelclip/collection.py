@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from babelclip.calls import require_answers
 from babelclip.embeddings import Embeddings
 from babelclip.folder import Skipped, find_images
 from babelclip.progress import NO_STATE, Kept, open_progress, state_of
@@ -55,7 +56,7 @@ class Collection:
         embeddings: float32 [N, dim], none of them failed.
         images: N names, what each row is.
         skipped: the files without a vector, by path, and the folders that could not be looked into;
-            `overloaded` is no fault of the file.
+            `overloaded` and `deadline_exceeded` are no fault of the file.
     """
 
     embeddings: Embeddings
@@ -158,6 +159,7 @@ def _embed(
         good = [(keys[path], states[path] or NO_STATE, vector) for path, vector, ok in rows if ok]
         if good:
             kept.add(found, good)
+        require_answers(found)
         progress(done + start + len(batch), len(keys))
     return failed
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from babelclip.embeddings import Embeddings, Vectors
-from babelclip.errors import ItemError
+from babelclip.errors import DEADLINE_EXCEEDED, OVERLOADED, DeadlineExceeded, ItemError
+from babelclip.pace import Pace
+from babelclip.retry import Patience
 from babelclip.session import Session
 from babelclip.wire import Batch, Message, Tower, encode
 
@@ -13,13 +17,20 @@ from babelclip.wire import Batch, Message, Tower, encode
 class Delivery:
     """Sends nothing itself: `body` is what to send, `take` what came back, `result` what is known at the end.
 
-    Items for which the server had no time are sent again, alone, as long as there is patience for it.
+    Items for which the server had no time are sent again, alone, as long as there is patience for it; and no
+    more are sent at once than the tower's `pace` allows.
     """
 
-    def __init__(self, tower: Tower, message: Message) -> None:
+    def __init__(self, tower: Tower, message: Message, pace: Pace, patience: Patience) -> None:
         self._tower = tower
         self._message = message
+        self._pace = pace
+        self._patience = patience
+        self._progress = pace.progress  # when patience began
         self._waiting = list(range(len(message.items)))
+        self._sent: list[int] = []
+        self._abandoned = False  # whether the tower may be busy with what nobody here waits for any more
+        self._postponed = False  # whether the order of items has changed
         self._vectors: Vectors | None = None
         # Of what was answered, by its place in the stretch.
         self._errors: dict[int, ItemError] = {}
@@ -27,44 +38,118 @@ class Delivery:
 
     @property
     def count(self) -> int:
-        """Items to send; 0 when there is nothing to wait for."""
+        """Items that are still to be sent; 0 when there is nothing to wait for."""
         return len(self._waiting)
 
-    def body(self, space: str | None) -> bytes:
-        """A serialized EmbedRequest of those items."""
-        return encode(self._tower, (self._message.items[item] for item in self._waiting), space)
+    @property
+    def sent(self) -> int:
+        """Items in the latest `body`."""
+        return len(self._sent)
 
-    def take(self, batch: Batch) -> None:
-        """Enter the answer to `body`; items that may succeed later stay to be sent, and their errors stand
-        until then."""
-        message, sent = self._message, self._waiting
+    def body(self, space: str | None) -> bytes:
+        """A serialized EmbedRequest of the next of those items."""
+        self._sent = self._waiting[: self._pace.items]
+        items = (self._message.items[item] for item in self._sent)
+        return encode(self._tower, items, space, self._patience.remaining())
+
+    def take(self, batch: Batch) -> float:
+        """Enter the answer to `body` → seconds to leave the server alone before the next.
+
+        Items that may succeed later stay to be sent, and their errors stand until then.
+        """
+        message, sent = self._message, self._sent
         places = [message.indices[item] for item in sent]
-        if len(places) == message.count:
+        if len(places) == message.count and not self._postponed:
             self._vectors = batch.vectors  # All at once, as nearly always: nothing is copied.
         else:
             if self._vectors is None:
                 self._vectors = np.zeros((message.count, batch.vectors.shape[1]), dtype=np.float32)
             self._vectors[places] = batch.vectors
-        self._errors = {place: error for place, error in self._errors.items() if not error.retryable}
+        if self._errors:
+            for place in places:
+                self._errors.pop(place, None)
         self._truncated.difference_update(places)
         self._truncated.update(places[row] for row in batch.truncated)
         self._errors |= {
             places[error.index]: ItemError(places[error.index], error.code, error.message)
             for error in batch.errors
         }
-        self._waiting = [sent[error.index] for error in batch.errors if error.retryable]
+        refused = [sent[error.index] for error in batch.errors if error.code == OVERLOADED]
+        done = len(sent) - len(refused)
+        self._abandoned = False
+        self._pace.answered(len(sent), done, self._patience.spent())
+        self._waiting = refused + self._waiting[len(sent) :]
+        if done and self._waiting:
+            self._renew()
+        return self._pause() if refused else 0.0
+
+    def unanswered(self, error: DeadlineExceeded) -> None:
+        """`body` had no answer in time: its items are sent again one by one, or given up.
+
+        Raises:
+            DeadlineExceeded: `error`, when the tower seems to be gone and has answered to none of the items.
+        """
+        if self._pace.unanswered(len(self._sent), self._patience.began):
+            if self._vectors is None:
+                raise error
+            self._give_up(self._waiting, DEADLINE_EXCEEDED, str(error))
+        elif len(self._sent) > 1:
+            self._abandoned = True
+        elif self._abandoned:
+            # It may have waited for the tower to be done with the message before: others first.
+            self._abandoned = False
+            self._postponed = True
+            self._waiting = self._waiting[1:] + self._sent
+        else:
+            self._give_up(self._sent, DEADLINE_EXCEEDED, str(error))
+        self._renew()
 
     def result(self, session: Session) -> Embeddings:
         """The embeddings of the whole stretch, its errors and cut texts by position."""
-        vectors = self._vectors
-        if vectors is None:
-            vectors = np.zeros((self._message.count, session.dim), dtype=np.float32)
-        errors = (*self._message.failed, *self._errors.values())
-        return Embeddings(
-            vectors=vectors,
-            space=session.space or "",
-            logit_scale=session.logit_scale,
-            errors=tuple(sorted(errors, key=lambda error: error.index)),
-            truncated=tuple(sorted(self._truncated)),
-            version=session.version or "",
-        )
+        return _embeddings(self._message, session, self._vectors, self._errors.values(), self._truncated)
+
+    def _renew(self) -> None:
+        self._patience.renew()
+        self._progress = self._pace.progress
+
+    def _pause(self) -> float:
+        """Seconds until what was refused is sent again; it is given up when patience is at its end."""
+        pause = self._patience.pause()
+        if pause is None and self._pace.progress != self._progress:
+            # Other messages had the tower's time, and are nearer to their end.
+            self._renew()
+            pause = self._patience.pause()
+        if pause is None:
+            refusal = next(error for error in self._errors.values() if error.code == OVERLOADED)
+            self._give_up(self._waiting, OVERLOADED, refusal.message)
+        return pause or 0.0
+
+    def _give_up(self, items: list[int], code: str, why: str) -> None:
+        for place in (self._message.indices[item] for item in items):
+            self._errors[place] = ItemError(place, code, why)
+        self._waiting = self._waiting[len(items) :]
+
+
+def undelivered(message: Message, session: Session, error: DeadlineExceeded) -> Embeddings:
+    """The embeddings of a message that had no answer: each of its items has the error."""
+    lost = (ItemError(place, DEADLINE_EXCEEDED, str(error)) for place in message.indices)
+    return _embeddings(message, session, None, lost, ())
+
+
+def _embeddings(
+    message: Message,
+    session: Session,
+    vectors: Vectors | None,
+    errors: Iterable[ItemError],
+    truncated: Iterable[int],
+) -> Embeddings:
+    if vectors is None:
+        vectors = np.zeros((message.count, session.dim), dtype=np.float32)
+    return Embeddings(
+        vectors=vectors,
+        space=session.space or "",
+        logit_scale=session.logit_scale,
+        errors=tuple(sorted((*message.failed, *errors), key=lambda error: error.index)),
+        truncated=tuple(sorted(truncated)),
+        version=session.version or "",
+    )

@@ -3,7 +3,7 @@
     BabelclipError
     ├── TransportError             no usable answer came back
     │   ├── Unavailable            nobody answered, or the server has no free worker
-    │   └── DeadlineExceeded       the answer took longer than the timeout
+    │   └── DeadlineExceeded       items had no answer within the timeout
     ├── AuthenticationError        the token is missing, wrong, expired or unreadable
     ├── ModelNotFound              the server has no model of that name or version
     ├── RequestRefused             the server refused the request as a whole; see `code`
@@ -34,9 +34,10 @@ TEXT_TOO_LONG = "text_too_long"
 IMAGE_UNDECODABLE = "image_undecodable"
 IMAGE_TOO_MANY_BYTES = "image_too_many_bytes"
 
-# The server had no time left: the one code of an item that another attempt may change. A whole request with
-# this code is Unavailable.
+# The server had no time left for the item, or gave no answer in time: the two codes of an item that another
+# attempt may change. A whole request that is `overloaded` is Unavailable.
 OVERLOADED = "overloaded"
+DEADLINE_EXCEEDED = "deadline_exceeded"
 
 # Codes of requests. A proxy or TorchServe itself turns a message away before a tower can name its code.
 SPACE_MISMATCH = "space_mismatch"
@@ -55,8 +56,8 @@ class ItemError:
 
     @property
     def retryable(self) -> bool:
-        """Whether the same item may succeed later: it is the server that was too busy for it."""
-        return self.code == OVERLOADED
+        """Whether the same item may succeed later: it is the server that was too busy, or too slow."""
+        return self.code in (OVERLOADED, DEADLINE_EXCEEDED)
 
     def __str__(self) -> str:
         return f"item {self.index}: {self.code}: {self.message}"
@@ -67,7 +68,13 @@ class BabelclipError(Exception):
 
 
 class TransportError(BabelclipError):
-    """No usable answer came back."""
+    """No usable answer came back.
+
+    `embeddings` is what `embed_texts` or `embed_images` had received before, the first items of the call or
+    all of them, in their places; None where another call raised it.
+    """
+
+    embeddings: Embeddings | None = None
 
 
 class Unavailable(TransportError):
@@ -83,7 +90,7 @@ class Unavailable(TransportError):
 
 
 class DeadlineExceeded(TransportError):
-    """The answer took longer than the timeout. The server may still be computing it."""
+    """Items had no answer within the timeout, though sent alone. The server may still be computing them."""
 
 
 class AuthenticationError(BabelclipError):

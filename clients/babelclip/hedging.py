@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 
 from babelclip.transport import Call
@@ -17,20 +18,20 @@ def hedged(send: Callable[[Call], bytes], call: Call, seconds: float) -> bytes:
     """
     outcomes: SimpleQueue[bytes | BaseException] = SimpleQueue()
 
-    def attempt() -> None:
+    def attempt(call: Call) -> None:
         try:
             outcomes.put(send(call))
         except BaseException as error:
             outcomes.put(error)
 
-    def begin() -> None:
+    def begin(call: Call) -> None:
         # A thread of its own: the loser may be long in coming, and nobody waits for it.
-        threading.Thread(target=attempt, name="babelclip-hedge", daemon=True).start()
+        threading.Thread(target=attempt, args=(call,), name="babelclip-hedge", daemon=True).start()
 
-    begin()
+    begin(call)
     first = _outcome(outcomes, seconds)
     if first is None:
-        begin()
+        begin(later(call, seconds))
         first = _outcome(outcomes, None)
         if isinstance(first, BaseException):
             second = _outcome(outcomes, None)
@@ -39,6 +40,11 @@ def hedged(send: Callable[[Call], bytes], call: Call, seconds: float) -> bytes:
         return first
     assert first is not None
     raise first
+
+
+def later(call: Call, seconds: float) -> Call:
+    """The same call, to be made so many seconds later: it has as much less time."""
+    return replace(call, timeout=max(1e-3, call.timeout - seconds))
 
 
 def _outcome(

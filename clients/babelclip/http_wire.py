@@ -65,7 +65,7 @@ def ssl_context(tls: Tls | None) -> ssl.SSLContext:
 
 def late(url: str, call: Call) -> DeadlineExceeded:
     """The error of a call whose time is over."""
-    return DeadlineExceeded(f"no complete answer from {url} within {call.timeout:.3g} s")
+    return DeadlineExceeded(f"no complete answer from {url} within {call.limit}")
 
 
 def unreadable(url: str) -> ProtocolError:

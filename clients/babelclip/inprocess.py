@@ -92,7 +92,7 @@ class _Tower:
 
     def answer(self, call: Call) -> bytes:
         if not self._lock.acquire(timeout=min(call.timeout, threading.TIMEOUT_MAX)):
-            raise DeadlineExceeded(f"other calls occupied the {self._tower} tower for {call.timeout:.3g} s")
+            raise DeadlineExceeded(f"other calls occupied the {self._tower} tower for {call.limit}")
         try:
             if self._handler is None:
                 self._load()

@@ -27,24 +27,45 @@ class Backoff:
 
 
 class Patience:
-    """The time and the attempts that one message has."""
+    """The time and the attempts that one message has until something of it is done.
+
+    Attributes:
+        began: when the latest attempt was begun, by time.monotonic().
+    """
 
     def __init__(self, timeout: float, backoff: Backoff) -> None:
-        self._deadline = time.monotonic() + timeout
         self._timeout = timeout
         self._backoff = backoff
+        self.renew()
+
+    def renew(self) -> None:
+        """Something was done, or will be tried in another way: all time and attempts again."""
+        self.began = time.monotonic()
+        self._deadline = self.began + self._timeout
         self._made = 0
 
+    def remaining(self) -> float:
+        """Seconds that the next attempt would have; all of the timeout for the first one."""
+        return self._timeout if not self._made else max(1e-3, self._deadline - time.monotonic())
+
     def left(self) -> float:
-        """Seconds for the next attempt; it counts as made. All of the timeout for the first one."""
+        """`remaining`, for an attempt that is made now."""
+        seconds = self.remaining()
+        if self._made:
+            self.began = time.monotonic()
         self._made += 1
-        return self._timeout if self._made == 1 else max(1e-3, self._deadline - time.monotonic())
+        return seconds
+
+    def spent(self) -> float:
+        """Seconds since the latest attempt was begun."""
+        return time.monotonic() - self.began
 
     def pause(self) -> float | None:
         """Seconds to wait before another attempt; None when no attempt, or no time, is left."""
         if self._made >= self._backoff.attempts:
             return None
-        pause = random.uniform(0.0, min(self._backoff.base * 2 ** (self._made - 1), self._backoff.cap))
+        doubled = self._backoff.base * 2.0 ** min(self._made - 1, 100)
+        pause = random.uniform(0.0, min(doubled, self._backoff.cap))
         return pause if time.monotonic() + pause < self._deadline else None
 
     def pause_after(self, error: BabelclipError) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from babelclip.credentials import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, Credentials
 from babelclip.errors import AuthenticationError, BabelclipError, ModelNotFound, SpaceMismatch
@@ -67,14 +68,15 @@ class Session:
             if version and self._version is None:
                 self._version = version
 
-    def call(self, tower: Tower, body: bytes, timeout: float) -> Call:
-        """A call of a tower with all that travels beside the body.
+    def call(self, tower: Tower, body: bytes, timeout: float, allowed: float) -> Call:
+        """A call of a tower with all that travels beside the body; `timeout` is what is left of `allowed`.
 
         Raises:
             AuthenticationError: the token file cannot be read or holds no token.
         """
         headers = tuple(checked_headers(self._headers()).items())
-        return Call(self._models[tower], self._version, body, self.credentials.token(), timeout, headers)
+        token = self.credentials.token()
+        return Call(self._models[tower], self._version, body, token, timeout, headers, allowed)
 
     def instead(self, call: Call, error: BabelclipError) -> Call:
         """The call to make at once in place of one that failed: with a newer token, or of another version.
@@ -134,9 +136,7 @@ class Session:
         return True
 
     def _again(self, call: Call, version: str | None) -> Call:
-        return Call(
-            call.model, version, call.body, self.credentials.token(), call.timeout, headers=call.headers
-        )
+        return replace(call, version=version, token=self.credentials.token())
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from babelclip.calls import require_answers
 from babelclip.client import Client
 from babelclip.comparison import Limits, Report
 from babelclip.console import INCOMPLETE, note, plain_errors, print_json, print_table
@@ -52,9 +53,9 @@ def shadow(
             Client(url, token=token, token_file=token_file, version=version, shadow=compared) as client,
         ):
             for start in range(0, len(lines), STEP):
-                client.embed_texts(lines[start : start + STEP], errors="return")
+                require_answers(client.embed_texts(lines[start : start + STEP], errors="return"))
             for start in range(0, len(images), STEP):
-                client.embed_images(images[start : start + STEP], errors="return")
+                require_answers(client.embed_images(images[start : start + STEP], errors="return"))
         limits = Limits(cosine=min_cosine, overlap=min_overlap, latency=max_latency)
         report = compared.report(limits)
     if as_json:

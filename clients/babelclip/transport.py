@@ -26,6 +26,8 @@ class Call:
         token: goes into the `Authorization` header or metadata as a bearer token; None sends none.
         timeout: seconds until `DeadlineExceeded`, from now to the last byte of the answer.
         headers: further ones, or metadata over gRPC, with names in lower case.
+        allowed: the seconds that the caller allowed, of which `timeout` is what is left, and which an error
+            names; None where they are the same.
     """
 
     model: str
@@ -34,6 +36,12 @@ class Call:
     token: str | None
     timeout: float
     headers: tuple[tuple[str, str], ...] = ()
+    allowed: float | None = None
+
+    @property
+    def limit(self) -> str:
+        """The timeout that the caller set, in words."""
+        return f"{self.timeout if self.allowed is None else self.allowed:g} s"
 
 
 @dataclass(frozen=True)

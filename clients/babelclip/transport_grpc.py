@@ -149,7 +149,7 @@ def _refusal(error: grpc.RpcError, call: Call, target: str) -> BabelclipError:
     if status is grpc.StatusCode.NOT_FOUND or "NotFoundException" in details:
         return ModelNotFound(sentence)
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded(f"no complete answer from {target} within {call.timeout:.3g} s")
+        return DeadlineExceeded(f"no complete answer from {target} within {call.limit}")
     if status is grpc.StatusCode.UNAVAILABLE:
         return Unavailable(f"no answer from {target}: {sentence}")
     if status is grpc.StatusCode.INTERNAL and "has no worker" in sentence:

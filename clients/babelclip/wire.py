@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -19,11 +19,14 @@ from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
 from babelclip.embeddings import Vectors
 from babelclip.errors import ItemError, ProtocolError, RequestRefused, SpaceMismatch, Unavailable
 
+if TYPE_CHECKING:
+    from babelclip.pace import Pace
+
 Tower = Literal["text", "vision"]
 TOWERS: tuple[Tower, ...] = ("text", "vision")
 
-# Items of one message. The server takes more (`max_items` in the models' configuration, 2048 unless changed),
-# but a message has one timeout, and few of its items should be lost with it.
+# Items of one message at most; how many it has, `babelclip.pace` tells. The server takes more (`max_items` in
+# the models' configuration, 2048 unless changed), but a message has one timeout.
 MAX_ITEMS = 256
 # What is kept free in a message for the space, and for what TorchServe's gRPC call puts around the request.
 ENVELOPE_BYTES = 1024
@@ -56,9 +59,12 @@ class Message:
     failed: tuple[ItemError, ...]
 
 
-def encode(tower: Tower, items: Iterable[bytes], space: str | None) -> bytes:
-    """A serialized EmbedRequest, which is refused unless the tower serves `space` (if one is given)."""
-    request = EmbedRequest(space=space or "")
+def encode(tower: Tower, items: Iterable[bytes], space: str | None, timeout: float = 0.0) -> bytes:
+    """A serialized EmbedRequest, which is refused unless the tower serves `space` (if one is given).
+
+    `timeout` is how many seconds the caller will wait for the answer, 0 for any time.
+    """
+    request = EmbedRequest(space=space or "", timeout_ms=int(min(timeout * 1000, 0xFFFF_FFFF)))
     (request.texts if tower == "text" else request.images).extend(items)
     return request.SerializeToString()
 
@@ -85,11 +91,13 @@ def oversized(tower: Tower, index: int, size: int, max_message_bytes: int) -> It
 
 
 class Splitter:
-    """Items, one after the other → messages below `max_message_bytes`, of at most `MAX_ITEMS` items each."""
+    """Items, one after the other → messages below `max_message_bytes`, each of as many items as `pace` tells
+    when it is begun; without one, of at most `MAX_ITEMS`."""
 
-    def __init__(self, tower: Tower, max_message_bytes: int) -> None:
+    def __init__(self, tower: Tower, max_message_bytes: int, pace: Pace | None = None) -> None:
         self._tower = tower
         self._max_message_bytes = max_message_bytes
+        self._pace = pace
         self._begin()
 
     def add(self, item: bytes | ItemError) -> Message | None:
@@ -101,7 +109,7 @@ class Splitter:
         if cost > self._max_message_bytes - ENVELOPE_BYTES:
             item = oversized(self._tower, self._count, cost - _ITEM_OVERHEAD, self._max_message_bytes)
             cost = 0
-        full = self.rest() if cost > self._room or self._count == MAX_ITEMS else None
+        full = self.rest() if cost > self._room or self._count == self._most else None
         if isinstance(item, ItemError):
             self._failed.append(ItemError(self._count, item.code, item.message))
         else:
@@ -121,17 +129,20 @@ class Splitter:
 
     def _begin(self) -> None:
         self._count, self._room = 0, self._max_message_bytes - ENVELOPE_BYTES
+        self._most = MAX_ITEMS if self._pace is None else self._pace.items
         self._indices: list[int] = []
         self._items: list[bytes] = []
         self._failed: list[ItemError] = []
 
 
-def split(items: Iterable[bytes | ItemError], *, tower: Tower, max_message_bytes: int) -> Iterator[Message]:
+def split(
+    items: Iterable[bytes | ItemError], *, tower: Tower, max_message_bytes: int, pace: Pace | None = None
+) -> Iterator[Message]:
     """Items in order → messages, see `Splitter`.
 
     Items are taken only as a message needs them, so a long list of files is never in memory at once.
     """
-    splitter = Splitter(tower, max_message_bytes)
+    splitter = Splitter(tower, max_message_bytes, pace)
     for item in items:
         if (message := splitter.add(item)) is not None:
             yield message

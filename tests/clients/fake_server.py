@@ -9,6 +9,7 @@ import hashlib
 import json
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,11 @@ class FakeServer:
         self.metadata: list[dict[str, str]] = []  # headers of the requests that came
         self.failures: deque[str] = deque()
         self.requests: list[tuple[str, str | None, EmbedRequest]] = []
+        self.seconds_per_item = 0.0  # a tower that embeds one item after the other
+        self.keeps_time = True  # it ends in time for its callers; a server of an earlier version does not
+        self.hanging: set[bytes] = set()  # items that have no answer until the server is closed
+        self.embedded: list[bytes] = []  # what such a tower has embedded, whoever waited for it
+        self._tower = threading.Lock()
         self.released = threading.Event()
         self.url = ""
         self.stop: Callable[[], None] = lambda: None
@@ -81,8 +87,14 @@ class FakeServer:
         if request.canary:
             response.vectors = vector_of(b"canary")[: self.dim].astype("<f4").tobytes()
             return response.SerializeToString()
+        items = list(request.texts or request.images)
+        reached = self._work(items, request.timeout_ms) if self.seconds_per_item else len(items)
         rows = []
-        for index, item in enumerate(request.texts or request.images):
+        for index, item in enumerate(items):
+            if index >= reached:
+                response.errors.add(index=index, code="overloaded", message="no time was left for it")
+                rows.append(np.zeros(self.dim, np.float32))
+                continue
             if not item or item.startswith(b"broken"):
                 code = "image_undecodable" if request.images else "empty_item"
                 response.errors.add(index=index, code=code, message="it is broken")
@@ -93,6 +105,20 @@ class FakeServer:
             rows.append(vector_of(item)[: self.dim])
         response.vectors = np.concatenate(rows).astype("<f4").tobytes()
         return response.SerializeToString()
+
+    def _work(self, items: list[bytes], timeout_ms: int) -> int:
+        """Takes its time, one request after the other → how many items were reached, at least one."""
+        with self._tower:
+            began = time.monotonic()
+            for index, item in enumerate(items):
+                late = timeout_ms and time.monotonic() - began > 0.4 * timeout_ms / 1000
+                if index and late and self.keeps_time:
+                    return index
+                if item in self.hanging:
+                    self.released.wait(600)
+                self.released.wait(self.seconds_per_item)
+                self.embedded.append(item)
+        return len(items)
 
     def next_failure(self) -> str | None:
         """The failure ordered for this request, if any."""

@@ -22,7 +22,7 @@ from babelclip import (
     TransportError,
     Unavailable,
 )
-from babelclip.async_client import Room
+from babelclip.room import Room
 from babelclip.testing import InMemoryTransport
 from tests.clients.fake_server import SPACE, FakeServer, vector_of
 

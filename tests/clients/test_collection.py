@@ -83,8 +83,9 @@ def test_what_was_written_is_read_back(model: Client, photographs: Path, tmp_pat
 
 
 def test_a_busy_server_costs_no_image(server: InMemory, photographs: Path, tmp_path: Path) -> None:
-    """An image that the server had no time for is sent again, and named if there was none again."""
-    server.busy.extend([b"a.jpg", b"c.png", b"c.png"])
+    """An image that the server had no time for is sent again, and named if there was none again and again."""
+    # c.png beside others, beside a.jpg, and then in two attempts alone.
+    server.busy.extend([b"a.jpg", b"c.png", b"c.png", b"c.png", b"c.png"])
     twice = Client("", transport=server, backoff=Backoff(attempts=2, base=0.01))
     made = generate_embeddings(twice, photographs, tmp_path / "v")
     np.testing.assert_array_equal(made.embeddings.vectors, vectors_of("a.jpg", "b.jpg", "deep/d.webp"))
