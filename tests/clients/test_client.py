@@ -236,6 +236,17 @@ def test_a_slow_answer_ends_at_the_deadline(server: FakeServer) -> None:
         assert client.embed_texts(["a"]).ok.all()
 
 
+def test_a_deadline_names_the_timeout_that_was_set(server: FakeServer) -> None:
+    """Also where an earlier attempt, or an answer without progress, took a part of it."""
+    server.failures.extend(["no_worker", "stall"])
+    with (
+        Client(server.url, timeout=1.25, backoff=Backoff(base=0.2)) as client,
+        pytest.raises(DeadlineExceeded, match=r"within 1\.25 s"),
+    ):
+        client.embed_texts(["a"])
+    assert not server.failures
+
+
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_nobody_listening_is_unavailable(scheme: str) -> None:
     """A refused connection names the address and ends."""

@@ -152,6 +152,15 @@ def test_a_hedged_message_takes_the_first_answer() -> None:
     transport.released.set()
 
 
+def test_a_hedge_has_the_time_that_is_left() -> None:
+    """A message that is sent a second time is given up when it would have been without."""
+    transport = Slow()
+    with Client("", transport=transport, hedge_after=0.01, timeout=5) as client:
+        client.embed_texts(["a"])
+    transport.released.set()
+    assert [call.timeout for call in transport.calls] == [5, 4.99]
+
+
 def test_a_hedge_that_fails_waits_for_the_other() -> None:
     """The second attempt was refused: the first one's answer still counts."""
     transport = Slow(Unavailable("busy"))

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from babelclip import Backoff, Client, MultiLingualSearch, Unavailable, generate_embeddings
+from babelclip import (
+    Backoff,
+    Call,
+    Client,
+    DeadlineExceeded,
+    MultiLingualSearch,
+    Unavailable,
+    generate_embeddings,
+)
 from babelclip.collection import read_collection
 from tests.clients.fake_server import SPACE, vector_of
 from tests.clients.in_memory import InMemory
@@ -93,6 +101,21 @@ def test_a_busy_server_costs_no_image(server: InMemory, photographs: Path, tmp_p
         ("broken.jpg", "image_undecodable"),
         ("c.png", "overloaded"),
     ]
+
+
+def test_a_server_that_gives_no_answer_ends_the_run(photographs: Path, tmp_path: Path) -> None:
+    """Not every batch of a large folder waits for the timeout, and no file is skipped for it."""
+
+    class Hung(InMemory):
+        def send(self, call: Call) -> bytes:
+            super().send(call)
+            raise DeadlineExceeded("no complete answer within 30 s")
+
+    hung = Hung()
+    with pytest.raises(DeadlineExceeded, match="within 30 s"):
+        generate_embeddings(Client("", transport=hung), photographs, tmp_path / "v", batch_size=2)
+    assert len(hung.fake.requests) == 3
+    assert not list((tmp_path / "v").iterdir())
 
 
 def test_a_failed_run_leaves_the_last_one_whole(
