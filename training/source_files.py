@@ -11,12 +11,16 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from training import pickles
+from training.pickles import first_line as first_line
+
 BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # what DDP and torch.compile put before names
 SHOWN = 3  # complaints that one line names before it counts the others
 
 
@@ -25,9 +29,12 @@ class CheckpointError(Exception):
 
 
 def require(path: Path) -> Path:
-    """The path of a file that must exist."""
+    """The path of a file that must exist, with its content: git without LFS leaves a note in its place."""
     if not path.is_file():
         raise CheckpointError(f"{path.parent}: {path.name} is missing")
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise CheckpointError(f"{path} was cloned without its content: run `git lfs pull` in its folder")
     return path
 
 
@@ -45,26 +52,23 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_state(path: Path) -> dict[str, Tensor]:
     """The named tensors of a safetensors file or of a pickle; a training checkpoint's under `state_dict`.
 
-    The prefix `module.` of distributed training is taken off.
+    The prefixes of distributed training and of torch.compile are taken off.
     """
     require(path)
     try:
         if path.suffix == ".safetensors":
             found: Any = load_file(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # Both libraries raise many kinds.
+            found = pickles.load(path, mmap=True)
+    except pickles.PickleError as error:
+        raise CheckpointError(f"{path}: its weights cannot be read: {error}") from error
+    except Exception as error:  # safetensors raises many kinds.
         raise CheckpointError(f"{path}: its weights cannot be read: {first_line(error)}") from error
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
         found = found["state_dict"]
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise CheckpointError(f"{path} must hold named tensors, or a training checkpoint with a state_dict")
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
-
-
-def first_line(error: Exception) -> str:
-    """What an exception of another library says, short enough for one line."""
-    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
+    return {WRAPPERS.sub("", str(name)): value for name, value in found.items()}
 
 
 def complain(

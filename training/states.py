@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training import distributed
+from training import distributed, pickles
 from training.devices import Device
 from training.source_files import CheckpointError
 
@@ -146,8 +146,8 @@ def _write(path: Path, state: dict[str, Any]) -> None:
 def _read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """`mmap` leaves tensors on the disk, for a look at the rest."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # torch raises many kinds.
+        state = pickles.load(path, mmap=mmap)
+    except pickles.PickleError as error:
         raise CheckpointError(f"{path} is no state of a run: {error}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a state of format {FORMAT}")
