@@ -11,7 +11,7 @@ altclip         AltCLIP before its first stage: CLIP's vision tower, both of CLI
                 with a new transformation into the states of CLIP's text tower. `training.teacher` trains it,
                 with CLIP as the teacher.
 
-Folders are Hugging Face's, with tokenizer.json and preprocessor_config.json; OUT is one too.
+Folders are Hugging Face's, with a tokenizer and the image processor's settings; OUT is one too.
 """
 
 import argparse
@@ -31,9 +31,9 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from training import huggingface
+from training import huggingface, image_processor, tokenizer_files
 from training.projection_heads import UNUSED_TEXT_KEYS
-from training.source_files import CheckpointError, first_line, require
+from training.source_files import CheckpointError, first_line
 
 
 def dual_encoder(vision: Path, text: Path, dim: int) -> Any:
@@ -90,16 +90,16 @@ def assemble(kind: str, vision: Path, text: Path, dim: int, out: Path) -> None:
     """
     if out.exists():
         raise CheckpointError(f"{out} is there already")
-    preprocessing = require(vision / "preprocessor_config.json")
-    tokenizer = require(text / "tokenizer.json")
+    image_processor.file_of(vision)
+    words = [*tokenizer_files.files_of(text), text / tokenizer_files.SETTINGS]
     made = KINDS[kind](vision, text, dim)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     made.save_pretrained(partial)
-    shutil.copyfile(preprocessing, partial / preprocessing.name)
-    shutil.copyfile(tokenizer, partial / tokenizer.name)
-    if (text / "tokenizer_config.json").exists():
-        shutil.copyfile(text / "tokenizer_config.json", partial / "tokenizer_config.json")
+    image_processor.copy(vision, partial)
+    for path in words:
+        if path.exists():
+            shutil.copyfile(path, partial / path.name)
     os.replace(partial, out)
 
 

@@ -3,7 +3,8 @@
 CLIPModel; AltCLIPModel, the 18-language variant included; VisionTextDualEncoderModel, which training a
 projection between a vision and a text model leaves; SiglipModel (`training.siglip`). The towers are
 transformers' own modules. A folder holds config.json, weights as safetensors or as a pickle of tensors alone,
-preprocessor_config.json and tokenizer.json. Nothing is fetched, and nothing but tensors is unpickled.
+what images need (`training.image_processor`) and a tokenizer (`training.tokenizer_files`). Nothing is
+fetched, and nothing but tensors is unpickled.
 """
 
 import shutil
@@ -14,19 +15,18 @@ import torch
 from torch import nn
 from transformers import AltCLIPModel, CLIPModel, SiglipModel, VisionTextDualEncoderModel
 
-from training import siglip
+from training import image_processor, siglip, tokenizer_files
 from training.checkpoint import Checkpoint, CheckpointError
 from training.source_files import (
-    BICUBIC,
     archive_name,
     complain,
     fingerprint,
     first_line,
     read_json,
-    read_tokenizer,
-    three,
+    read_state,
+    require,
 )
-from training.towers import Inputs, TextInput, TextTower, Towers, VisionInput, VisionTower
+from training.towers import Inputs, TextInput, TextTower, Towers, VisionTower
 
 KINDS = {
     "clip": CLIPModel,
@@ -34,8 +34,14 @@ KINDS = {
     "vision-text-dual-encoder": VisionTextDualEncoderModel,
     "siglip": SiglipModel,
 }
-SETTINGS = ("config.json", "preprocessor_config.json", "tokenizer.json")
-WEIGHTS = ("*.safetensors", "*.bin")
+# A file of weights, and the list of several parts in its place, in the order of preference.
+WEIGHTS = (
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+FOREIGN = ("flax_model.msgpack", "tf_model.h5")
+# RoBERTa and its kin count a text's places from after the padding's id.
+COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "altclip_text_model")
 # Of AltCLIP by its paper; its text model has places for more.
 ALTCLIP_TOKENS = 77
 
@@ -51,7 +57,13 @@ def space_of(folder: Path) -> str:
     Raises:
         CheckpointError: a file is missing.
     """
-    return fingerprint([*(folder / name for name in SETTINGS), *weights_of(folder)])
+    settings = [folder / "config.json", image_processor.file_of(folder), *tokenizer_files.files_of(folder)]
+    return fingerprint([*settings, *weights_of(folder)])
+
+
+def takes(folder: Path) -> bool:
+    """Whether the config is that of a model of a known kind."""
+    return is_one(folder) and read_json(folder / "config.json").get("model_type") in KINDS
 
 
 def load(folder: Path) -> Checkpoint:
@@ -72,8 +84,9 @@ def load(folder: Path) -> Checkpoint:
         towers, tokenizer = siglip.parts(folder, model)
         dim = int(model.config.vision_config.hidden_size)
     else:
-        inputs = Inputs(_text_input(folder, kind, model.config.text_config), _vision_input(folder, model))
-        tokenizer = read_tokenizer(folder / "tokenizer.json", model.config.text_config.vocab_size)
+        pixels = image_processor.vision_input(folder, int(model.config.vision_config.image_size))
+        inputs = Inputs(_text_input(folder, kind, model.config.text_config), pixels)
+        tokenizer = tokenizer_files.read(folder, model.config.text_config.vocab_size)
         text = TextTower(model.text_model, "model", model.text_projection)
         vision = VisionTower(model.vision_model, model.visual_projection, inputs.vision)
         towers, dim = Towers(text, vision, inputs), int(model.config.projection_dim)
@@ -94,21 +107,29 @@ def save(loaded: Checkpoint, folder: Path, scale: float) -> None:
     with torch.no_grad():
         model.logit_scale.fill_(scale).log_()
     model.save_pretrained(folder)
-    for name in (*SETTINGS[1:], "tokenizer_config.json"):
-        if (loaded.path / name).exists():
-            shutil.copyfile(loaded.path / name, folder / name)
+    image_processor.copy(loaded.path, folder)
+    for path in {*tokenizer_files.files_of(loaded.path), loaded.path / tokenizer_files.SETTINGS}:
+        if path.exists():
+            shutil.copyfile(path, folder / path.name)
 
 
 def weights_of(folder: Path) -> list[Path]:
-    """The files of a model's weights, in one form.
+    """The files of a model's weights, in one form; in parts as their list names them.
 
     Raises:
-        CheckpointError: there are none.
+        CheckpointError: there are none, or a part is missing.
     """
-    for pattern in WEIGHTS:
-        if found := sorted(folder.glob(pattern)):
-            return found
-    raise CheckpointError(f"{folder}: no weights, neither model.safetensors nor pytorch_model.bin")
+    for whole, parts in WEIGHTS:
+        if (folder / whole).exists():
+            return [require(folder / whole)]
+        if (folder / parts).exists():
+            listed = read_json(folder / parts).get("weight_map")
+            if not isinstance(listed, dict) or not listed:
+                raise CheckpointError(f"{folder}/{parts} has no weight_map of the parts")
+            return [require(folder / Path(str(name)).name) for name in sorted(set(listed.values()))]
+    foreign = [name for name in FOREIGN if (folder / name).exists()]
+    hint = f"; {foreign[0]} is not read, save it with PyTorch" if foreign else ""
+    raise CheckpointError(f"{folder}: no weights, neither model.safetensors nor pytorch_model.bin{hint}")
 
 
 def pretrained(
@@ -121,18 +142,24 @@ def pretrained(
     Raises:
         CheckpointError: the weights cannot be read, or are not those of config.json.
     """
-    safe = weights_of(folder)[0].suffix == ".safetensors"
+    files = weights_of(folder)
+    where: dict[str, Any] = {"pretrained_model_name_or_path": folder, "use_safetensors": True}
     try:
+        if files[0].suffix != ".safetensors":
+            # Read here, as all pickles are: of every age, and without the prefixes of a training run.
+            config = kind.config_class.from_pretrained(folder, local_files_only=True)  # type: ignore[operator, union-attr]
+            state = {key: value for file in files for key, value in read_state(file).items()}
+            where = {"pretrained_model_name_or_path": None, "config": config, "state_dict": state}
         model, report = kind.from_pretrained(
-            folder,
+            **where,
             local_files_only=True,
-            use_safetensors=safe,
-            weights_only=True,
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are reported with all others
             **options,
         )
+    except CheckpointError:
+        raise
     except Exception as error:  # transformers and safetensors raise many kinds
         raise CheckpointError(f"{folder}: its weights cannot be read: {first_line(error)}") from error
     surplus = [key for key in report["unexpected_keys"] if not key.startswith(unused)]
@@ -143,32 +170,11 @@ def pretrained(
 def _text_input(folder: Path, kind: str, text: Any) -> TextInput:
     pad_id = int(text.pad_token_id if text.pad_token_id is not None else 0)
     places = int(text.max_position_embeddings)
-    if kind != "clip":
-        places -= pad_id + 1  # RoBERTa and XLM-R count from there
+    if text.model_type in COUNT_FROM_PADDING:
+        places -= pad_id + 1
     told = ALTCLIP_TOKENS if kind == "altclip" else places
     if (folder / "tokenizer_config.json").exists():
         longest = read_json(folder / "tokenizer_config.json").get("model_max_length")
         if isinstance(longest, int | float) and longest > 0:
             told = int(min(told, longest))
     return TextInput(max_tokens=min(told, places), pad_id=pad_id)
-
-
-def _vision_input(folder: Path, model: nn.Module) -> VisionInput:
-    """preprocessor_config.json, which must ask for what handlers.preprocess does."""
-    name = "preprocessor_config.json"
-    raw = read_json(folder / name)
-    size, crop = raw.get("size"), raw.get("crop_size")
-    short = size.get("shortest_edge") if isinstance(size, dict) else size
-    side = crop.get("height") if isinstance(crop, dict) else crop
-    due = int(model.config.vision_config.image_size)
-    if short != due or (side is not None and side != due):
-        raise CheckpointError(
-            f"{folder}/{name}: images must be resized to a shortest side of {due} and cropped to {due}, "
-            f"as the vision model takes them; it asks for size {size} and crop_size {crop}"
-        )
-    if raw.get("resample", BICUBIC) != BICUBIC:
-        raise CheckpointError(f"{folder}/{name}: resample {raw['resample']} is not served; 3 (bicubic) is")
-    mean, std = (three(folder / name, key, raw.get(key)) for key in ("image_mean", "image_std"))
-    if min(std) <= 0:
-        raise CheckpointError(f"{folder}/{name}: image_std must be above 0")
-    return VisionInput(size=due, mean=mean, std=std)

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import XLMRobertaConfig
 
+from training import tokenizer_files
 from training.checkpoint import Checkpoint, CheckpointError
 from training.source_files import (
     archive_name,
@@ -28,7 +29,6 @@ from training.source_files import (
     fit,
     read_json,
     read_state,
-    read_tokenizer,
     three,
 )
 from training.towers import Inputs, TextInput, TextTower, Towers, VisionInput, VisionTower
@@ -73,8 +73,8 @@ def space_of(source: Path, architecture: str | None = None) -> str:
         CheckpointError: a file is missing.
     """
     folder = source.parent if source.is_file() else source
-    settings = [folder / "tokenizer.json"] if architecture else [folder / CONFIG, folder / "tokenizer.json"]
-    return fingerprint([*settings, weights_of(source)])
+    settings = [] if architecture else [folder / CONFIG]
+    return fingerprint([*settings, *tokenizer_files.files_of(folder), weights_of(source)])
 
 
 def package() -> ModuleType:
@@ -112,7 +112,7 @@ def load(source: Path, architecture: str | None = None) -> Checkpoint:
         TextInput(max_tokens=min(limit, places), pad_id=pad_id),
         pixels,
     )
-    tokenizer = read_tokenizer(folder / "tokenizer.json", int(text.config.vocab_size))
+    tokenizer = tokenizer_files.read(folder, int(text.config.vocab_size))
     meta = {
         "name": archive_name(folder),
         "space": space_of(source, architecture),
@@ -141,8 +141,8 @@ def save(loaded: Checkpoint, folder: Path, scale: float) -> None:
         model.logit_scale.fill_(scale).log_()
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     save_file(state, folder / WEIGHTS[0])
-    for name in (CONFIG, "tokenizer.json"):
-        shutil.copyfile(before / name, folder / name)
+    for path in [before / CONFIG, *tokenizer_files.files_of(before)]:
+        shutil.copyfile(path, folder / path.name)
     text_model = Path(str(config["text_cfg"].get("hf_model_name"))).name
     if (before / text_model / "config.json").exists():
         (folder / text_model).mkdir()

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import XLMRobertaModel
 
-from training import huggingface, openclip
+from training import huggingface, openclip, tokenizer_files
 from training.checkpoint import Checkpoint, CheckpointError
 from training.source_files import (
     archive_name,
@@ -25,7 +25,6 @@ from training.source_files import (
     fit,
     read_json,
     read_state,
-    read_tokenizer,
     require,
 )
 from training.towers import Inputs, TextInput, TextTower, Towers, VisionInput, VisionTower
@@ -80,7 +79,9 @@ def space_of(folder: Path) -> str:
     """
     text = folder / TEXT_MODEL
     files = [_head_file(folder, "text"), _head_file(folder, "vision"), _vision_weights(folder)]
-    return fingerprint([*files, text / "config.json", *huggingface.weights_of(text), text / "tokenizer.json"])
+    return fingerprint(
+        [*files, text / "config.json", *huggingface.weights_of(text), *tokenizer_files.files_of(text)]
+    )
 
 
 def load(folder: Path) -> Checkpoint:
@@ -98,7 +99,7 @@ def load(folder: Path) -> Checkpoint:
     widths = {"text": int(encoder.config.hidden_size), "vision": int(visual.output_dim)}
     heads = {tower: _head(folder, tower, widths) for tower in HEADS}
     inputs = Inputs(TextInput(MAX_TOKENS, int(encoder.config.pad_token_id)), vision_input)
-    tokenizer = read_tokenizer(text_folder / "tokenizer.json", int(encoder.config.vocab_size))
+    tokenizer = tokenizer_files.read(text_folder, int(encoder.config.vocab_size))
     meta = {
         "name": archive_name(folder),
         "space": space_of(folder),

@@ -16,11 +16,9 @@ from tokenizers import Tokenizer, normalizers
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
-from handlers.preprocess import Resize
-from training.source_files import BICUBIC, BILINEAR, CheckpointError, read_json, read_tokenizer, three
-from training.towers import Inputs, TextInput, TextTower, Towers, VisionInput, VisionTower
-
-RESIZES: dict[int, Resize] = {BICUBIC: "squash-bicubic", BILINEAR: "squash-bilinear"}
+from training import image_processor, tokenizer_files
+from training.source_files import CheckpointError
+from training.towers import Inputs, TextInput, TextTower, Towers, VisionTower
 
 
 class FilledUp(nn.Module):
@@ -44,24 +42,25 @@ def parts(folder: Path, model: nn.Module) -> tuple[Towers, Tokenizer]:
         CheckpointError: names the file and what of it is not served.
     """
     config: Any = model.config
-    tokenizer, pad_id = trained_tokenizer(folder / "tokenizer.json", config.text_config.vocab_size)
+    tokenizer, pad_id = trained_tokenizer(folder, config.text_config.vocab_size)
     length = int(config.text_config.max_position_embeddings)
     inputs = Inputs(
         TextInput(max_tokens=length, pad_id=pad_id, fixed_length=True),
-        _vision_input(folder / "preprocessor_config.json", int(config.vision_config.image_size)),
+        image_processor.vision_input(folder, int(config.vision_config.image_size), "SiglipImageProcessor"),
     )
     text = TextTower(FilledUp(model.text_model, length, pad_id), "model", nn.Identity())
     vision = VisionTower(model.vision_model, nn.Identity(), inputs.vision)
     return Towers(text, vision, inputs), tokenizer
 
 
-def trained_tokenizer(path: Path, vocabulary: int) -> tuple[Tokenizer, int]:
-    """tokenizer.json → the tokenizer as in training, and the id that it pads with.
+def trained_tokenizer(folder: Path, vocabulary: int) -> tuple[Tokenizer, int]:
+    """The folder's tokenizer, as in training, and the id that it pads with.
 
     Raises:
         CheckpointError: the file is missing, or is not of SigLIP's or SigLIP 2's kind.
     """
-    tokenizer = read_tokenizer(path, vocabulary)
+    path = tokenizer_files.files_of(folder)[0]
+    tokenizer = tokenizer_files.read(folder, vocabulary)
     raw = json.loads(tokenizer.to_str())
     gemma = raw["model"]["type"] == "BPE"
     end, padding = ("<eos>", "<pad>") if gemma else ("</s>", "</s>")
@@ -75,20 +74,3 @@ def trained_tokenizer(path: Path, vocabulary: int) -> tuple[Tokenizer, int]:
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
     tokenizer.post_processor = TemplateProcessing(single=f"$A {end}", special_tokens=[(end, end_id)])
     return tokenizer, int(pad_id)
-
-
-def _vision_input(path: Path, side: int) -> VisionInput:
-    raw = read_json(path)
-    if raw.get("size") != {"height": side, "width": side}:
-        raise CheckpointError(
-            f"{path}: images must be resized to {side} × {side}, as the vision model takes them; it asks for "
-            f"{raw.get('size')}"
-        )
-    if raw.get("resample") not in RESIZES:
-        raise CheckpointError(
-            f"{path}: resample {raw.get('resample')} is not served; 2 (bilinear) and 3 (bicubic) are"
-        )
-    mean, std = (three(path, key, raw.get(key)) for key in ("image_mean", "image_std"))
-    if min(std) <= 0:
-        raise CheckpointError(f"{path}: image_std must be above 0")
-    return VisionInput(size=side, mean=mean, std=std, resize=RESIZES[raw["resample"]])

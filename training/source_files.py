@@ -116,11 +116,16 @@ def read_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception
         raise CheckpointError(f"{path}: {first_line(error)}") from error
+    check_vocabulary(path, tokenizer, vocabulary)
+    return tokenizer
+
+
+def check_vocabulary(path: Path, tokenizer: Tokenizer, vocabulary: int) -> None:
+    """Raises CheckpointError where the tokenizer, of `path`, has ids that the text model has no row for."""
     if tokenizer.get_vocab_size() > vocabulary:
         raise CheckpointError(
             f"{path} has {tokenizer.get_vocab_size()} tokens and the text model {vocabulary}"
         )
-    return tokenizer
 
 
 def three(path: Path, name: str, values: Any) -> tuple[float, ...]:

@@ -52,8 +52,25 @@ def truncate(folder: Path) -> None:
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is no JSON"),
         (spoil_json("config.json", model_type="bert"), "model_type 'bert' is not known"),
-        (spoil_json("preprocessor_config.json", resample=2), "resample 2 is not served"),
-        (spoil_json("preprocessor_config.json", size={"height": 32, "width": 32}), "shortest side of 32"),
+        (
+            spoil_json("preprocessor_config.json", resample=2),
+            "it asks for size {'shortest_edge': 32}, resample 2",
+        ),
+        (spoil_json("preprocessor_config.json", size={"shortest_edge": 40}), "shortest side of 32"),
+        (spoil_json("preprocessor_config.json", size={"height": 32, "width": 48}), "squashed into 32 × 32"),
+        (spoil_json("preprocessor_config.json", size="large"), "size"),
+        (spoil_json("preprocessor_config.json", do_center_crop=False), "no crop"),
+        (spoil_json("preprocessor_config.json", do_resize=False), "do_resize false"),
+        (spoil_json("preprocessor_config.json", do_normalize=False), "do_normalize False"),
+        (spoil_json("preprocessor_config.json", rescale_factor=1 / 127.5), "rescaled by 1/255"),
+        (
+            spoil_json("preprocessor_config.json", image_processor_type="BitImageProcessor"),
+            "is not known; known",
+        ),
+        (
+            lambda folder: (folder / "preprocessor_config.json").unlink(),
+            "preprocessor_config.json is missing",
+        ),
         (spoil_json("preprocessor_config.json", image_std=[1, 1]), "must be three numbers"),
     ],
 )

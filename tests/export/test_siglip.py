@@ -99,8 +99,8 @@ def without_markers(folder: Path) -> None:
     ("spoil", "says"),
     [
         (spoil_json("config.json", model_type="siglip2"), "model_type 'siglip2' is not known"),
-        (spoil_json("preprocessor_config.json", resample=1), "resample 1 is not served"),
-        (spoil_json("preprocessor_config.json", size={"shortest_edge": 32}), "must be resized to 32 × 32"),
+        (spoil_json("preprocessor_config.json", resample=1), "resample 1, no crop"),
+        (spoil_json("preprocessor_config.json", size={"shortest_edge": 32}), "squashed into 32 × 32"),
         (spoil_json("preprocessor_config.json", image_std=[0.5, 0, 0.5]), "image_std must be above 0"),
         (without_markers, "lacks <eos> or <pad>"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
@@ -120,8 +120,8 @@ def test_a_tokenizer_of_the_first_release_must_lowercase(tmp_path: Path) -> None
     words.normalizer = normalizers.NFKC()
     words.save(str(path))
     with pytest.raises(CheckpointError, match="does not lowercase texts"):
-        siglip.trained_tokenizer(path, 42_000)
+        siglip.trained_tokenizer(tmp_path, 42_000)
     words.normalizer = normalizers.Lowercase()
     words.save(str(path))
-    found, pad_id = siglip.trained_tokenizer(path, 42_000)
+    found, pad_id = siglip.trained_tokenizer(tmp_path, 42_000)
     assert (found.encode("Apfel").ids[-1], pad_id) == (2, 2)
