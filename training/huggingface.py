@@ -66,6 +66,21 @@ def takes(folder: Path) -> bool:
     return is_one(folder) and read_json(folder / "config.json").get("model_type") in KINDS
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether the folder has all files of a model of a known kind."""
+    try:
+        return takes(folder) and all(
+            path.is_file()
+            for path in (
+                image_processor.file_of(folder),
+                *tokenizer_files.files_of(folder),
+                *weights_of(folder),
+            )
+        )
+    except CheckpointError:
+        return False
+
+
 def load(folder: Path) -> Checkpoint:
     """The model as export takes it, in float32 and eval mode; keys and shapes are checked strictly.
 

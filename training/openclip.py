@@ -66,6 +66,22 @@ def is_one(source: Path) -> bool:
     return source.is_file() or (source / CONFIG).exists()
 
 
+def takes(folder: Path) -> bool:
+    """Whether the folder has open_clip's config, with a text model that is taken."""
+    if not (folder / CONFIG).exists():
+        return False
+    return isinstance(read_config(folder)[1]["text_cfg"].get("hf_model_name"), str)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder has all files of a model that is taken, the weights by open_clip's own names."""
+    try:
+        tokenizer_files.files_of(folder)
+        return takes(folder) and any((folder / name).exists() for name in WEIGHTS[:2])
+    except CheckpointError:
+        return False
+
+
 def space_of(source: Path, architecture: str | None = None) -> str:
     """The fingerprint of config, tokenizer and weights.
 

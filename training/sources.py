@@ -6,14 +6,17 @@ projection heads beside the models they were trained on; any of them by its name
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from training import checkpoint, hub, huggingface, openclip, projection_heads
-from training.checkpoint import CheckpointError
+from training.checkpoint import Checkpoint, CheckpointError
 from training.models import DualEncoder
 
 
@@ -25,11 +28,33 @@ def locate(source: str) -> Path:
     """
     path = hub.fetch(source) if source.startswith(hub.PREFIX) else Path(source)
     if not path.exists():
-        raise CheckpointError(f"{source}: no such file or folder")
+        hint = (
+            f"; on the hub it would be {hub.PREFIX}{source}"
+            if re.fullmatch(r"[\w.-]+/[\w.-]+", source)
+            else ""
+        )
+        raise CheckpointError(f"{source}: no such file or folder{hint}")
     return path
 
 
-def load(source: Path, architecture: str | None = None) -> checkpoint.Checkpoint:
+def form_of(source: Path, architecture: str | None = None) -> ModuleType:
+    """The module that loads the source.
+
+    Public repositories often hold a model twice, in open_clip's files and in transformers'. Where one of the
+    two lacks something, or is of a kind that is not taken, the other serves.
+    """
+    if source.is_file() or architecture is not None:
+        return openclip
+    if openclip.is_one(source):
+        other = huggingface.is_complete(source) and not openclip.is_complete(source)
+        return huggingface if other else openclip
+    for form in (huggingface, projection_heads):
+        if form.is_one(source):
+            return form
+    return checkpoint
+
+
+def load(source: Path, architecture: str | None = None) -> Checkpoint:
     """Both towers, the tokenizer and what is known of them.
 
     Args:
@@ -39,23 +64,19 @@ def load(source: Path, architecture: str | None = None) -> checkpoint.Checkpoint
     Raises:
         CheckpointError: names the file and what is wrong with it.
     """
-    if openclip.is_one(source) or architecture is not None:
-        return openclip.load(source, architecture)
-    if huggingface.is_one(source):
-        return huggingface.load(source)
-    if projection_heads.is_one(source):
-        return projection_heads.load(source)
-    return checkpoint.load(source)
+    form = form_of(source, architecture)
+    found: Checkpoint = openclip.load(source, architecture) if form is openclip else form.load(source)
+    return found
 
 
-def logit_bias(loaded: checkpoint.Checkpoint) -> float | None:
+def logit_bias(loaded: Checkpoint) -> float | None:
     """What the model's own training added to scale × cosine (SigLIP's does); None where nothing was."""
     bias = getattr(loaded.public_model, "logit_bias", None)
     return None if bias is None else float(bias.detach())
 
 
 def save(
-    loaded: checkpoint.Checkpoint,
+    loaded: Checkpoint,
     folder: Path,
     *,
     scale: float,
@@ -89,8 +110,8 @@ def save(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    kind = openclip if openclip.is_one(loaded.path) else huggingface
-    kind.save(loaded, partial, scale)
+    form = huggingface if isinstance(loaded.public_model, PreTrainedModel) else openclip
+    form.save(loaded, partial, scale)
     text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
     (partial / "training.json").write_text(text, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
@@ -103,10 +124,7 @@ def space_of(source: Path, architecture: str | None = None) -> str:
     Raises:
         CheckpointError: the source is none that `load` takes.
     """
-    if openclip.is_one(source) or architecture is not None:
-        return openclip.space_of(source, architecture)
-    if huggingface.is_one(source):
-        return huggingface.space_of(source)
-    if projection_heads.is_one(source):
-        return projection_heads.space_of(source)
-    return str(checkpoint.read_meta(source)["space"])
+    form = form_of(source, architecture)
+    if form is checkpoint:
+        return str(checkpoint.read_meta(source)["space"])
+    return str(openclip.space_of(source, architecture) if form is openclip else form.space_of(source))
