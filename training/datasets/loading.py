@@ -10,13 +10,15 @@ reason; more than a set share of them ends the run.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from handlers.preprocess import Resize
+from training.datasets import processes
 from training.datasets.decoding import MAX_BYTES, MAX_PIXELS, BrokenImage, decode, read_whole
 from training.datasets.examples import Example
 from training.datasets.order import Draw, Order, chance
@@ -25,15 +27,16 @@ from training.datasets.rows import SHOWN, DataError
 REPLACEMENTS = 16  # images tried in place of a broken one
 FEW = 1000  # draws before which the share of broken images is taken of this many
 
+Step = tuple[int, NDArray[np.int64]]  # the epoch, and the rows that are drawn
+
 
 @dataclass(frozen=True)
-class Decoded:
-    """One image and the caption drawn for it; `faults` are (reason, sentence) of those broken before it."""
+class Labels:
+    """What belongs to the images of a step; `faults` are (reason, sentence) of those that were replaced."""
 
-    pixels: Tensor  # uint8 [size, size, 3]
-    caption: str
-    language: str | None
-    index: int
+    captions: list[str]
+    languages: list[str | None]
+    index: list[int]
     faults: list[tuple[str, str]]
 
 
@@ -46,12 +49,12 @@ class Batch:
     languages: list[str | None]
     index: Tensor  # int64 [B]: rows of the data set
     faults: list[tuple[str, str]]  # (reason, sentence) of images that were replaced
-    epoch: int = -1
-    step: int = -1
+    epoch: int
+    step: int
 
 
-class DecodedImages(Dataset[Decoded]):
-    """The data set of a torch DataLoader, asked by Draw."""
+class DecodedImages:
+    """What a process that decodes images needs to know."""
 
     def __init__(
         self,
@@ -69,55 +72,59 @@ class DecodedImages(Dataset[Decoded]):
         self.max_pixels = max_pixels
         self.max_bytes = max_bytes
 
-    def __getitem__(self, draw: Draw) -> Decoded:
-        """The drawn image, or the first whole one of a fixed sequence of others.
+    def into(self, step: Step, pixels: NDArray[np.uint8]) -> Labels:
+        """Decode the images of a step, which may have none, into the first rows of uint8 [B, size, size, 3].
 
         Raises:
-            DataError: none of REPLACEMENTS others could be decoded either.
+            DataError: of some row, none of REPLACEMENTS others could be decoded either.
         """
+        epoch, rows = step
+        labels = Labels([], [], [], [])
+        for place, row in enumerate(rows):
+            self._one(Draw(epoch, int(row)), pixels[place], labels)
+        return labels
+
+    def _one(self, draw: Draw, pixels: NDArray[np.uint8], labels: Labels) -> None:
+        """The drawn image, or the first whole one of a fixed sequence of others."""
         others = chance(self.seed, draw, "replacement")
-        index, faults = draw.index, []
+        index, first = draw.index, len(labels.faults)
         for _ in range(REPLACEMENTS + 1):
             example = self.examples[index]
             try:
                 data = read_whole(example, self.max_bytes)
                 limits = {"max_pixels": self.max_pixels, "max_bytes": self.max_bytes}
-                pixels = decode(data, size=self.size, resize=self.resize, **limits)
+                pixels[:] = decode(data, size=self.size, resize=self.resize, **limits)
             except BrokenImage as error:
-                faults.append((error.reason, f"{example.image}: {error.sentence}"))
+                labels.faults.append((error.reason, f"{example.image}: {error.sentence}"))
                 index = others.randrange(len(self.examples))
                 continue
-            caption = chance(self.seed, draw, "caption").choice(example.captions)
-            return Decoded(torch.from_numpy(pixels), caption, example.language, index, faults)
-        raise DataError(f"{len(faults)} images drawn one after another are broken; the first: {faults[0][1]}")
-
-    def together(self, images: list[Decoded]) -> Batch:
-        """The images of one step, which may be none; the epoch and step are not known here."""
-        pixels = torch.zeros(len(images), self.size, self.size, 3, dtype=torch.uint8)
-        for row, image in enumerate(images):
-            pixels[row] = image.pixels
-        return Batch(
-            pixels=pixels,
-            captions=[image.caption for image in images],
-            languages=[image.language for image in images],
-            index=torch.tensor([image.index for image in images], dtype=torch.int64),
-            faults=[fault for image in images for fault in image.faults],
+            labels.captions.append(chance(self.seed, draw, "caption").choice(example.captions))
+            labels.languages.append(example.language)
+            labels.index.append(index)
+            return
+        raise DataError(
+            f"{REPLACEMENTS + 1} images drawn one after another are broken; the first: "
+            f"{labels.faults[first][1]}"
         )
 
 
-class Steps(Sampler[list[Draw]]):
+class Steps:
     """What one rank draws in every step from (epoch, step) on, through the epochs before `until`."""
 
     def __init__(self, order: Order, epoch: int, step: int, until: int | None) -> None:
         self.order = order
         self.start = (epoch, step)
         self.until = until
+        self.first = order.shuffled(epoch)  # Once, and not in every process.
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[Step]:
         epoch, first = self.start
+        rows = self.first
         while self.until is None or epoch < self.until:
-            yield from self.order.of_epoch(epoch, first=first)
+            for part in self.order.parted(rows, first=first):
+                yield epoch, part
             epoch, first = epoch + 1, 0
+            rows = self.order.shuffled(epoch)
 
 
 @dataclass
@@ -139,24 +146,35 @@ class Loader:
         begins.
 
         Raises:
-            DataError: more than the allowed share of images is broken.
+            DataError: more than the allowed share of images is broken, or a process that decodes them died.
             ValueError: there is no such step.
         """
         if epoch < 0 or not 0 <= step < self.order.steps:
             raise ValueError(f"no step {step} in epoch {epoch}: an epoch has {self.order.steps} steps")
-        loader = DataLoader(
-            self.images,
-            batch_sampler=Steps(self.order, epoch, step, until),
-            num_workers=self.workers,
-            collate_fn=self.images.together,
-            generator=torch.Generator(),  # else each iterator would take a number from the run's own
-        )
-        for batch in loader:
-            self._count(batch)
-            yield replace(batch, epoch=epoch, step=step)
+        for labels, pixels in self._decoded(Steps(self.order, epoch, step, until)):
+            self._count(labels)
+            yield Batch(
+                torch.tensor(pixels[: len(labels.index)]),
+                labels.captions,
+                labels.languages,
+                torch.tensor(labels.index, dtype=torch.int64),
+                labels.faults,
+                epoch,
+                step,
+            )
             step += 1
             if step == self.order.steps:
                 epoch, step = epoch + 1, 0
+
+    def _decoded(self, steps: Steps) -> Iterator[tuple[Labels, NDArray[np.uint8]]]:
+        """The labels of every step, and pixels that are good until the next."""
+        shape = (self.order.batch, self.images.size, self.images.size, 3)
+        if self.workers:
+            yield from processes.ordered(self.images.into, steps, shape, processes=self.workers)
+            return
+        pixels = np.zeros(shape, np.uint8)
+        for step in steps:
+            yield self.images.into(step, pixels), pixels
 
     def report(self) -> str:
         """What was broken so far, for people."""
@@ -166,9 +184,9 @@ class Loader:
             lines += [f"  {sentence}" for sentence in self.sentences[reason]]
         return "\n".join(lines)
 
-    def _count(self, batch: Batch) -> None:
-        self.drawn += len(batch.captions) + len(batch.faults)
-        for reason, sentence in batch.faults:
+    def _count(self, labels: Labels) -> None:
+        self.drawn += len(labels.captions) + len(labels.faults)
+        for reason, sentence in labels.faults:
             self.broken[reason] += 1
             shown = self.sentences.setdefault(reason, [])
             if len(shown) < SHOWN:

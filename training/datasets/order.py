@@ -55,11 +55,14 @@ class Order:
 
     def of_epoch(self, epoch: int, *, first: int = 0) -> Iterator[list[Draw]]:
         """What this rank draws in each step of the epoch, from step `first` on."""
-        rows = self.shuffled(epoch)
+        for rows in self.parted(self.shuffled(epoch), first=first):
+            yield [Draw(epoch, int(row)) for row in rows]
+
+    def parted(self, rows: NDArray[np.int64], *, first: int = 0) -> Iterator[NDArray[np.int64]]:
+        """This rank's part of an epoch's rows in each step from `first` on: int64 [at most batch], views."""
         together = self.batch * self.world
         for start in range(first * together, self.steps * together, together):
-            mine = rows[start : start + together][self.rank :: self.world]
-            yield [Draw(epoch, int(row)) for row in mine]
+            yield rows[start : start + together][self.rank :: self.world]
 
 
 def chance(seed: int, draw: Draw, purpose: str) -> random.Random:
