@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from training.datasets.rows import DataError, LeftOut
+from training.datasets.rows import DataError, LeftOut, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +142,13 @@ class Gathering:
     def add(self, key: str, path: Path, caption: str, language: str | None) -> bool:
         """Take one row; or refuse it, with False, when the key stood for another file before.
 
+        A caption becomes one line.
         An image whose captions are in several languages has the language None.
         """
         file, known, captions = self._found.setdefault(key, (str(path), language, []))
         if file != str(path):
             return False
-        captions.append(caption)
+        captions.append(one_line(caption))
         if known != language:
             self._found[key] = (file, None, captions)
         return True

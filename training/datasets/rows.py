@@ -1,5 +1,6 @@
 """Rows of text files from outside, each with its place, and the account of those that are left out."""
 
+import codecs
 import csv
 import json
 from collections import Counter
@@ -58,11 +59,13 @@ def lines_of(path: Path, left_out: LeftOut) -> Iterator[tuple[int, str]]:
     """(number from 1, line without its end) of a UTF-8 file; only a line feed ends a line.
 
     Raises:
-        DataError: the file cannot be read, or strict and a line is not UTF-8.
+        DataError: the file cannot be read or is UTF-16, or strict and a line is not UTF-8.
     """
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
+                if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise DataError(f"{path} is UTF-16, as spreadsheets save Unicode text: save it as UTF-8")
                 try:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
@@ -122,7 +125,7 @@ def table_rows(
     _, names = next(rows, ("", []))
     for name in needed:
         if names.count(name) != 1:
-            found = ", ".join(names)[:200] or "none"
+            found = f"{', '.join(names)[:200] or 'none'} (parted by {separator!r})"
             raise DataError(f"{path}:1: a column {name!r} must stand once in the first row; it has {found}")
     for place, cells in rows:
         if len(cells) != len(names):
@@ -196,8 +199,23 @@ def text_in(row: Mapping[str, Any], name: str) -> tuple[str, str | None]:
     """(the text of a cell without white space around it, None), or ("", what is wrong with it)."""
     value = row.get(name)
     if not isinstance(value, str):
-        return "", f"{name!r} must be text, not {'missing' if value is None else type(value).__name__}"
+        if name not in row:
+            return "", f"{name!r} is missing; {names_in(row)}"
+        return "", f"{name!r} must be text, not {type(value).__name__}"
     return checked_text(value, repr(name))
+
+
+def names_in(row: Mapping[str, Any]) -> str:
+    """The end of a sentence on what is missing: the names that are there."""
+    return f"there is {', '.join(row)[:200] or 'nothing'}"
+
+
+def one_line(text: str) -> str:
+    """The text with every line break, and the white space around it, as one space.
+
+    A caption is one, however it was wrapped: in a file of its own, in JSON or in a quoted cell.
+    """
+    return " ".join(filter(None, (line.strip() for line in text.splitlines())))
 
 
 def checked_text(value: str, name: str) -> tuple[str, str | None]:

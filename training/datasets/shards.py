@@ -2,89 +2,68 @@
 
     00000.tar:  000000017.jpg  000000017.txt  [000000017.json]  000000018.jpg  …
 
-`.txt` holds one caption a line; where there is none, `caption` of `.json` counts, a text or an array of them,
-and `language` beside it. Other members, like `.cls` or `.npy`, are not looked at. A shard is gone through
-once; where its images lie is then kept beside it in `<shard>.index.json`, so that examples can be drawn in
-any order.
+`.txt` holds one caption, however many lines it has, as img2dataset writes it; where there is none, `caption`
+of `.json` counts, a text or an array of them, and `language` beside it. CLIP_benchmark's shards have one
+caption a line: `caption_lines`. Other members, like `.cls` or `.npy`, are not looked at. A shard is gone
+through once; where its images lie is then kept beside it in `<shard>.index.json`, so that examples can be
+drawn in any order.
 """
 
 import contextlib
 import itertools
 import json
-import math
 import os
-import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from training.datasets.examples import Example, Examples, TarMember
-from training.datasets.rows import DataError, LeftOut, checked_text
+from training.datasets.rows import LeftOut, checked_text, names_in, one_line
+from training.datasets.shard_names import find
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 MAX_TEXT_BYTES = 1_000_000  # of a .txt or .json member
-MAX_SHARDS = 1_000_000
-INDEX_VERSION = 1
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})", re.ASCII)
+INDEX_VERSION = 2
 
 
-def expand(pattern: str) -> list[str]:
-    """The names that a pattern with {000..012} or {train,val} stands for, in order.
+@dataclass(frozen=True)
+class Captions:
+    """Where the captions of a sample are."""
 
-    Raises:
-        DataError: braces are unbalanced, a range runs backwards, or there would be over a million names.
-    """
-    parts: list[Sequence[str]] = []
-    place = 0
-    for braces in _BRACES.finditer(pattern):
-        parts.append([pattern[place : braces.start()]])
-        parts.append(_choices(braces[1], pattern))
-        place = braces.end()
-    parts.append([pattern[place:]])
-    if any("{" in part[0] or "}" in part[0] for part in parts[::2]):
-        raise DataError(f"{pattern}: braces must be like {{000..012}} or {{train,val}}, not within others")
-    count = math.prod(len(part) for part in parts)
-    if count > MAX_SHARDS:
-        raise DataError(f"{pattern} stands for {count:,} names; at most {MAX_SHARDS:,} are allowed")
-    return ["".join(chosen) for chosen in itertools.product(*parts)]
+    lines: bool = False  # one a line of .txt
+    field: str | None = None  # of .json, in place of .txt
+    language_field: str = "language"  # of .json
 
 
-def _choices(inner: str, pattern: str) -> Sequence[str]:
-    found = _RANGE.fullmatch(inner)
-    if found is None:
-        return inner.split(",")
-    first, last = int(found[1]), int(found[2])
-    if last < first:
-        raise DataError(f"{pattern}: the range {inner} runs backwards")
-    if last - first >= MAX_SHARDS:
-        raise DataError(f"{pattern}: the range {inner} has more than {MAX_SHARDS:,} names")
-    return [f"{number:0{len(found[1])}d}" for number in range(first, last + 1)]
-
-
-def read(pattern: str, *, language: str | None = None, cache: bool = True, strict: bool = True) -> Examples:
+def read(
+    pattern: str,
+    *,
+    language: str | None = None,
+    caption_lines: bool = False,
+    caption_field: str | None = None,
+    language_field: str = "language",
+    cache: bool = True,
+    strict: bool = True,
+) -> Examples:
     """The captioned images of all shards, keyed by the shard's name without .tar, "/" and the member's name.
 
-    `language` is what captions are in whose .json does not say. With `cache`, indexes are read and written
-    beside the shards, where the folder allows it; a shard with anything left out gets none.
+    `pattern` as in `shard_names`. `language` is what captions are in whose .json does not say. Captions are
+    in .txt, one or with `caption_lines` one a line, unless `caption_field` names where in .json they are.
+    With `cache`, indexes are read and written beside the shards, where the folder allows it; a shard with
+    anything left out gets none.
 
     Raises:
-        DataError: a shard is missing, two have one name, or strict and one is broken or has a sample without
-            an image or a caption.
+        DataError: no shard is there, two have one name, or strict and one is missing or broken or has a
+            sample without an image or a caption.
     """
     left_out = LeftOut(strict=strict)
-    shards = [Path(name) for name in expand(pattern)]
-    names: dict[str, Path] = {}
-    for shard in shards:
-        if not shard.is_file():
-            raise DataError(f"{shard} is missing")
-        if names.setdefault(shard.stem, shard) != shard:
-            raise DataError(f"{shard} has the same name as {names[shard.stem]}; keys would be ambiguous")
+    form = Captions(caption_lines, caption_field, language_field)
 
     def examples() -> Iterator[Example]:
-        for shard in shards:
-            for key, captions, spoken, offset, size in _rows(shard, left_out, cache=cache):
+        for shard in find(pattern, left_out):
+            for key, captions, spoken, offset, size in _rows(shard, form, left_out, cache=cache):
                 image = TarMember(str(shard), offset, size)
                 yield Example(f"{shard.stem}/{key}", tuple(captions), image, spoken or language)
 
@@ -94,18 +73,22 @@ def read(pattern: str, *, language: str | None = None, cache: bool = True, stric
 Row = tuple[str, list[str], str | None, int, int]  # key, captions, language, offset and size of the image
 
 
-def _rows(shard: Path, left_out: LeftOut, *, cache: bool) -> list[Row]:
+def _rows(shard: Path, form: Captions, left_out: LeftOut, *, cache: bool) -> list[Row]:
     """From the index, if there is one of this very file, else from the shard."""
     index = shard.with_name(f"{shard.name}.index.json")
-    status = shard.stat()
-    stamp = [INDEX_VERSION, status.st_size, status.st_mtime_ns]
-    if cache:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found = json.loads(index.read_bytes())
-            if found["stamp"] == stamp:
-                return [tuple(row) for row in found["rows"]]
     before = left_out.counts.total()
-    rows = list(_scan(shard, left_out))
+    rows: list[Row] = []
+    try:
+        status = shard.stat()
+        stamp = [INDEX_VERSION, status.st_size, status.st_mtime_ns, *astuple(form)]
+        if cache:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found = json.loads(index.read_bytes())
+                if found["stamp"] == stamp:
+                    return [tuple(row) for row in found["rows"]]
+        rows.extend(_scan(shard, form, left_out))
+    except OSError as error:
+        left_out.fault(str(shard), "unreadable shard", f"it cannot be read: {error.strerror}")
     if cache and left_out.counts.total() == before:
         partial = index.with_name(f"{index.name}.{os.getpid()}.partial")
         with contextlib.suppress(OSError):  # a read-only folder: the shard is gone through every time
@@ -114,7 +97,7 @@ def _rows(shard: Path, left_out: LeftOut, *, cache: bool) -> list[Row]:
     return rows
 
 
-def _scan(shard: Path, left_out: LeftOut) -> Iterator[Row]:
+def _scan(shard: Path, form: Captions, left_out: LeftOut) -> Iterator[Row]:
     """The samples of a shard; members of one sample follow one another."""
     seen: set[str] = set()
     with shard.open("rb") as file:
@@ -135,7 +118,7 @@ def _scan(shard: Path, left_out: LeftOut) -> Iterator[Row]:
                 offset, size = parts.get(kind, (0, 0))
                 file.seek(offset)
                 texts[kind] = file.read(min(size, MAX_TEXT_BYTES + 1))
-            captions, language, wrong = _captions(texts["txt"], texts["json"])
+            captions, language, wrong = _captions(texts["txt"], texts["json"], form)
             if wrong:
                 left_out.fault(place, "sample without a caption", wrong)
             else:
@@ -164,6 +147,9 @@ def _members(shard: Path, left_out: LeftOut) -> Iterator[tuple[str, str, int, in
                     raise tarfile.ReadError(f"it ends within the member {member.name!r}")
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, kind = name.partition(".")
+                if not stem:  # ._1.jpg, which macOS puts beside 1.jpg
+                    left_out.passed_over("hidden file in a tar")
+                    continue
                 yield f"{folder}{slash}{stem}", kind.lower(), member.offset_data, member.size
             # tarfile takes a broken header for the end; a real end is a block of zeros.
             with shard.open("rb") as file:
@@ -175,25 +161,30 @@ def _members(shard: Path, left_out: LeftOut) -> Iterator[tuple[str, str, int, in
         left_out.fault(str(shard), "broken tar", sentence)
 
 
-def _captions(text: bytes, about: bytes) -> tuple[list[str], str | None, str | None]:
+def _captions(text: bytes, about: bytes, form: Captions) -> tuple[list[str], str | None, str | None]:
     """(captions, language, None), or ([], None, what is wrong)."""
     if max(len(text), len(about)) > MAX_TEXT_BYTES:
         return [], None, f"its .txt and .json may have {MAX_TEXT_BYTES:,} bytes each"
     try:
         fields: Any = json.loads(about) if about else {}
-        lines: Any = text.decode("utf-8-sig").split("\n")
+        written = text.decode("utf-8-sig")
     except UnicodeDecodeError:
         return [], None, "its .txt and .json must be UTF-8"
     except (ValueError, RecursionError) as error:
         return [], None, f"its .json is no JSON ({error})"
     if not isinstance(fields, dict):
         return [], None, "its .json must be an object of names and values"
-    if not text.strip():
-        found = fields.get("caption")
-        lines = found if isinstance(found, list) else [found]
-    if not all(isinstance(line, str) for line in lines):
-        return [], None, "it must have a caption in .txt, or as text or an array of texts in .json"
-    captions = [checked_text(line, "caption") for line in lines if line.strip()]
+    found: Any
+    if form.field is None and written.strip():
+        found = written.split("\n") if form.lines else [written]
+    else:
+        found = fields.get(form.field or "caption")
+        found = found if isinstance(found, list) else [found]
+    if not all(isinstance(one, str) for one in found):
+        where = f"{form.field!r} of" if form.field else "in .txt, or 'caption' of"
+        sentence = f"it must have a caption {where} .json, a text or an array of texts; {names_in(fields)}"
+        return [], None, sentence
+    captions = [checked_text(one_line(one), "caption") for one in found if one.strip()]
     wrong = next((wrong for _, wrong in captions if wrong), None if captions else "it has no caption")
-    language = fields.get("language")
+    language = fields.get(form.language_field)
     return [caption for caption, _ in captions], language if isinstance(language, str) else None, wrong

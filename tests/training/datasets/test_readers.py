@@ -55,7 +55,7 @@ def test_coco_brings_an_images_captions_together(tmp_path: Path) -> None:
         ({"image_id": 3, "caption": "x"}, 'no image of "images" has the id 3'),
         ({"image_id": True, "caption": "x"}, "it must be an object with an image_id"),
         ({"image_id": 1, "caption": " "}, "'caption' must not be empty"),
-        ({"image_id": 1}, "'caption' must be text, not missing"),
+        ({"image_id": 1}, "'caption' is missing; there is image_id"),
         ({"image_id": 2, "caption": "x"}, "there is no image"),
         ({"image_id": 4, "caption": "x"}, "must stay within the folder"),
         (5, "it must be an object"),

@@ -121,3 +121,11 @@ def test_an_account_counts_and_quotes() -> None:
 def test_what_is_not_text_is_told(value: object) -> None:
     """Protects training from captions that are empty, of another type, or cannot be encoded."""
     assert text_in({"caption": value}, "caption")[1]
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_a_table_in_utf_16_is_named(tmp_path: Path, order: str) -> None:
+    """Protects people who saved a table as Unicode text from one complaint a line, and no row."""
+    path = written(tmp_path, "\ufeffa\tb\r\n1\t2\r\n".encode(f"utf-16-{order}"))
+    with pytest.raises(DataError, match="is UTF-16, as spreadsheets save Unicode text: save it as UTF-8"):
+        list(rows_of(path, LeftOut(strict=False), needed=("a", "b"), quoted=True))

@@ -1,15 +1,17 @@
+import csv
 import io
 import json
 import os
 import tarfile
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.training.datasets.folders import picture, write_tar
-from training.datasets import shards
+from training.datasets import shards, tables
 from training.datasets.rows import DataError
 
 same_folder = settings(
@@ -18,47 +20,13 @@ same_folder = settings(
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=120)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "names"),
-    [
-        ("a.tar", ["a.tar"]),
-        ("{08..11}.tar", ["08.tar", "09.tar", "10.tar", "11.tar"]),
-        ("{train,val}-{0..1}.tar", ["train-0.tar", "train-1.tar", "val-0.tar", "val-1.tar"]),
-    ],
-)
-def test_braces_stand_for_names(pattern: str, names: list[str]) -> None:
-    """Protects WebDataset's way of naming shards, leading zeros included."""
-    assert shards.expand(pattern) == names
-
-
-@pytest.mark.parametrize("pattern", ["{3..1}.tar", "{a", "a}", "{{0..1},2}", "{0..9999999}", "{0..999}" * 3])
-def test_wrong_braces_are_refused(pattern: str) -> None:
-    """Protects from patterns that stand for nothing, or for more names than a memory holds."""
-    with pytest.raises(DataError, match=r"\{"):
-        shards.expand(pattern)
-
-
-@given(st.text(alphabet="{}.,01a٣²", max_size=12))
-@same_folder
-def test_any_pattern_is_names_or_refused(pattern: str) -> None:
-    """Protects the expansion from any pattern; without braces it is itself."""
-    try:
-        names = shards.expand(pattern)
-    except DataError:
-        names = ["refused"]
-        assert "{" in pattern or "}" in pattern
-    assert names
-    if "{" not in pattern and "}" not in pattern:
-        assert names == [pattern]
-
-
 def two_shards(folder: Path) -> str:
     about = {"caption": ["ein Bus", "Bus"], "language": "de"}
     write_tar(
         folder / "00000.tar",
         [
             ("x/1.jpg", picture(1)),
-            ("x/1.txt", b"a bus\n\na red bus\n"),
+            ("x/1.txt", b"a bus\r\n\n in the rain\n"),
             ("x/1.json", b'{"caption": "not this one"}'),
             ("x/2.cls", b"7"),
             ("x/2.PNG", picture(2, kind="PNG")),
@@ -73,7 +41,7 @@ def test_samples_of_shards_are_examples(tmp_path: Path) -> None:
     """Protects the pairing of images and captions in shards, and keys that repeat from shard to shard."""
     examples = shards.read(two_shards(tmp_path), language="en")
     assert [(e.key, e.captions, e.language) for e in examples] == [
-        ("00000/x/1", ("a bus", "a red bus"), "en"),
+        ("00000/x/1", ("a bus in the rain",), "en"),
         ("00000/x/2", ("ein Bus", "Bus"), "de"),
         ("00001/x/1", ("バス",), "en"),
     ]
@@ -158,15 +126,84 @@ def test_links_in_a_tar_are_not_followed(tmp_path: Path) -> None:
         shards.read(str(tmp_path / "a.tar"))
 
 
-def test_shards_that_are_missing_or_ambiguous_are_named(tmp_path: Path) -> None:
-    """Protects from training on fewer shards than were named, and from keys that stand for two images."""
-    with pytest.raises(DataError, match=r"7\.tar is missing"):
-        shards.read(str(tmp_path / "7.tar"))
-    for folder in "ab":
-        (tmp_path / folder).mkdir()
-        write_tar(tmp_path / folder / "0.tar", [("1.jpg", b"x"), ("1.txt", b"a")])
-    with pytest.raises(DataError, match="the same name"):
-        shards.read(str(tmp_path / "{a,b}/0.tar"))
+def test_gaps_in_shards_are_counted_once(tmp_path: Path) -> None:
+    """Protects runs on what img2dataset left: shards that were never written cost themselves alone."""
+    two_shards(tmp_path)
+    pattern = str(tmp_path / "{00000..00006}.tar")
+    examples = shards.read(pattern, strict=False)
+    assert len(examples) == 3
+    assert examples.left_out.counts == {"missing shard": 5}
+    lines = str(examples.left_out).splitlines()
+    assert lines[0] == "5 left out: missing shard"
+    assert [line for line in lines if "00002.tar: there is no such file" in line]
+    with pytest.raises(DataError, match=r"00002\.tar: there is no such file"):
+        shards.read(pattern)
+
+
+def test_a_shard_that_cannot_be_read_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects runs from one file of another owner, or on a failing disk."""
+    pattern = two_shards(tmp_path)
+
+    def refuse(path: Path, *arguments: str) -> IO[Any]:
+        if path.name == "00000.tar":
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments)
+
+    real = Path.open
+    monkeypatch.setattr(Path, "open", refuse)
+    examples = shards.read(pattern, cache=False, strict=False)
+    assert [e.key for e in examples] == ["00001/x/1"]
+    assert examples.left_out.counts == {"unreadable shard": 1}
+
+
+@pytest.mark.parametrize("text", ["a bus\nin the rain", "a bus \r\n\r\n in the rain\n", "a bus in the rain"])
+def test_a_caption_is_one_wherever_it_is_written(tmp_path: Path, text: str) -> None:
+    """Protects a wrapped caption from becoming two, and from another reading in .json or a table."""
+    about = json.dumps({"caption": text}).encode()
+    members = [("1.jpg", picture(1)), ("1.txt", text.encode()), ("2.jpg", picture(2)), ("2.json", about)]
+    write_tar(tmp_path / "a.tar", members)
+    (tmp_path / "1.jpg").write_bytes(picture(1))
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows([("filepath", "title"), ("1.jpg", text)])
+    read = [*shards.read(str(tmp_path / "a.tar")), *tables.read(tmp_path / "t.csv")]
+    assert [example.captions for example in read] == [("a bus in the rain",)] * 3
+
+
+def test_shards_of_clip_benchmark_have_a_caption_a_line(tmp_path: Path) -> None:
+    """Protects training on shards that were made to evaluate on; an index of the other form is not used."""
+    write_tar(tmp_path / "a.tar", [("1.jpg", picture(1)), ("1.txt", b"a bus\r\n\na red bus\n")])
+    pattern = str(tmp_path / "a.tar")
+    for _ in range(2):
+        assert shards.read(pattern)[0].captions == ("a bus a red bus",)
+        assert shards.read(pattern, caption_lines=True)[0].captions == ("a bus", "a red bus")
+
+
+def test_captions_may_be_in_another_field(tmp_path: Path) -> None:
+    """Protects data sets with captions written anew; where the field is missing, those there are named."""
+    about = [{"recaption": ["ein Bus", "Bus"], "lang": "de", "caption": "no"}, {"url": "x", "caption": "no"}]
+    members = [
+        (f"{number}.{kind}", data)
+        for number, fields in enumerate(about)
+        for kind, data in (("jpg", picture(1)), ("txt", b"no"), ("json", json.dumps(fields).encode()))
+    ]
+    write_tar(tmp_path / "a.tar", members)
+    fields = {"caption_field": "recaption", "language_field": "lang"}
+    examples = shards.read(str(tmp_path / "a.tar"), strict=False, **fields)
+    assert [(e.captions, e.language) for e in examples] == [(("ein Bus", "Bus"), "de")]
+    assert "a caption 'recaption' of .json, a text or an array of texts; there is url, caption" in str(
+        examples.left_out
+    )
+
+
+def test_files_that_macos_hides_part_no_sample(tmp_path: Path) -> None:
+    """Protects tars made on a Mac, which have a file ._NAME before every file."""
+    members = [
+        (f"{hidden}{n}.{kind}", b"a") for n in "12" for kind in ("jpg", "txt") for hidden in ("._", "")
+    ]
+    write_tar(tmp_path / "a.tar", members)
+    examples = shards.read(str(tmp_path / "a.tar"))
+    assert [e.key for e in examples] == ["a/1", "a/2"]
+    assert examples.left_out.counts == {"hidden file in a tar": 4}
 
 
 @given(names=st.lists(NAMES, max_size=4, unique=True))
