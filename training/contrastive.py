@@ -45,6 +45,7 @@ from training.teacher import freeze_unused
 MEASURED = 5000  # held-out pairs among which is searched, as many as COCO's usual test set has
 LOSSES = ("softmax", "sigmoid")
 MAX_BROKEN_SHARE = 0.01
+SHOWN_BROKEN = 10  # broken images that are named; the others are counted
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,8 @@ class Contrasting(Stage[Pairs]):
             print(examples.left_out, flush=True)
         self.examples, held_out = splitting.split(examples, share=options.held_out, seed=options.seed)
         self.measured = held_out.take(np.random.default_rng(0).permutation(len(held_out))[:MEASURED])
+        self._check_counts()
         world = distributed.world_size()
-        for part, name, least in (
-            (self.examples, "to train on", options.batch * world),
-            (held_out, "held out", 2),
-        ):
-            if len(part) < least:
-                raise RunError(
-                    f"{len(part)} images {name}, and {least} are needed: a smaller --batch, another "
-                    "--held-out, or more images"
-                )
         self.fixed = {
             "stage": "contrastive",
             "from": start.meta["space"],
@@ -110,6 +103,7 @@ class Contrasting(Stage[Pairs]):
         self.scale = Scale(options.scale or float(start.meta["logit_scale"]), bias)
         self.scale.to(device.torch_device)
         self._prepare(model)
+        self._check_counts()  # Again, without those that turned out to be broken.
         order = Order(
             len(self.examples),
             options.batch,
@@ -119,6 +113,17 @@ class Contrasting(Stage[Pairs]):
             drop_last=True,
         )
         self.order, self.in_epoch = order, order.steps
+
+    def _check_counts(self) -> None:
+        for part, name, least in (
+            (self.examples, "to train on", self.options.batch * distributed.world_size()),
+            (self.measured, "held out", 2),
+        ):
+            if len(part) < least:
+                raise RunError(
+                    f"{len(part)} images {name}, and {least} are needed: a smaller --batch, another "
+                    "--held-out, or more images"
+                )
 
     def _prepare(self, model: Any) -> None:
         """Say what learns, and make ready what does not."""
@@ -160,8 +165,15 @@ class Contrasting(Stage[Pairs]):
     def _image_vectors(self, tower: nn.Module, part: Examples, name: str) -> tuple[Examples, Any]:
         """The images that could be decoded, and the frozen tower's vectors of them, float32 [N, dim]."""
         vision, dim = self.start.model.config.vision, int(self.start.meta["dim"])
+        most, met = int(MAX_BROKEN_SHARE * len(part)), 0
+
+        def too_many(count: str) -> RunError:
+            return RunError(
+                f"{count} of {len(part):,} images are broken, and at most {MAX_BROKEN_SHARE:.0%} may be"
+            )
 
         def embed(rows: range) -> Tensor:
+            nonlocal met
             pixels = torch.zeros(len(rows), vision.size, vision.size, 3, dtype=torch.uint8)
             broken = []
             for i, row in enumerate(rows):
@@ -169,7 +181,11 @@ class Contrasting(Stage[Pairs]):
                     data = read_whole(part[row])
                     pixels[i] = torch.from_numpy(decode(data, size=vision.size, resize=vision.resize))
                 except BrokenImage as error:
-                    print(f"{part[row].image}: {error.sentence}", file=sys.stderr, flush=True)
+                    met += 1
+                    if met <= SHOWN_BROKEN:
+                        print(f"{part[row].image}: {error.sentence}", file=sys.stderr, flush=True)
+                    if met > most:  # Hours before all have been looked at.
+                        raise too_many(f"{met:,} or more") from error
                     broken.append(i)
             with self.device.autocast():
                 found: Tensor = tower(pixels.to(self.device.torch_device)).float()
@@ -179,11 +195,11 @@ class Contrasting(Stage[Pairs]):
         digest = cached.digest_of(self.start.meta["space"], (example.key for example in part))
         vectors = cached.vectors(self.options.out / f"{name}-{digest}.npy", len(part), dim, embed)
         whole = np.flatnonzero(np.abs(vectors).max(axis=1) > 0)
-        if len(part) - len(whole) > MAX_BROKEN_SHARE * len(part):
-            raise RunError(
-                f"{len(part) - len(whole):,} of {len(part):,} images are broken, and at most "
-                f"{MAX_BROKEN_SHARE:.0%} may be"
-            )
+        broken = len(part) - len(whole)
+        if broken > most:
+            raise too_many(f"{broken:,}")
+        if broken and distributed.rank() == 0:
+            print(f"{broken:,} of {len(part):,} images are left out, because they are broken", flush=True)
         return part.take(whole), vectors if len(whole) == len(part) else vectors[whole]
 
     def batches(self, epoch: int, first: int) -> Iterator[Pairs]:

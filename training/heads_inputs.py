@@ -72,16 +72,16 @@ def fresh_heads(options: HeadsOptions, frozen: Towers) -> Learned:
 
 
 def read_examples(options: HeadsOptions) -> Examples:
-    """The captioned images of --dataset-dir.
+    """The captioned images of --dataset-dir; rows that are malformed or lack their image are counted.
 
     Raises:
-        DataError: files are missing or malformed.
+        DataError: files are missing or of another layout.
     """
     folder = options.dataset_dir
     if options.dataset_type == "coco":
-        found = coco.read(folder / "annotations" / "captions_train2014.json", folder / "train2014")
+        annotations = folder / "annotations" / "captions_train2014.json"
+        found = coco.read(annotations, folder / "train2014", strict=False)
     else:
-        # Rows from all over the web: a malformed one is counted, and does not end a run.
         found = conceptual_captions.read(folder, strict=False)
     if options.dataset_subset_size is None:
         return found

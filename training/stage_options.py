@@ -68,7 +68,8 @@ def launch(
     """Be one process of the run, as torchrun's environment says; returns the last figures.
 
     Raises:
-        RunError: the device or a package is not there, or see `loop.run`.
+        RunError: the device, a package or other processes are not there, a file cannot be written, or see
+            `loop.run`.
     """
     told = settings(options)
     try:
@@ -79,9 +80,14 @@ def launch(
     devices.share_cores(device, local)
     # The tokenizer's threads do not live through the fork of the processes that decode images.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    distributed.start(device)
+    try:
+        distributed.start(device)
+    except ValueError as error:
+        raise RunError(f"WORLD_SIZE is set, as torchrun does, and the rest is not: {error}") from error
     try:
         return _run(options, told, device, make)
+    except OSError as error:  # The disk is full, or --out is another's.
+        raise RunError(str(error)) from error
     finally:
         gc.collect()  # Replicated modules that outlive the group of processes can wait for it forever.
         distributed.stop()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -159,6 +160,16 @@ def phase_1(tmp_path_factory: pytest.TempPathFactory, models: Path, coco: Path) 
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def test_images_that_coco_lacks_are_counted(coco: Path, tmp_path: Path) -> None:
+    """Protects runs on a part of COCO's images: the captions of the others are left out, and said to be."""
+    shutil.copytree(coco, tmp_path / "coco")
+    for number in (3, 8):
+        (tmp_path / "coco" / "train2014" / f"{number}.png").unlink()
+    found = heads_inputs.read_examples(options(flags(tmp_path, tmp_path / "coco", tmp_path)))
+    assert len(found) == IMAGES - 2
+    assert found.left_out.counts == {"missing image": 4, "no usable caption": 2}
 
 
 def test_two_processes_train_heads_that_can_be_exported(phase_1: Path, models: Path) -> None:

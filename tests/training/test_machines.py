@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -70,3 +71,32 @@ def test_a_killed_process_ends_the_run_with_a_sentence(command: list[str], tmp_p
     assert said.startswith("training.contrastive: a process that decodes images (pid ")
     assert "was killed by SIGKILL, as the system does when memory is short: fewer --workers" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.skipif(not mounts_of_its_own(), reason="no mounts of its own, so no disk that is full")
+def test_a_full_disk_ends_the_run_with_a_sentence(command: list[str], tmp_path: Path) -> None:
+    """Protects from stack traces where the run's folder has no place for a state; here, 200 KB."""
+    small = f'mount -t tmpfs -o size=200k tmpfs {tmp_path} && exec "$@"'
+    whole = ["unshare", "-m", "sh", "-c", small, "sh", *command, "--out", str(tmp_path)]
+    done = subprocess.run(whole, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_half_an_environment_of_torchrun_is_named(command: list[str], tmp_path: Path) -> None:
+    """Protects people whose scheduler sets WORLD_SIZE from the stack trace of another library."""
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)],
+        cwd=REPOSITORY,
+        env={**os.environ, "WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "training.contrastive: WORLD_SIZE is set, as torchrun does, and the rest is"
+    )
+    assert "RANK" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

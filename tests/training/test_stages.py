@@ -18,6 +18,7 @@ from transformers import XLMRobertaConfig, XLMRobertaModel
 from tests.miniature import NAMES, make_model
 from tests.systems import families
 from training import assemble, checkpoint, contrastive, emoji_tables, sources, states, teacher
+from training.datasets import splitting
 from training.source_files import read_state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -297,7 +298,11 @@ def test_what_cannot_be_trained_is_said_in_a_sentence(
 
 
 def test_broken_images_are_left_out_and_too_many_end_the_run(
-    model: Path, tables: Path, emoji_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    tables: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Protects long runs: one broken image costs itself alone, and a broken data set is not trained on."""
     monkeypatch.setattr(contrastive, "MAX_BROKEN_SHARE", 0.2)
@@ -319,8 +324,17 @@ def test_broken_images_are_left_out_and_too_many_end_the_run(
         return folder
 
     contrastive.main(contrastive_flags(model, with_broken(1), tmp_path / "one", "--train", "text"))
-    with pytest.raises(SystemExit, match="images are broken, and at most 20% may be"):
-        contrastive.main(contrastive_flags(model, with_broken(20), tmp_path / "many", "--train", "text"))
+    assert "images are left out, because they are broken" in capsys.readouterr().out
+    many = contrastive_flags(model, with_broken(20), tmp_path / "many", "--train", "text")
+    with pytest.raises(SystemExit, match=r"or more of \d+ images are broken, and at most 20% may be"):
+        contrastive.main(many)
+    # The one that is left out may be the one that fills a batch.
+    keys = ["0.png", *(str((tables / file).resolve()) for file in files[1:])]
+    seed = next(seed for seed in range(99) if not splitting.is_held_out("0.png", share=0.4, seed=seed))
+    batch = sum(not splitting.is_held_out(key, share=0.4, seed=seed) for key in keys)
+    full = contrastive_flags(model, tmp_path / "broken1", tmp_path / "full", "--train", "text")
+    with pytest.raises(SystemExit, match=f"{batch - 1} images to train on, and {batch} are needed"):
+        contrastive.main([*full, "--seed", str(seed), "--batch", str(batch)])
 
 
 def test_a_dual_encoder_of_models_that_never_met_learns_its_projections(tables: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Unsplash photos for search: `images/<id>.jpg`, and beside each `<id>.json` with its addresses.
 
-They have no captions and are not trained on: a search over them shows `urls.small`.
+They have no captions and are not trained on: a search over them shows `urls.small`. Images may also be .jpeg,
+.png or .webp.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Any
 
 from training.datasets.examples import ImageFile, Packed, files_below
 from training.datasets.rows import DataError, LeftOut, checked_text, json_document
+
+IMAGES = ("jpg", "jpeg", "png", "webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,9 @@ def read(folder: Path, *, strict: bool = True) -> Photos:
     present = files_below(images)
     photos = []
     for name in sorted(present):
-        if not name.endswith(".jpg"):
+        stem, _, kind = name.rpartition(".")
+        if kind.lower() not in IMAGES:
             continue
-        stem = name.removesuffix(".jpg")
         beside = images / f"{stem}.json"
         about = beside if f"{stem}.json" in present else folder / f"{stem}.json"
         try:

@@ -204,7 +204,7 @@ def test_a_wrong_pair_is_named_or_counted(tmp_path: Path) -> None:
 
 def test_unsplash_photos_have_their_address(tmp_path: Path) -> None:
     """Protects search results from another photo's address; the JSON is beside the image or above it."""
-    write_pictures(tmp_path / "images", ["xB1.jpg", "aA2.jpg", "c.jpg"])
+    write_pictures(tmp_path / "images", ["xB1.JPG", "aA2.jpeg", "c.jpg"])
     (tmp_path / "images/xB1.json").write_text('{"urls": {"small": "https://photos.example/x"}}')
     (tmp_path / "aA2.json").write_text('{"urls": {"small": "https://photos.example/a"}}')
     with pytest.raises(DataError, match=r"c\.jpg: .*c\.json cannot be read"):
@@ -217,7 +217,7 @@ def test_unsplash_photos_have_their_address(tmp_path: Path) -> None:
         ("aA2", "https://photos.example/a"),
         ("xB1", "https://photos.example/x"),
     ]
-    assert photos[1].read() == (tmp_path / "images/xB1.jpg").read_bytes()
+    assert photos[1].read() == (tmp_path / "images/xB1.JPG").read_bytes()
 
 
 @pytest.mark.parametrize("header", ["", "caption\turl\n", "url\tcaption\n"])
