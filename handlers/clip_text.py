@@ -1,7 +1,7 @@
 """The text tower: texts in any of its languages → vectors. Entry module of its MAR.
 
-A text goes to the tokenizer as it came: normalisation is the tokenizer's, as in training. One that holds only
-white space is `empty_item`; one longer than the tower's token limit is cut to it, keeping the final </s>, and
+A text goes to the tokenizer as it came: normalisation is the tokenizer's, as in training. One that shows
+nothing is `empty_item`; one longer than the tower's token limit is cut to it, keeping the final </s>, and
 reported as truncated.
 """
 

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 from handlers.errors import EMPTY_ITEM, INVALID_UTF8, TEXT_TOO_LONG, ItemFault
+
+# White space, controls and format characters: bidi marks, zero-width ones, the soft hyphen, tags, the BOM.
+_UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
+# Format characters that are drawn all the same: Unicode's Prepended_Concatenation_Mark.
+_DRAWN = frozenset(
+    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd",
+)
+# Letters, marks and unassigned code points of Unicode's Default_Ignorable_Code_Point, which Python's tables
+# lack: joiners, fillers, variation selectors. And the braille pattern without a dot, which is a symbol.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff\u2800]"
+)
 
 
 def read_text(payload: bytes | str, *, max_bytes: int) -> str:
-    """UTF-8 or a string → the text, unchanged.
+    """UTF-8 or a string → the text, unchanged but for a byte order mark, which is no part of it.
 
     Raises:
         ItemFault: `text_too_long` with more than `max_bytes` of UTF-8, `invalid_utf8`, or `empty_item` where
-            there is nothing but white space.
+            there is nothing to see.
     """
     # A JSON string can hold half of a surrogate pair, which is no character and has no UTF-8.
     try:
@@ -22,6 +38,17 @@ def read_text(payload: bytes | str, *, max_bytes: int) -> str:
         text = payload if isinstance(payload, str) else payload.decode()
     except UnicodeError as error:
         raise ItemFault(INVALID_UTF8, "the text is not valid UTF-8") from error
-    if not text.strip():
+    if not shows(text):
         raise ItemFault(EMPTY_ITEM, "the text is empty; at least one visible character is needed")
-    return text
+    return text.removeprefix("\ufeff")
+
+
+def shows(text: str) -> bool:
+    """Whether anything of a text is to be seen; with most texts the first character tells."""
+    return "!" <= text[:1] <= "~" or any(map(_is_drawn, text))
+
+
+def _is_drawn(char: str) -> bool:
+    if unicodedata.category(char) in _UNSEEN:
+        return char in _DRAWN
+    return not _BLANK.match(char)

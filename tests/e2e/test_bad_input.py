@@ -62,6 +62,7 @@ BAD_TEXTS = [
     pytest.param(b"\xff\xfe\x00", "invalid_utf8", 400, id="utf-16"),
     pytest.param(b"", "empty_item", 400, id="empty"),
     pytest.param(b" \n\t ", "empty_item", 400, id="blank"),
+    pytest.param(b"\xe2\x80\x8b\x00", "empty_item", 400, id="invisible"),
     pytest.param(b"word " * 20_000, "text_too_long", 413, id="too-long"),
 ]
 

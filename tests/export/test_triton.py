@@ -129,7 +129,7 @@ def test_requests_are_padded_to_the_shortest_bucket(repository: Repository) -> N
     assert (ids[0, mask[0] == 0] == 1).all()  # pad_id
 
 
-@pytest.mark.parametrize("payload", [b"", b" \n\t", b"\xff\xfe", b"x" * 16_385])
+@pytest.mark.parametrize("payload", [b"", b" \n\t", b"\xe2\x80\x8b", b"\xff\xfe", b"x" * 16_385])
 def test_a_bad_text_costs_its_own_request(repository: Repository, payload: bytes) -> None:
     """Protects the other requests of a batch, and callers who know TorchServe's codes and sentences."""
     with pytest.raises(ItemFault) as known:

@@ -97,6 +97,7 @@ def test_every_readable_form_gives_exact_json(text: Worker, clean: np.ndarray, c
 BAD_ITEMS = [
     (b"", "empty_item", 400),
     (b" \t\n\xe3\x80\x80", "empty_item", 400),
+    ("\u200b\ufeff".encode(), "empty_item", 400),
     (b"\xff\xfe heart", "invalid_utf8", 400),
     (b"heart " * 40, "text_too_long", 413),
     (b"a poison heart", "internal", 500),
