@@ -18,6 +18,7 @@ from export.options import Options
 from export.parity import length_buckets
 from export.programs import FILES
 from training.checkpoint import Checkpoint
+from training.plain_text import unknown_id
 
 FORMAT = 2
 # How many workers serve a tower is the machine's affair: scripts/serve --workers, or config.properties.
@@ -69,6 +70,7 @@ def tower_meta(
         # A tower that fills its texts up by itself computes as much for a short one: all may share a pass.
         lengths = [limit] if config.text.fixed_length else length_buckets(limit)
         meta["text"] = {"max_tokens": limit, "pad_id": config.text.pad_id, "buckets": lengths}
+        meta["text"]["unknown_id"] = unknown_id(loaded.tokenizer)
     else:
         vision = config.vision
         meta["vision"] = {"size": vision.size, "resize": vision.resize, "reduction": reduction}

@@ -29,6 +29,7 @@ class Checkpoint:
     path: Path
     model: DualEncoder  # float32, eval mode
     tokenizer: Tokenizer
+    """As texts are cut with it (`training.plain_text`); the folder's file is the one to keep."""
     meta: dict[str, Any]
     public_model: Any = None
     """The reference library's model that the towers are parts of; None where there is none."""

@@ -52,13 +52,13 @@ def is_one(folder: Path) -> bool:
 
 
 def space_of(folder: Path) -> str:
-    """The fingerprint of config, preprocessing, tokenizer and weights.
+    """The fingerprint of config, preprocessing, tokenizer, what is done to texts before it, and weights.
 
     Raises:
         CheckpointError: a file is missing.
     """
     settings = [folder / "config.json", image_processor.file_of(folder), *tokenizer_files.files_of(folder)]
-    return fingerprint([*settings, *weights_of(folder)])
+    return fingerprint([*settings, *weights_of(folder)], rule=tokenizer_files.text_rule(folder))
 
 
 def takes(folder: Path) -> bool:

@@ -83,14 +83,15 @@ def is_complete(folder: Path) -> bool:
 
 
 def space_of(source: Path, architecture: str | None = None) -> str:
-    """The fingerprint of config, tokenizer and weights.
+    """The fingerprint of config, tokenizer, what is done to texts before it, and weights.
 
     Raises:
         CheckpointError: a file is missing.
     """
     folder = source.parent if source.is_file() else source
     settings = [] if architecture else [folder / CONFIG]
-    return fingerprint([*settings, *tokenizer_files.files_of(folder), weights_of(source)])
+    files = [*settings, *tokenizer_files.files_of(folder), weights_of(source)]
+    return fingerprint(files, rule=tokenizer_files.text_rule(folder))
 
 
 def package() -> ModuleType:

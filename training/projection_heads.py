@@ -72,16 +72,15 @@ def is_one(folder: Path) -> bool:
 
 
 def space_of(folder: Path) -> str:
-    """The fingerprint of both heads, both models and the tokenizer.
+    """The fingerprint of both heads, both models, the tokenizer and what is done to texts before it.
 
     Raises:
         CheckpointError: a file is missing.
     """
     text = folder / TEXT_MODEL
     files = [_head_file(folder, "text"), _head_file(folder, "vision"), _vision_weights(folder)]
-    return fingerprint(
-        [*files, text / "config.json", *huggingface.weights_of(text), *tokenizer_files.files_of(text)]
-    )
+    files += [text / "config.json", *huggingface.weights_of(text), *tokenizer_files.files_of(text)]
+    return fingerprint(files, rule=tokenizer_files.text_rule(text))
 
 
 def load(folder: Path) -> Checkpoint:

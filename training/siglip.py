@@ -17,6 +17,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 from training import image_processor, tokenizer_files
+from training.plain_text import plain
 from training.source_files import CheckpointError
 from training.towers import Inputs, TextInput, TextTower, Towers, VisionTower
 
@@ -60,7 +61,7 @@ def trained_tokenizer(folder: Path, vocabulary: int) -> tuple[Tokenizer, int]:
         CheckpointError: the file is missing, or is not of SigLIP's or SigLIP 2's kind.
     """
     path = tokenizer_files.files_of(folder)[0]
-    tokenizer = tokenizer_files.read(folder, vocabulary)
+    tokenizer = tokenizer_files.published(folder, vocabulary)
     raw = json.loads(tokenizer.to_str())
     gemma = raw["model"]["type"] == "BPE"
     end, padding = ("<eos>", "<pad>") if gemma else ("</s>", "</s>")
@@ -73,4 +74,4 @@ def trained_tokenizer(folder: Path, vocabulary: int) -> tuple[Tokenizer, int]:
         before = [tokenizer.normalizer] if tokenizer.normalizer else []
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
     tokenizer.post_processor = TemplateProcessing(single=f"$A {end}", special_tokens=[(end, end_id)])
-    return tokenizer, int(pad_id)
+    return plain(tokenizer), int(pad_id)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from training import pickles
 from training.pickles import first_line as first_line
+from training.plain_text import is_canonical, plain
 
 BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -110,7 +111,21 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, allowed: 
 
 
 def read_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
-    """A tokenizer.json whose ids the text model has a row for."""
+    """A tokenizer.json whose ids the text model has a row for, reading any text as text."""
+    return plain(published_tokenizer(path, vocabulary))
+
+
+def text_rule(path: Path) -> str:
+    """What `read_tokenizer` does to texts before a tokenizer.json's own rules: "NFC", or "" for nothing.
+
+    Raises:
+        CheckpointError: the file is missing or no JSON.
+    """
+    return "" if is_canonical(read_json(path).get("normalizer")) else "NFC"
+
+
+def published_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
+    """A tokenizer.json as it stands, with control tokens by their names."""
     require(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -135,8 +150,8 @@ def three(path: Path, name: str, values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def fingerprint(paths: Iterable[Path]) -> str:
-    """16 hex digits of SHA-256 over files, each with its name.
+def fingerprint(paths: Iterable[Path], *, rule: str = "") -> str:
+    """16 hex digits of SHA-256 over files, each with its name, and over the `text_rule` if there is one.
 
     Raises:
         CheckpointError: one is missing.
@@ -145,6 +160,7 @@ def fingerprint(paths: Iterable[Path]) -> str:
     for path in paths:
         with require(path).open("rb") as file:
             digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    digest.update(rule.encode())
     return digest.hexdigest()[:16]
 
 

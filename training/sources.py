@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from training import checkpoint, hub, huggingface, openclip, projection_heads
@@ -96,9 +97,8 @@ def save(
             loaded.model.log_scale.fill_(scale).log_()
         earlier = loaded.meta.get("training", {})
         training = {**about, "from": loaded.meta["space"], "before": earlier}
-        checkpoint.save(
-            folder, loaded.model, loaded.tokenizer, languages=loaded.meta["languages"], training=training
-        )
+        words = Tokenizer.from_file(str(loaded.path / "tokenizer.json"))  # as it was published
+        checkpoint.save(folder, loaded.model, words, languages=loaded.meta["languages"], training=training)
         return
     if loaded.public_model is None:
         raise CheckpointError(

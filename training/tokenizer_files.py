@@ -1,10 +1,13 @@
 """The tokenizer of a folder: tokenizer.json, or what older versions of transformers wrote in its place."""
 
+import json
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from training.source_files import CheckpointError, check_vocabulary, first_line, read_tokenizer, require
+from training import source_files
+from training.plain_text import is_canonical, plain
+from training.source_files import CheckpointError, check_vocabulary, first_line, published_tokenizer, require
 
 NAME, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
@@ -28,18 +31,48 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def read(folder: Path, vocabulary: int) -> Tokenizer:
-    """The tokenizer, whose ids the text model has a row for.
+    """The tokenizer, whose ids the text model has a row for, reading any text as text.
 
     Raises:
         CheckpointError: names the file and what is wrong with it.
     """
-    files = [require(path) for path in files_of(folder)]
+    return plain(published(folder, vocabulary))
+
+
+def text_rule(folder: Path) -> str:
+    """What `read` does to texts before the tokenizer's own rules: "NFC", or "" for nothing.
+
+    Raises:
+        CheckpointError: names the file and what is wrong with it.
+    """
+    if (folder / NAME).exists():
+        return source_files.text_rule(folder / NAME)
+    normalizer = json.loads(_converted(folder, files_of(folder)).to_str())["normalizer"]
+    return "" if is_canonical(normalizer) else "NFC"
+
+
+def published(folder: Path, vocabulary: int) -> Tokenizer:
+    """The tokenizer as it stands, with control tokens by their names.
+
+    Raises:
+        CheckpointError: names the file and what is wrong with it.
+    """
+    files = files_of(folder)
     if files[0].name == NAME:
-        return read_tokenizer(files[0], vocabulary)
+        return published_tokenizer(files[0], vocabulary)
+    tokenizer = _converted(folder, files)
+    check_vocabulary(files[0], tokenizer, vocabulary)
+    return tokenizer
+
+
+def _converted(folder: Path, files: list[Path]) -> Tokenizer:
+    """What transformers makes of the older files."""
+    for path in files:
+        require(path)
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        found: Tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         ).backend_tokenizer
     except Exception as error:  # transformers raises many kinds
@@ -52,6 +85,4 @@ def read(folder: Path, vocabulary: int) -> Tokenizer:
             f"{folder}: {NAME} is missing, and {files[0].name} cannot be read in its place"
             f"{hint or f': {first_line(error)}'}"
         ) from error
-    check_vocabulary(files[0], tokenizer, vocabulary)
-    found: Tokenizer = tokenizer
     return found

@@ -38,6 +38,7 @@ from handlers.machine import usable_cores
 from training import checkpoint, data, losses, tokenizer
 from training.emoji import TRAIN_FAMILIES, ensure
 from training.models import DualEncoder, ModelConfig, TextConfig
+from training.plain_text import plain
 from training.revision import revision
 
 TEXT_DECAY, VISION_DECAY = 0.02, 0.05  # the text tower is to remember its captions
@@ -186,7 +187,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"training.train: the data has no locale {', '.join(unknown)}")
     held_out = sorted(set(locales) - set(wanted))
-    captions = data.load_captions(root, words, wanted)
+    captions = data.load_captions(root, plain(words), wanted)
     drawings = data.load_drawings(root, TRAIN_FAMILIES, config.vision.size)
     concepts = len(captions.of_label)
     images_of: list[list[int]] = [[] for _ in range(concepts)]

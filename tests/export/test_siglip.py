@@ -71,7 +71,8 @@ def test_texts_end_and_long_ones_too(made: Path) -> None:
     """The end token closes every text, a cut one included, and nothing stands before the first."""
     words = sources.load(made).tokenizer
     words.enable_truncation(64)
-    end, start = words.token_to_id("<eos>"), words.token_to_id("<bos>")
+    published = Tokenizer.from_file(str(made / "tokenizer.json"))
+    end, start = published.token_to_id("<eos>"), published.token_to_id("<bos>")
     for text in ("apfel", "ein apfel und " * 60):
         ids = words.encode(text).ids
         assert (ids[-1], len(ids) <= 64, start in ids) == (end, True, False)
@@ -84,7 +85,7 @@ def test_the_archives_say_what_handlers_need(made: Path) -> None:
     text, vision = (
         tower_meta(loaded, tower, Options(), reduction=0.0, canaries=canaries) for tower in ("text", "vision")
     )
-    assert text["text"] == {"max_tokens": 64, "pad_id": 0, "buckets": [64]}
+    assert text["text"] == {"max_tokens": 64, "pad_id": 0, "buckets": [64], "unknown_id": None}
     assert vision["vision"]["resize"] == "squash-bilinear"
 
 
