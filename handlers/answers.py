@@ -21,6 +21,8 @@ class Embedded:
     """Of a text: how many it has, <s> and </s> included, before it was cut."""
     truncated: bool = False
     """Whether the item was cut to be embedded."""
+    unknown: bool = False
+    """Whether a text has letters that the tokenizer does not know, or nothing that it knows."""
 
 
 Outcome = Embedded | ItemFault
@@ -47,6 +49,16 @@ def json_row(vector: NDArray[np.float32]) -> str:
     each float32 with the seventeen digits of a float64.
     """
     return ("[" + ",".join(["%.9g"] * len(vector)) + "]") % tuple(vector.tolist())
+
+
+def truncated(outcomes: Sequence[Outcome]) -> list[int]:
+    """The items among a request's that were cut, ascending."""
+    return [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Embedded) and outcome.truncated]
+
+
+def unknown(outcomes: Sequence[Outcome]) -> list[int]:
+    """The texts among a request's that the tokenizer does not know, or knows in part, ascending."""
+    return [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Embedded) and outcome.unknown]
 
 
 def json_errors(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:

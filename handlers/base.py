@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from handlers import device, health, runtime_choice, shapes
-from handlers.answers import Embedded, Outcome
-from handlers.batching import Array, Group, Notes, forward, part_of, smallest_first
+from handlers.answers import Embedded, Outcome, truncated, unknown
+from handlers.batching import Array, Group, Notes, Row, forward, part_of, smallest_first
 from handlers.budget import Budget, OutOfTime
 from handlers.config import Settings, TowerMeta, read_meta, response_timeout, worker_count
 from handlers.device import Placement
@@ -165,6 +165,8 @@ class Handler(ABC):
             if not request.canary:
                 found = outcomes[request.items]
                 tally.items.update(o.code if isinstance(o, ItemFault) else "ok" for o in found)
+                tally.flags["truncated"] += len(truncated(found))
+                tally.flags["unknown"] += len(unknown(found))
         if len(self._shapes) > met:
             tally.shapes = len(self._shapes)
         ended = self.clock()
@@ -276,9 +278,7 @@ class Handler(ABC):
         self.budget.took(slots, seconds)
         tally.seconds["forward"] += seconds
         for position, row in zip(group.positions, rows, strict=True):
-            tokens, cut = notes.tokens.get(position, 0), position in notes.cut
-            embedded = row if isinstance(row, ItemFault) else Embedded(row, tokens, cut)
-            done[waiting[position]] = embedded
+            done[waiting[position]] = _outcome(row, notes, position)
         tally.add_pass(group, slots=slots, max_batch=self.settings.max_batch)
 
     def _part(self, group: Group, start: int) -> Group:
@@ -297,3 +297,14 @@ class Handler(ABC):
     def _check_device(self, outcomes: Iterable[Outcome]) -> None:
         if any(isinstance(o, ItemFault) and o.code == INTERNAL for o in outcomes):
             self._lost = self.runner.placement.kind != "cpu" and self.runner.lost()
+
+
+def _outcome(row: Row, notes: Notes, position: int) -> Outcome:
+    if isinstance(row, ItemFault):
+        return row
+    return Embedded(
+        row,
+        tokens=notes.tokens.get(position, 0),
+        truncated=position in notes.cut,
+        unknown=position in notes.unknown,
+    )

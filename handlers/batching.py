@@ -41,6 +41,8 @@ class Notes:
     """Of texts: how many tokens they have, before any cut."""
     cut: set[int] = field(default_factory=set)
     """Items that were cut to be embedded."""
+    unknown: set[int] = field(default_factory=set)
+    """Texts with letters that the tokenizer does not know."""
     decode_cpu_seconds: float = 0.0
     """What the pool's threads spent on images, on the CPU, whether or not a pass ran meanwhile."""
 

@@ -2,14 +2,14 @@
 
 A text goes to the tokenizer as it came: normalisation is the tokenizer's, as in training. One that shows
 nothing is `empty_item`; one longer than the tower's token limit is cut to it, keeping the final </s>, and
-reported as truncated.
+reported as truncated. One with letters that the tokenizer does not know is reported as unknown.
 """
 
 from __future__ import annotations
 
 import sys
 from bisect import bisect_right
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from handlers.errors import INTERNAL, ItemFault
 from handlers.incidents import report
 from handlers.passes import plan_passes
 from handlers.shapes import few_lengths
-from handlers.texts import read_text
+from handlers.texts import is_unknown, read_text
 
 # What the archive's sitecustomize.py put there for TorchServe's worker, which is done with it.
 if getattr(sys.modules.get("torch"), "__doc__", None) == "stand-in":
@@ -121,15 +121,17 @@ class TextHandler(Handler):
                 texts[position] = read_text(payload, max_bytes=self.settings.max_text_bytes)
             except ItemFault as fault:
                 notes.failed[position] = fault
-        encodings = self._tokenise(texts, notes.failed)
+        encodings = self._tokenise(texts, notes.failed, self.tokenizer.encode_batch_fast)
+        tokens = {position: encoding.ids for position, encoding in encodings.items()}
         for position, encoding in encodings.items():
             rest = encoding.overflowing
             notes.tokens[position] = len(encoding) + sum(len(part) - self.specials for part in rest)
             if rest:
                 notes.cut.add(position)
-        positions = list(encodings)
+        self._note_unknown(texts, tokens, notes)
+        positions = [position for position in tokens if position not in notes.failed]
         plan = plan_passes(
-            [len(encodings[position]) for position in positions],
+            [len(tokens[position]) for position in positions],
             self.sizes,
             rows_of=self._row_sizes,
             pass_cost=self.pass_cost,
@@ -139,23 +141,39 @@ class TextHandler(Handler):
             ids = np.full((len(members), length), self.text.pad_id, dtype=np.int64)
             mask = np.zeros_like(ids)
             for row, position in enumerate(members):
-                tokens = encodings[position].ids
-                ids[row, : len(tokens)] = tokens
-                mask[row, : len(tokens)] = 1
+                ids[row, : len(tokens[position])] = tokens[position]
+                mask[row, : len(tokens[position])] = 1
             used = int(mask.sum())
             # Declared lengths even where others occur: a metric's label must not have a value for each.
             bucket = next(size for size in self.text.buckets if size >= length)
             yield Group(members, arrays=(ids, mask), used=used, slots=ids.size, bucket=bucket)
 
-    def _tokenise(self, texts: dict[int, str], failed: dict[int, ItemFault]) -> dict[int, Encoding]:
+    def _note_unknown(self, texts: dict[int, str], tokens: dict[int, list[int]], notes: Notes) -> None:
+        unknown = self.text.unknown_id
+        if unknown is None:
+            return
+        # Where in the text a token is, encode_batch_fast does not say; few texts have to be looked at again.
+        suspects = {position: texts[position] for position, ids in tokens.items() if unknown in ids}
+        found = self._tokenise(suspects, notes.failed, self.tokenizer.encode_batch) if suspects else {}
+        for position, encoding in found.items():
+            places = zip(encoding.ids, encoding.offsets, strict=True)
+            if is_unknown(texts[position], [place for token, place in places if token == unknown]):
+                notes.unknown.add(position)
+
+    def _tokenise(
+        self,
+        texts: dict[int, str],
+        failed: dict[int, ItemFault],
+        encode: Callable[[list[str]], list[Encoding]],
+    ) -> dict[int, Encoding]:
         """Position → encoding; a text that the tokenizer chokes on costs only itself."""
         try:
-            return dict(zip(texts, self.tokenizer.encode_batch_fast(list(texts.values())), strict=True))
+            return dict(zip(texts, encode(list(texts.values())), strict=True))
         except BaseException as error:  # A panic in the tokenizer's Rust code is no Exception.
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             if len(texts) == 1:
                 failed[next(iter(texts))] = ItemFault(INTERNAL, report("tokenising", error))
                 return {}
-        singly = [self._tokenise({position: text}, failed) for position, text in texts.items()]
+        singly = [self._tokenise({position: text}, failed, encode) for position, text in texts.items()]
         return {position: encoding for part in singly for position, encoding in part.items()}

@@ -122,12 +122,14 @@ def response_timeout(model_config: Mapping[str, Any] | None) -> float:
 
 @dataclass(frozen=True)
 class TextMeta:
-    """Token limits of a text tower."""
+    """Tokens of a text tower."""
 
     max_tokens: int
     pad_id: int
     buckets: tuple[int, ...]
     """Token lengths that are padded to, ascending; the last is `max_tokens`."""
+    unknown_id: int | None = None
+    """The token of every letter that the tokenizer does not know; None where it knows all, by their bytes."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,13 @@ def _text(raw: Mapping[str, Any]) -> TextMeta:
     max_tokens = int(raw["max_tokens"])
     # The program takes 2 to max_tokens tokens; a longest bucket of exactly max_tokens holds every text.
     buckets = {min(max(int(length), 2), max_tokens) for length in raw["buckets"]} | {max_tokens}
-    return TextMeta(max_tokens=max_tokens, pad_id=int(raw["pad_id"]), buckets=tuple(sorted(buckets)))
+    unknown = raw.get("unknown_id")
+    return TextMeta(
+        max_tokens=max_tokens,
+        pad_id=int(raw["pad_id"]),
+        buckets=tuple(sorted(buckets)),
+        unknown_id=None if unknown is None else int(unknown),
+    )
 
 
 def _vision(raw: Mapping[str, Any]) -> VisionMeta:

@@ -1,7 +1,7 @@
 """One answered request → the bytes of its answer: an EmbedResponse, or compact JSON for people.
 
 JSON of a list:     {"space","version","dim","logit_scale","embeddings":[[...]|null],"errors":[...],
-                     "truncated":[...]}
+                     "truncated":[...],"unknown":[...]}
 JSON of a failure:  {"error":{"code","message"}}
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from handlers import health, kserve, openai
-from handlers.answers import Answer, Embedded, Outcome, compact, json_errors, json_row
+from handlers.answers import Answer, Outcome, compact, json_errors, json_row, truncated, unknown
 from handlers.config import TowerMeta
 from handlers.embedding_pb2 import EmbedResponse, ItemError, RequestError
 from handlers.envelope import JSON, PROTOBUF, Envelope
@@ -59,34 +59,30 @@ def encode_refusal(envelope: Envelope, fault: RequestFault, meta: TowerMeta) -> 
 
 def _protobuf(outcomes: Sequence[Outcome], meta: TowerMeta) -> bytes:
     rows = np.zeros((len(outcomes), meta.dim), dtype="<f4")
-    errors, truncated = [], []
+    errors = []
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, ItemFault):
             errors.append(ItemError(index=index, code=outcome.code, message=outcome.message))
             continue
         rows[index] = outcome.vector
-        if outcome.truncated:
-            truncated.append(index)
     return EmbedResponse(
         space=meta.space,
         dim=meta.dim,
         logit_scale=meta.logit_scale,
         vectors=rows.tobytes(),
         errors=errors,
-        truncated=truncated,
+        truncated=truncated(outcomes),
         version=meta.version,
+        unknown=unknown(outcomes),
     ).SerializeToString()
 
 
 def _json(outcomes: Sequence[Outcome], meta: TowerMeta) -> bytes:
     rows = ["null" if isinstance(outcome, ItemFault) else json_row(outcome.vector) for outcome in outcomes]
-    errors = json_errors(outcomes)
-    truncated = [
-        index for index, outcome in enumerate(outcomes) if isinstance(outcome, Embedded) and outcome.truncated
-    ]
     facts = {"space": meta.space, "version": meta.version, "dim": meta.dim, "logit_scale": meta.logit_scale}
     head = compact(facts)
-    tail = compact({"errors": errors, "truncated": truncated})
+    notes = {"errors": json_errors(outcomes), "truncated": truncated(outcomes), "unknown": unknown(outcomes)}
+    tail = compact(notes)
     return f'{head[:-1]},"embeddings":[{",".join(rows)}],{tail[1:]}'.encode()
 
 

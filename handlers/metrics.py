@@ -23,6 +23,7 @@ _LABELS = ("tower", "version")
 DEFINITIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "babelclip_requests_total": ("counter", "Count", ("transport", "code")),
     "babelclip_items_total": ("counter", "Count", ("code",)),
+    "babelclip_flagged_items_total": ("counter", "Count", ("flag",)),
     "babelclip_slots_total": ("counter", "Count", ("use",)),
     "babelclip_rows_total": ("counter", "Count", ("use",)),
     "babelclip_passes_total": ("counter", "Count", ("bucket",)),
@@ -42,6 +43,8 @@ class Tally:
     """(grpc or http, "ok" or the code of the refusal) → requests."""
     items: Counter[str] = field(default_factory=Counter)
     """"ok" or the code of the failure → items."""
+    flags: Counter[str] = field(default_factory=Counter)
+    """What an embedded item's answer says of it, "truncated" or "unknown" → items."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage → seconds; the stages of all batches fill the whole time of the worker."""
     used_slots: int = 0
@@ -91,6 +94,7 @@ class Metrics:
             ("babelclip_requests_total", count, labels) for labels, count in tally.requests.items()
         ]
         lines += [("babelclip_items_total", count, (code,)) for code, count in tally.items.items()]
+        lines += [("babelclip_flagged_items_total", n, (flag,)) for flag, n in tally.flags.items() if n]
         if tally.all_slots:
             padding = tally.all_slots - tally.used_slots
             lines.append(("babelclip_slots_total", tally.used_slots, ("content",)))

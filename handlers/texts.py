@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from handlers.errors import EMPTY_ITEM, INVALID_UTF8, TEXT_TOO_LONG, ItemFault
 
@@ -22,7 +23,7 @@ _BLANK = re.compile(
 
 
 def read_text(payload: bytes | str, *, max_bytes: int) -> str:
-    """UTF-8 or a string → the text, unchanged but for a byte order mark, which is no part of it.
+    """UTF-8 or a string → the text as it came, but for a byte order mark, which is no part of it.
 
     Raises:
         ItemFault: `text_too_long` with more than `max_bytes` of UTF-8, `invalid_utf8`, or `empty_item` where
@@ -46,6 +47,21 @@ def read_text(payload: bytes | str, *, max_bytes: int) -> str:
 def shows(text: str) -> bool:
     """Whether anything of a text is to be seen; with most texts the first character tells."""
     return "!" <= text[:1] <= "~" or any(map(_is_drawn, text))
+
+
+def is_unknown(text: str, stretches: Iterable[tuple[int, int]]) -> bool:
+    """Whether the stretches of a text that its tokenizer does not know matter for what the text says.
+
+    They do when there is a letter or a digit in one of them, or nothing to see outside them. `stretches` are
+    (start, end), ascending.
+    """
+    known, at = [], 0
+    for start, end in stretches:
+        if any(map(str.isalnum, text[start:end])):
+            return True
+        known.append(text[at:start])
+        at = end
+    return not shows("".join(known) + text[at:])
 
 
 def _is_drawn(char: str) -> bool:

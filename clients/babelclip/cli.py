@@ -178,8 +178,7 @@ def search(
     else:
         for query, row, best in zip(queries, cosines, ranked, strict=True):
             print_table(report.ranking_table(query, [(row[i], str(files[i])) for i in best]))
-    for index in asked.truncated:
-        note(f"cut to the model's token limit: {queries[index]}")
+    report.print_flags(queries, asked)
     if skipped:
         note(f"skipped {len(skipped)} of {len(files) + len(found.skipped)} images and folders:")
         for error in skipped:

@@ -35,6 +35,7 @@ class Delivery:
         # Of what was answered, by its place in the stretch.
         self._errors: dict[int, ItemError] = {}
         self._truncated: set[int] = set()
+        self._unknown: set[int] = set()
 
     @property
     def count(self) -> int:
@@ -68,8 +69,9 @@ class Delivery:
         if self._errors:
             for place in places:
                 self._errors.pop(place, None)
-        self._truncated.difference_update(places)
-        self._truncated.update(places[row] for row in batch.truncated)
+        for flagged, rows in ((self._truncated, batch.truncated), (self._unknown, batch.unknown)):
+            flagged.difference_update(places)
+            flagged.update(places[row] for row in rows)
         self._errors |= {
             places[error.index]: ItemError(places[error.index], error.code, error.message)
             for error in batch.errors
@@ -105,8 +107,10 @@ class Delivery:
         self._renew()
 
     def result(self, session: Session) -> Embeddings:
-        """The embeddings of the whole stretch, its errors and cut texts by position."""
-        return _embeddings(self._message, session, self._vectors, self._errors.values(), self._truncated)
+        """The embeddings of the whole stretch, its errors, cut and unknown texts by position."""
+        return _embeddings(
+            self._message, session, self._vectors, self._errors.values(), self._truncated, self._unknown
+        )
 
     def _renew(self) -> None:
         self._patience.renew()
@@ -133,7 +137,7 @@ class Delivery:
 def undelivered(message: Message, session: Session, error: DeadlineExceeded) -> Embeddings:
     """The embeddings of a message that had no answer: each of its items has the error."""
     lost = (ItemError(place, DEADLINE_EXCEEDED, str(error)) for place in message.indices)
-    return _embeddings(message, session, None, lost, ())
+    return _embeddings(message, session, None, lost, (), ())
 
 
 def _embeddings(
@@ -142,6 +146,7 @@ def _embeddings(
     vectors: Vectors | None,
     errors: Iterable[ItemError],
     truncated: Iterable[int],
+    unknown: Iterable[int],
 ) -> Embeddings:
     if vectors is None:
         vectors = np.zeros((message.count, session.dim), dtype=np.float32)
@@ -152,4 +157,5 @@ def _embeddings(
         errors=tuple(sorted((*message.failed, *errors), key=lambda error: error.index)),
         truncated=tuple(sorted(truncated)),
         version=session.version or "",
+        unknown=tuple(sorted(unknown)),
     )

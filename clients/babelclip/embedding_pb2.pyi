@@ -21,7 +21,7 @@ class EmbedRequest(_message.Message):
     def __init__(self, texts: _Optional[_Iterable[bytes]] = ..., images: _Optional[_Iterable[bytes]] = ..., space: _Optional[str] = ..., canary: bool = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class EmbedResponse(_message.Message):
-    __slots__ = ("space", "dim", "logit_scale", "vectors", "errors", "truncated", "error", "version")
+    __slots__ = ("space", "dim", "logit_scale", "vectors", "errors", "truncated", "error", "version", "unknown")
     SPACE_FIELD_NUMBER: _ClassVar[int]
     DIM_FIELD_NUMBER: _ClassVar[int]
     LOGIT_SCALE_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class EmbedResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     space: str
     dim: int
     logit_scale: float
@@ -38,7 +39,8 @@ class EmbedResponse(_message.Message):
     truncated: _containers.RepeatedScalarFieldContainer[int]
     error: RequestError
     version: str
-    def __init__(self, space: _Optional[str] = ..., dim: _Optional[int] = ..., logit_scale: _Optional[float] = ..., vectors: _Optional[bytes] = ..., errors: _Optional[_Iterable[_Union[ItemError, _Mapping]]] = ..., truncated: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[RequestError, _Mapping]] = ..., version: _Optional[str] = ...) -> None: ...
+    unknown: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, space: _Optional[str] = ..., dim: _Optional[int] = ..., logit_scale: _Optional[float] = ..., vectors: _Optional[bytes] = ..., errors: _Optional[_Iterable[_Union[ItemError, _Mapping]]] = ..., truncated: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[RequestError, _Mapping]] = ..., version: _Optional[str] = ..., unknown: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ItemError(_message.Message):
     __slots__ = ("index", "code", "message")

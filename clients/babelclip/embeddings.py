@@ -28,6 +28,9 @@ class Embeddings:
         version: the version of the model that answered; empty where no answer has told it.
         errors: the items without a vector, by ascending index.
         truncated: indices of the texts that were cut to the tower's token limit.
+        unknown: indices of the texts with letters or digits that the model's tokenizer does not know, or with
+            nothing that it knows: it takes any such letter for the same one, so their vectors say less, or
+            nothing. Empty from servers that do not tell.
     """
 
     vectors: Vectors
@@ -36,6 +39,7 @@ class Embeddings:
     errors: tuple[ItemError, ...] = ()
     truncated: tuple[int, ...] = ()
     version: str = ""
+    unknown: tuple[int, ...] = ()
     _failed: frozenset[int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +82,7 @@ class Embeddings:
             key = slice(0, 0)
         chosen = np.arange(len(self))[key].tolist()
         by_index = {error.index: error for error in self.errors}
-        cut = set(self.truncated)
+        cut, unknown = set(self.truncated), set(self.unknown)
         return Embeddings(
             vectors=self.vectors[chosen],
             space=self.space,
@@ -90,11 +94,12 @@ class Embeddings:
             ),
             truncated=tuple(new for new, old in enumerate(chosen) if old in cut),
             version=self.version,
+            unknown=tuple(new for new, old in enumerate(chosen) if old in unknown),
         )
 
 
 def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
-    """Embeddings of N₁, N₂, … items → those of all, in order; errors and cut texts are numbered anew.
+    """Embeddings of N₁, N₂, … items → those of all, in order; errors and flags are numbered anew.
 
     Raises:
         SpaceMismatch: the parts are vectors of different embedding spaces.
@@ -109,11 +114,13 @@ def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
     vectors = np.zeros((starts[-1], dim), dtype=np.float32)
     errors: list[ItemError] = []
     truncated: list[int] = []
+    unknown: list[int] = []
     for start, part in zip(starts, whole, strict=False):
         if part.dim:  # Else nothing of it reached a tower, and there are no values to copy.
             vectors[start : start + len(part)] = part.vectors
         errors += (ItemError(start + error.index, error.code, error.message) for error in part.errors)
         truncated += (start + index for index in part.truncated)
+        unknown += (start + index for index in part.unknown)
     return Embeddings(
         vectors=vectors,
         space=told.space if told else "",
@@ -121,6 +128,7 @@ def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
         errors=tuple(errors),
         truncated=tuple(truncated),
         version=told.version if told else "",
+        unknown=tuple(unknown),
     )
 
 

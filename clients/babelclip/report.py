@@ -34,6 +34,7 @@ def as_json(embeddings: Embeddings) -> dict[str, Any]:
             for error in embeddings.errors
         ],
         "truncated": list(embeddings.truncated),
+        "unknown": list(embeddings.unknown),
     }
 
 
@@ -46,12 +47,19 @@ def failures(names: Sequence[str], embeddings: Embeddings) -> list[dict[str, str
 
 
 def print_failures(names: Sequence[str], embeddings: Embeddings) -> bool:
-    """Says on standard error which items failed and which were cut; whether any failed."""
-    for index in embeddings.truncated:
-        note(f"cut to the model's token limit: {names[index]}")
+    """Says on standard error which items failed, were cut or are not known; whether any failed."""
+    print_flags(names, embeddings)
     for failure in failures(names, embeddings):
         note(f"{failure['item']}: {failure['code']}: {failure['message']}")
     return bool(embeddings.errors)
+
+
+def print_flags(names: Sequence[str], embeddings: Embeddings) -> None:
+    """Says on standard error which texts were cut, and which have letters that the model does not know."""
+    for index in embeddings.truncated:
+        note(f"cut to the model's token limit: {names[index]}")
+    for index in embeddings.unknown:
+        note(f"has letters that the model does not know, so its vector says little: {names[index]}")
 
 
 def best(cosines: Vectors, top: int) -> list[int]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,6 +32,7 @@ class InMemoryTransport:
         calls: what was sent, in order.
         vectors: float32 [dim] by text or image bytes, for items that should have a certain vector.
         failing: (code, message) by text or image bytes, for items that should have none.
+        unknown: texts that are to count as written in letters the model does not know.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class InMemoryTransport:
         logit_scale: float = 50.0,
         vectors: Mapping[Item, ArrayLike] | None = None,
         failing: Mapping[Item, tuple[str, str]] | None = None,
+        unknown: Collection[str] = (),
     ) -> None:
         self.space, self.version, self.dim, self.logit_scale = space, version, dim, logit_scale
         self.vectors = {_bytes(item): vector for item, vector in (vectors or {}).items()}
         self.failing = {_bytes(item): error for item, error in (failing or {}).items()}
+        self.unknown = {_bytes(text) for text in unknown}
         self.calls: list[Call] = []
         self._lock = threading.Lock()
 
@@ -70,6 +73,8 @@ class InMemoryTransport:
                 response.errors.add(index=index, code=code, message=message)
             else:
                 rows[index] = self.vector(item)
+                if item in self.unknown:
+                    response.unknown.append(index)
         response.vectors = rows.tobytes()
         return response.SerializeToString()
 

@@ -44,6 +44,7 @@ class Batch:
     errors: tuple[ItemError, ...]
     truncated: tuple[int, ...]
     version: str = ""
+    unknown: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ def parse_response(data: bytes, count: int) -> Batch:
     if not np.isfinite(vectors).all() or not np.isfinite(response.logit_scale):
         raise ProtocolError("the answer holds numbers that are not finite")
     failed = [error.index for error in response.errors]
-    for what, indices in (("errors", failed), ("truncated", list(response.truncated))):
+    truncated, unknown = list(response.truncated), list(response.unknown)
+    for what, indices in (("errors", failed), ("truncated", truncated), ("unknown", unknown)):
         ascending = all(first < second for first, second in itertools.pairwise(indices))
         if not ascending or (indices and indices[-1] >= count):
             raise ProtocolError(f"the answer's `{what}` do not ascend below the {count} items of the request")
@@ -190,6 +192,7 @@ def parse_response(data: bytes, count: int) -> Batch:
         space=response.space,
         logit_scale=float(response.logit_scale),
         errors=tuple(ItemError(error.index, error.code, error.message) for error in response.errors),
-        truncated=tuple(response.truncated),
+        truncated=tuple(truncated),
         version=response.version,
+        unknown=tuple(unknown),
     )

@@ -69,7 +69,10 @@ class FakeServer:
         self.stop: Callable[[], None] = lambda: None
 
     def embed(self, model: str, version: str | None, body: bytes) -> bytes:
-        """One tower's answer; an item that begins with b"broken" fails, a text over 1,000 bytes is cut."""
+        """One tower's answer; an item that begins with b"broken" fails, a text over 1,000 bytes is cut.
+
+        One that begins with b"unknown" is unknown.
+        """
         request = EmbedRequest.FromString(body)
         self.requests.append((model, version, request))
         response = EmbedResponse()
@@ -102,6 +105,8 @@ class FakeServer:
                 continue
             if request.texts and len(item) > 1000:
                 response.truncated.append(index)
+            if request.texts and item.startswith(b"unknown"):
+                response.unknown.append(index)
             rows.append(vector_of(item)[: self.dim])
         response.vectors = np.concatenate(rows).astype("<f4").tobytes()
         return response.SerializeToString()

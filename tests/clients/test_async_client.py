@@ -254,7 +254,7 @@ def test_a_hedged_message_takes_the_first_answer() -> None:
 
 def test_both_clients_say_the_same(web: FakeServer) -> None:
     """One set of semantics: vectors, errors and cut texts of a mixed call are equal."""
-    texts = ["a", "", "x" * 2000, "b\ud800", *map(str, range(300))]
+    texts = ["a", "", "x" * 2000, "b\ud800", "unknown", *map(str, range(300))]
 
     async def embed() -> Embeddings:
         async with AsyncClient(web.url) as client:
@@ -264,9 +264,11 @@ def test_both_clients_say_the_same(web: FakeServer) -> None:
     with Client(web.url) as client:
         expected = client.embed_texts(texts, errors="return")
     np.testing.assert_array_equal(found.vectors, expected.vectors)
-    assert (found.errors, found.truncated, found.space) == (
+    assert found.unknown == (4,)
+    assert (found.errors, found.truncated, found.unknown, found.space) == (
         expected.errors,
         expected.truncated,
+        expected.unknown,
         expected.space,
     )
 

@@ -84,12 +84,13 @@ def test_embed_json_gives_back_every_bit(web: FakeServer, folder: Path) -> None:
 
 
 def test_embed_shows_vectors(web: FakeServer) -> None:
-    """Without options a person sees something readable, and what was cut."""
-    done = run(web, "embed", "a cat", "x" * 2000)
+    """Without options a person sees something readable, what was cut, and what the model cannot read."""
+    done = run(web, "embed", "a cat", "x" * 2000, "unknown 𓀀")
     assert done.exit_code == 0
     assert "a cat" in done.stdout
     assert f"{vector_of(b'a cat')[0]:+.4f}" in done.stdout
     assert "cut to the model's token limit" in done.stderr
+    assert "letters that the model does not know" in done.stderr
 
 
 @pytest.mark.parametrize(

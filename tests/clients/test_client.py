@@ -23,6 +23,7 @@ from babelclip import (
     SpaceMismatch,
     TransportError,
     Unavailable,
+    concatenate,
 )
 from tests.clients.fake_server import DIM, SPACE, FakeServer, vector_of
 
@@ -95,6 +96,14 @@ def test_cut_texts_are_reported(server: FakeServer) -> None:
     texts = ["short"] * 260 + ["x" * 2000]
     with Client(server.url) as client:
         assert client.embed_texts(texts).truncated == (260,)
+
+
+def test_unknown_texts_are_reported(server: FakeServer) -> None:
+    """The caller learns which texts the model cannot read, across messages and in streams."""
+    texts = ["short"] * 260 + ["unknown 𓀀"] + ["short"] * 260
+    with Client(server.url) as client:
+        assert client.embed_texts(texts).unknown == (260,)
+        assert concatenate(client.stream_texts(texts)).unknown == (260,)
 
 
 def test_similarity_takes_items_or_embeddings(server: FakeServer) -> None:

@@ -35,16 +35,17 @@ def test_it_is_an_array() -> None:
     key=st.slices(6) | st.lists(st.integers(0, 5), max_size=6),
 )
 def test_a_selection_carries_its_errors_along(count, bad, key) -> None:
-    """After slicing, every error and every cut text still stands at its own item."""
+    """After slicing, every error, cut and unknown text still stands at its own item."""
     failed = tuple(sorted(index for index in bad if index < count))
     whole = embeddings(count, failed=failed)
-    whole = Embeddings(whole.vectors, whole.space, whole.logit_scale, whole.errors, failed)
+    whole = Embeddings(whole.vectors, whole.space, whole.logit_scale, whole.errors, failed, "", failed)
     if not isinstance(key, slice):
         key = [index for index in key if index < count]
     part = whole[key]
     positions = list(range(count))[key] if isinstance(key, slice) else key
     assert [bool(ok) for ok in part.ok] == [index not in failed for index in positions]
     assert list(part.truncated) == [new for new, old in enumerate(positions) if old in failed]
+    assert part.unknown == part.truncated
     np.testing.assert_array_equal(part.vectors, whole.vectors[positions])
 
 

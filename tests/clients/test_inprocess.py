@@ -31,7 +31,7 @@ from tests.handlers.worker import Worker, grpc
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = sorted((ROOT / "training" / "samples").glob("*.png"))[:40]
-TEXTS = ["a red heart", "un chat noir", "विद्यालय", "自行车", "ጥቁር ድመት", "кофе " * 300]
+TEXTS = ["a red heart", "un chat noir", "विद्यालय", "自行车", "ጥቁር ድመት", "кофе " * 300, "𓀀𓀁"]
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,7 @@ def test_vectors_are_those_of_a_torchserve_worker(store: Path, client: Client, t
         assert found.space == reply.message.space
         assert found.logit_scale == pytest.approx(reply.message.logit_scale)
         assert list(found.truncated) == list(reply.message.truncated)
+        assert list(found.unknown) == list(reply.message.unknown) == ([6] if tower == "text" else [])
 
 
 def test_both_towers_pass_their_canaries(client: Client, store: Path) -> None:

@@ -136,7 +136,8 @@ def test_json_reads_as_documented(server: Server) -> None:
     response = post(server, "text", body, "application/json")
     assert response.headers["content-type"] == "application/json"
     answer = response.json()
-    assert list(answer) == ["space", "version", "dim", "logit_scale", "embeddings", "errors", "truncated"]
+    keys = ["space", "version", "dim", "logit_scale", "embeddings", "errors", "truncated", "unknown"]
+    assert list(answer) == keys
     assert [len(row) for row in answer["embeddings"]] == [answer["dim"]] * 2
     binary = post(server, "text", body, "application/json", accept="application/x-protobuf")
     assert binary.headers["content-type"] == "application/x-protobuf"
@@ -158,3 +159,10 @@ def test_a_long_text_is_cut_and_said_to_be(server: Server, transport: str) -> No
     answer = embed(server, transport, "text", EmbedRequest(texts=[b"short", b"a long story about " * 200]))
     assert list(answer.truncated) == [1]
     assert not answer.errors
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_text_of_unknown_letters_is_said_to_be(server: Server, transport: str) -> None:
+    """Hieroglyphs have a vector, all of them the same one, and their callers are told so."""
+    with Client(server.url(transport), token_file=server.token_file) as client:
+        assert client.embed_texts(["a cat", "𓀀𓀁", "ꙮꙮ", "кот"]).unknown == (1, 2)

@@ -103,6 +103,7 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     section = {"max_tokens": MAX_TOKENS, "pad_id": 1, "buckets": [4, 8, 12]}
+    section["unknown_id"] = VOCABULARY.index("<unk>")
     known = torch.tensor([tokenizer.encode("a red heart").ids])
     meta = _meta("text", section, "a red heart", tower(known, torch.ones_like(known))[0])
     (folder / "meta.json").write_text(meta, encoding="utf-8")

@@ -69,6 +69,18 @@ def test_a_batch_is_counted_once(text: Worker, caplog: pytest.LogCaptureFixture)
     assert sorted(seconds) == sorted(f"babelclip_stage_seconds{{tower:text,stage:{s}}}" for s in stages)
 
 
+def test_what_answers_say_of_items_is_counted(text: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    """An operator sees how many texts were cut, and how many the model can not read."""
+    asked = [b"red " * 20, "𓀀".encode(), "𓀀 ".encode() * 20, b"a", b""]
+    with caplog.at_level(logging.INFO):
+        text.send(grpc(request=EmbedRequest(texts=asked).SerializeToString()))
+    found = {name: value for name, value in lines(caplog).items() if "flagged" in name}
+    assert found == {
+        "babelclip_flagged_items_total{tower:text,flag:truncated}": 2,
+        "babelclip_flagged_items_total{tower:text,flag:unknown}": 2,
+    }
+
+
 def stage_seconds(caplog: pytest.LogCaptureFixture) -> dict[str, float]:
     """Stage → seconds of the latest batch."""
     found = lines(caplog)

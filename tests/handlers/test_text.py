@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from handlers import runner, runtimes
 from handlers.clip_text import TextHandler
 from handlers.embedding_pb2 import EmbedRequest
 from handlers.runner import Runner
-from tests.handlers.conftest import DIM, MAX_TOKENS, SPACE, WORDS
+from tests.handlers.conftest import DIM, LIMITS, MAX_TOKENS, SPACE, WORDS
 from tests.handlers.worker import Call, Reply, Worker, form, grpc, http
 
 PROTOBUF = "application/x-protobuf"
@@ -91,7 +92,7 @@ def test_every_readable_form_gives_exact_json(text: Worker, clean: np.ndarray, c
     assert (reply.status, reply.content_type) == (200, "application/json")
     assert np.array(answer.pop("embeddings"), dtype=np.float32).tobytes() == clean.tobytes()
     facts = {"space": SPACE, "version": "1.0", "dim": DIM, "logit_scale": 20.0}
-    assert answer == {**facts, "errors": [], "truncated": []}
+    assert answer == {**facts, "errors": [], "truncated": [], "unknown": []}
 
 
 BAD_ITEMS = [
@@ -220,6 +221,30 @@ def test_long_texts_are_cut_and_reported(text: Worker) -> None:
     assert list(reply.message.truncated) == [1]
     np.testing.assert_allclose(vectors(reply)[1], vectors(reply)[2], atol=1e-6)
     assert json.loads(as_json.body)["truncated"] == [0]
+
+
+def test_texts_of_unknown_letters_are_embedded_and_reported(text: Worker) -> None:
+    """A caller learns that a vector tells little of its text; symbols beside known words are no reason."""
+    asked = ["a red heart", "a 𓀀𓀁 heart", "𓀀𓀁", "☂ ☂", "a red ☂", "", "red 7", "<unk>"]
+    reply, as_json = text.send(
+        grpc(request=protobuf(*(one.encode() for one in asked))),
+        http(json.dumps({"inputs": asked}).encode(), "application/json"),
+    )
+    assert list(reply.message.unknown) == [1, 2, 3, 6, 7]
+    assert codes(reply) == {5: "empty_item"}
+    assert [bool(row.any()) for row in vectors(reply)] == [bool(one) for one in asked]
+    assert json.loads(as_json.body)["unknown"] == [1, 2, 3, 6, 7]
+
+
+def test_an_archive_that_names_no_unknown_token_reports_none(text_folder: Path, tmp_path: Path) -> None:
+    """Byte-level tokenizers know every text, and older archives do not say."""
+    shutil.copytree(text_folder, tmp_path / "text")
+    meta = json.loads((text_folder / "meta.json").read_text(encoding="utf-8"))
+    meta["text"]["unknown_id"] = None
+    (tmp_path / "text" / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    (reply,) = Worker(TextHandler, tmp_path / "text", dict(LIMITS)).send(grpc(request=protobuf("𓀀".encode())))
+    assert not reply.message.unknown
+    assert vectors(reply).any()
 
 
 def test_half_a_surrogate_pair_is_invalid(text: Worker) -> None:

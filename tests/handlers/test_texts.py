@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.errors import ItemFault
-from handlers.texts import read_text, shows
+from handlers.texts import is_unknown, read_text, shows
 
 # Properties by their names in the Unicode Character Database; Python's tables lack these.
 UNSEEN = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{White_Space}\p{Cc}\p{Cf}\u2800]")
@@ -105,3 +105,22 @@ def test_any_payload_is_read_or_refused(payload: str | bytes) -> None:
         whole = payload if isinstance(payload, str) else payload.decode()
         assert shows(outcome)
         assert outcome == whole.removeprefix("\ufeff")
+
+
+@pytest.mark.parametrize(
+    ("text", "stretches", "matters"),
+    [
+        ("red heart", [], False),
+        ("red \U00013000", [(4, 5)], True),
+        ("red 7", [(4, 5)], True),
+        ("red ☂!", [(4, 5)], False),
+        ("☂ \u200b☂", [(0, 1), (3, 4)], True),
+        ("☂☂", [(0, 2)], True),
+        ("\ufe0fred", [(0, 1)], False),
+    ],
+)
+def test_unknown_letters_matter_and_symbols_beside_words_do_not(
+    text: str, stretches: list[tuple[int, int]], matters: bool
+) -> None:
+    """Callers are told of what is missing from a vector, not of every emoji."""
+    assert is_unknown(text, stretches) == matters
