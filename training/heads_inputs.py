@@ -8,13 +8,13 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import XLMRobertaModel
 
-from training import distributed, huggingface, objectives, projection_heads
+from training import distributed, huggingface, objectives, projection_heads, tokenizer_files
 from training.datasets import coco, conceptual_captions, loading
 from training.datasets.examples import Examples
 from training.datasets.loading import Loader
 from training.heads_options import TEXT_MODEL, HeadsOptions, OptionsError
 from training.projection_heads import MAX_TOKENS, UNUSED_TEXT_KEYS, ProjectionHead
-from training.source_files import fit, read_state, read_tokenizer
+from training.source_files import fit, read_state
 from training.towers import Inputs, TextInput, TextTower, Towers, VisionTower
 
 TOKEN_BUCKET = 16  # texts are padded to a multiple of it: few lengths, so that a compiled tower has few forms
@@ -41,7 +41,7 @@ def read_frozen(models: Path) -> tuple[Towers, Tokenizer]:
     )
     visual, vision_input = projection_heads.vision_model(models)
     pad_id = int(encoder.config.pad_token_id)
-    tokenizer = read_tokenizer(models / TEXT_MODEL / "tokenizer.json", int(encoder.config.vocab_size))
+    tokenizer = tokenizer_files.read(models / TEXT_MODEL, int(encoder.config.vocab_size))
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.enable_padding(pad_id=pad_id, pad_to_multiple_of=TOKEN_BUCKET)
     text, vision = (

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -105,6 +106,28 @@ def test_heads_by_the_names_of_training_are_found_if_they_are_the_only_ones(sour
     shutil.copy(source / "text-7.ckpt", source / "text-8.ckpt")
     with pytest.raises(CheckpointError, match=r"found text-7\.ckpt, text-8\.ckpt"):
         sources.load(source)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_heads_out_of_a_training_run_are_read(source: Path, legacy: bool) -> None:
+    """A trainer keeps the head under state_dict, with its own counts beside it, by DDP's names."""
+    path = source / "clip-text-projection.ckpt"
+    due = torch.load(path, weights_only=True)
+    state = {f"module.{key}": value for key, value in due.items()}
+    held = {"epoch": np.int64(7), "global_step": 10, "state_dict": state, "lr_schedulers": []}
+    torch.save(held, path, _use_new_zipfile_serialization=not legacy)
+    found = sources.load(source).model.text.head.state_dict()
+    assert torch.equal(found["linear1.weight"], due["linear1.weight"])
+
+
+def test_the_text_model_may_be_a_pickle(source: Path) -> None:
+    """xlm-roberta-base of before safetensors: pytorch_model.bin, of masked language modelling."""
+    folder = source / "xlm-roberta-base"
+    before = sources.load(source).model.text.encoder.state_dict()
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    after = sources.load(source).model.text.encoder.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 class Published(torch.nn.Module):
