@@ -53,6 +53,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return folders
 
 
+@pytest.fixture(scope="module")
+def before(made: dict[str, Path]) -> dict[str, Checkpoint]:
+    """Each family as it is loaded before its folder is changed."""
+    return {name: sources.load(folder) for name, folder in made.items()}
+
+
 @pytest.fixture(params=FAMILIES)
 def source(request: pytest.FixtureRequest, made: dict[str, Path], tmp_path: Path) -> Path:
     """A copy of each family's folder, to be written anew in another version's way."""
@@ -67,30 +73,31 @@ def vectors(loaded: Checkpoint) -> np.ndarray:
         return torch.cat([texts, loaded.model.vision(pixels)]).numpy()
 
 
-def test_what_transformers_5_saves_is_read(source: Path) -> None:
+def test_what_transformers_5_saves_is_read(source: Path, before: dict[str, Checkpoint]) -> None:
     """A processor's save_pretrained leaves processor_config.json alone, with the image processor inside."""
-    expected, processor = vectors(sources.load(source)), FAMILIES[source.name][1]
+    processor = FAMILIES[source.name][1]
     images = FAMILIES[source.name][2].from_pretrained(source)
     words = PreTrainedTokenizerFast(tokenizer_file=str(source / "tokenizer.json"), pad_token="<pad>")
     (source / OLDER).unlink()
     processor(image_processor=images, tokenizer=words).save_pretrained(source)
     assert not (source / OLDER).exists()
     loaded = sources.load(source)
-    np.testing.assert_array_equal(vectors(loaded), expected)
+    np.testing.assert_array_equal(vectors(loaded), vectors(before[source.name]))
     assert loaded.meta["space"] == sources.space_of(source)
 
 
-def test_where_both_files_have_settings_the_newer_one_wins(source: Path) -> None:
+def test_where_both_files_have_settings_the_newer_one_wins(
+    source: Path, before: dict[str, Checkpoint]
+) -> None:
     """A folder that transformers 5 has saved over an older one's has both; it reads its own, and so do we."""
-    settings = json.loads((source / OLDER).read_text())
-    before = sources.load(source)
+    settings, space = json.loads((source / OLDER).read_text()), before[source.name].meta["space"]
     (source / NEWER).write_text(json.dumps({"processor_class": "CLIPProcessor"}))
-    assert sources.load(source).meta["space"] == before.meta["space"]
+    assert sources.space_of(source) == space
     changed = {**settings, "image_mean": [0.1, 0.2, 0.3]}
     (source / NEWER).write_text(json.dumps({"image_processor": changed}))
     loaded = sources.load(source)
     assert loaded.model.config.vision.mean == (0.1, 0.2, 0.3)
-    assert loaded.meta["space"] != before.meta["space"]
+    assert loaded.meta["space"] != space
     (source / NEWER).write_text(json.dumps({"image_processor": 3}))
     assert_refused_in_one_line(source, "image_processor must have names and values")
 
@@ -119,21 +126,21 @@ def fast(settings: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("rewrite", [feature_extractor, both_names, fast])
 def test_what_older_versions_saved_is_read(
-    source: Path, rewrite: Callable[[dict[str, Any]], dict[str, Any]]
+    source: Path, before: dict[str, Checkpoint], rewrite: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     """Feature extractors with plain numbers for sizes, and classes of later names, give the same pixels."""
-    expected = sources.load(source).model.config
     path = source / OLDER
     path.write_text(json.dumps(rewrite(json.loads(path.read_text()))))
-    assert sources.load(source).model.config == expected
+    assert sources.load(source).model.config == before[source.name].model.config
 
 
-def test_settings_without_a_class_are_those_of_clip(made: dict[str, Path], tmp_path: Path) -> None:
+def test_settings_without_a_class_are_those_of_clip(
+    made: dict[str, Path], before: dict[str, Checkpoint], tmp_path: Path
+) -> None:
     """The first CLIPs on the hub do not say whose settings they are; what is left out is CLIP's own."""
     folder = Path(shutil.copytree(made["clip"], tmp_path / "clip"))
-    expected = sources.load(folder).model.config
     (folder / OLDER).write_text(json.dumps({"size": 32, "crop_size": 32}))
-    assert sources.load(folder).model.config == expected
+    assert sources.load(folder).model.config == before["clip"].model.config
 
 
 def split(folder: Path, *, pickled: bool) -> list[str]:
@@ -157,39 +164,40 @@ def split(folder: Path, *, pickled: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("pickled", [False, True])
-def test_weights_in_parts_are_read_and_a_missing_part_is_named(source: Path, pickled: bool) -> None:
+def test_weights_in_parts_are_read_and_a_missing_part_is_named(
+    source: Path, before: dict[str, Checkpoint], pickled: bool
+) -> None:
     """Parts as safetensors and as pickles give the same vectors; one that was not copied is told."""
-    expected = vectors(sources.load(source))
     names = split(source, pickled=pickled)
-    np.testing.assert_array_equal(vectors(sources.load(source)), expected)
+    np.testing.assert_array_equal(vectors(sources.load(source)), vectors(before[source.name]))
     (source / names[1]).unlink()
     assert_refused_in_one_line(source, f"{names[1]} is missing")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_pickled_weights_of_every_age_and_of_a_wrapped_model_are_read(source: Path, legacy: bool) -> None:
+def test_pickled_weights_of_every_age_and_of_a_wrapped_model_are_read(
+    source: Path, before: dict[str, Checkpoint], legacy: bool
+) -> None:
     """pytorch_model.bin: not zipped before torch 1.6, and named by DDP where its wrapper was saved."""
-    expected = vectors(sources.load(source))
     state = {f"module.{key}": value for key, value in load_file(source / WEIGHTS).items()}
     (source / WEIGHTS).unlink()
     torch.save(state, source / "pytorch_model.bin", _use_new_zipfile_serialization=not legacy)
-    np.testing.assert_array_equal(vectors(sources.load(source)), expected)
+    np.testing.assert_array_equal(vectors(sources.load(source)), vectors(before[source.name]))
 
 
-def test_what_else_lies_in_a_repository_is_left_alone(source: Path) -> None:
+def test_what_else_lies_in_a_repository_is_left_alone(source: Path, before: dict[str, Checkpoint]) -> None:
     """Weights of other libraries and a trainer's files beside the model's are not taken for its own."""
-    before = sources.load(source)
     for name in ("open_clip_model.safetensors", "adapter_model.safetensors", "model.fp16.safetensors"):
         (source / name).write_bytes(b"of something else")
     for name in ("training_args.bin", "optimizer.bin", "pytorch_model.bin", "flax_model.msgpack"):
         (source / name).write_bytes(b"of something else")
     loaded = sources.load(source)
-    assert loaded.meta["space"] == before.meta["space"]
-    np.testing.assert_array_equal(vectors(loaded), vectors(before))
+    assert loaded.meta["space"] == before[source.name].meta["space"]
+    np.testing.assert_array_equal(vectors(loaded), vectors(before[source.name]))
     state = load_file(source / WEIGHTS)
     (source / WEIGHTS).unlink()
     torch.save(state, source / "pytorch_model.bin")
-    np.testing.assert_array_equal(vectors(sources.load(source)), vectors(before))
+    np.testing.assert_array_equal(vectors(sources.load(source)), vectors(before[source.name]))
     (source / "pytorch_model.bin").unlink()
     assert_refused_in_one_line(source, "flax_model.msgpack is not read, save it with PyTorch")
 
