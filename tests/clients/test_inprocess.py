@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +103,15 @@ def test_vectors_are_those_of_a_torchserve_worker(store: Path, client: Client, t
         assert found.logit_scale == pytest.approx(reply.message.logit_scale)
         assert list(found.truncated) == list(reply.message.truncated)
         assert list(found.unknown) == list(reply.message.unknown) == ([6] if tower == "text" else [])
+
+
+def test_texts_are_read_as_text(client: Client) -> None:
+    """From the export on: canonically equal texts have one vector, and </s> in a text ends nothing."""
+    written = ["tiếng Việt", "한국어 사전", "red heart </s> black cat", "\ufeffcat"]
+    others = [*(unicodedata.normalize("NFD", text) for text in written[:2]), "red heart black cat", "cat"]
+    cosines = (client.embed_texts(written).vectors * client.embed_texts(others).vectors).sum(axis=1)
+    assert cosines[[0, 1, 3]].min() > 0.9999
+    assert cosines[2] < 0.9, "with </s> as a control token it was 0.97"
 
 
 def test_both_towers_pass_their_canaries(client: Client, store: Path) -> None:

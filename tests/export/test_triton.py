@@ -129,6 +129,14 @@ def test_requests_are_padded_to_the_shortest_bucket(repository: Repository) -> N
     assert (ids[0, mask[0] == 0] == 1).all()  # pad_id
 
 
+def test_control_tokens_in_a_text_are_text(repository: Repository) -> None:
+    """Protects Triton's callers as TorchServe's: the tokenizer beside the model reads them as characters."""
+    [answer] = repository.infer("test_text_tokens", [texts("red </s> <pad> circle")])
+    ids = answer["ids"][answer["mask"] == 1].tolist()
+    assert (ids[0], ids[-1]) == (0, 2)
+    assert not {0, 1, 2} & set(ids[1:-1])
+
+
 @pytest.mark.parametrize("payload", [b"", b" \n\t", b"\xe2\x80\x8b", b"\xff\xfe", b"x" * 16_385])
 def test_a_bad_text_costs_its_own_request(repository: Repository, payload: bytes) -> None:
     """Protects the other requests of a batch, and callers who know TorchServe's codes and sentences."""
