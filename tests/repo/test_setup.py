@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -119,3 +122,99 @@ def test_another_word_for_torch_is_refused(tmp_path: Path) -> None:
     done = setup(tmp_path, BABELCLIP_TORCH="system")
     assert (done.returncode, done.stdout) == (1, "")
     assert "must be installed, or not be set, not system" in done.stderr
+
+
+# pip itself comes with Python; without an index the run ends before anything is downloaded.
+OFFLINE = {"PYTHON": sys.executable, "PIP_NO_INDEX": "1"}
+
+
+def pip_of(venv: Path) -> str:
+    """What the command `pip` of an environment says of itself."""
+    done = subprocess.run([venv / "bin" / "pip", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def make(venv: Path, *options: str) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", *options, venv], check=True)
+    return venv
+
+
+def test_an_environment_without_pip_is_made_anew(tmp_path: Path) -> None:
+    """That is what a run leaves that was ended early, or had no ensurepip; every later one would fail."""
+    venv = make(tmp_path / "venv", "--without-pip")
+    done = setup(tmp_path, **OFFLINE)
+    assert "was not finished" in done.stderr
+    assert "No module named pip" not in done.stderr
+    assert str(venv) in pip_of(venv)
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(tmp_path: Path) -> None:
+    """An upgrade of the machine takes away what the links in it lead to."""
+    venv = make(tmp_path / "venv", "--without-pip")
+    for link in (venv / "bin").glob("python*"):
+        link.unlink()
+        link.symlink_to("/nowhere/python3")
+    assert "making" in setup(tmp_path, **OFFLINE).stderr
+    assert str(venv) in pip_of(venv)
+
+
+def test_an_environment_that_was_moved_is_made_anew(tmp_path: Path) -> None:
+    """Its commands start the Python of the old place; of a copy, even with the old place's packages."""
+    folder = tmp_path / "Mes modèles"
+    folder.mkdir()
+    shutil.copytree(make(tmp_path / "old"), folder / "venv", symlinks=True)
+    assert str(tmp_path / "old") in pip_of(folder / "venv")
+    done = setup(folder, **OFFLINE)
+    assert "made in another place" in done.stderr
+    assert str(folder / "venv") in pip_of(folder / "venv")
+    # The same environment by another way to it is the same.
+    (tmp_path / "link").symlink_to(folder)
+    again = setup(tmp_path / "link", **OFFLINE)
+    assert "making" not in again.stderr
+
+
+def test_a_package_that_was_broken_off_is_installed_again(tmp_path: Path) -> None:
+    """pip writes the list of a package's files last; without one it would take the package for installed."""
+    packages = next((make(tmp_path / "venv") / "lib").glob("python*")) / "site-packages"
+    broken = packages / "torch-2.13.0.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0\n")
+    setup(tmp_path, **OFFLINE)
+    assert not broken.exists()
+    assert list(packages.glob("pip-*.dist-info"))
+
+
+def test_a_folder_of_other_files_is_not_emptied(tmp_path: Path) -> None:
+    """A wrong BABELCLIP_VENV costs nobody their files."""
+    (tmp_path / "venv" / "letters").mkdir(parents=True)
+    letter = tmp_path / "venv" / "letters" / "letter.txt"
+    letter.write_text("dear")
+    done = setup(tmp_path, **OFFLINE)
+    assert done.returncode == 1
+    assert "is no virtual environment" in done.stderr
+    assert letter.read_text() == "dear"
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A checkout that everybody may read and only its owner write to."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(REPOSITORY / "scripts", Path(folder, "scripts"))
+        Path(folder).chmod(0o555)
+        yield Path(folder)
+        Path(folder).chmod(0o755)
+
+
+def test_a_user_who_may_not_write_is_told_where_else(shared: Path) -> None:
+    """In somebody else's checkout the environment stands elsewhere."""
+    other = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    variables = {name: value for name, value in os.environ.items() if name != "BABELCLIP_VENV"}
+    done = subprocess.run(
+        [shared / "scripts" / "setup"], env=variables, capture_output=True, text=True, **other
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("scripts/setup: ")
+    assert f"may not write to {shared.resolve()};" in done.stderr
+    assert "BABELCLIP_VENV" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
