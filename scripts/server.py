@@ -18,6 +18,7 @@ When TorchServe ends by itself, this prints the last lines of its logs and ends 
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import signal
@@ -30,19 +31,14 @@ from types import FrameType
 
 from babelclip.manifest import Entry
 from serving import LaunchError
+from serving.environment import check_paths, forget_proxies
 from serving.java import find_java
+from serving.ports import check_ports
 from serving.process import RunFolder, TorchServe
 from serving.queue_metrics import QueueMetrics
-from serving.settings import (
-    LISTENERS,
-    Addresses,
-    check_free,
-    free_ports,
-    make_settings,
-    read_config,
-    read_properties,
-)
+from serving.settings import LISTENERS, Addresses, free_ports, make_settings, read_config
 from serving.spaces import read_spaces, serve
+from serving.starting import StartingWorkers, WorkerLost
 from serving.workers import CORES_A_WORKER, count_workers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -72,7 +68,9 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         help="default: those of the settings; auto: five free ones",
     )
     for listener in LISTENERS:
-        parser.add_argument(f"--{listener.replace('_', '-')}-port", type=int, metavar="PORT")
+        parser.add_argument(
+            f"--{listener.replace('_', '-')}-port", type=int, metavar="PORT", help="0: any free one"
+        )
     parser.add_argument(
         "--queue-metrics-port",
         type=int,
@@ -143,22 +141,25 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
     ports = free_ports() if options.ports == "auto" else {}
     for listener in LISTENERS:
         if (chosen := getattr(options, f"{listener}_port")) is not None:
-            ports[listener] = chosen
+            ports[listener] = chosen or free_ports()[listener]
+    forget_proxies()
+    check_paths((REPOSITORY, options.store.resolve(), options.run_dir.resolve(), Path(sys.prefix)))
     spaces = read_spaces(options.store)
-    properties = read_properties(read_config(options.config))
+    properties = read_config(options.config)
     workers = count_workers(options.workers, options.store, spaces, properties, say=say)
     settings = make_settings(options.config, ports, workers=workers)
     java = find_java()
     folder = RunFolder(options.run_dir)
 
     with folder.held(), contextlib.ExitStack() as stack:
+        check_ports(settings.listeners)
         queue_metrics = None
         if options.queue_metrics_port is not None:
             exporter = open_queue_metrics(options.queue_metrics_port, settings.addresses, folder.tokens)
             stack.callback(exporter.close)
             queue_metrics = exporter.url
-        check_free(settings.addresses)
-        folder.config.write_text(settings.text, encoding="utf-8")
+        folder.write(settings)
+        starting = StartingWorkers(folder.log)
         say(f"serve: starting TorchServe {version_of('torchserve')} on Java {java.version}")
         say(f"serve: logs in {folder.logs}")
         models = [(name, tower.mar) for space in spaces for name, tower in space.towers.items()]
@@ -172,9 +173,21 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
             if not server.running():
                 raise LaunchError(f"TorchServe ended by itself\n{folder.last_lines()}")
 
+        def check_start() -> None:
+            check()
+            starting.check()
+
         try:
             try:
-                serve(spaces, settings.addresses, folder.tokens, check=check, seconds=options.startup_timeout)
+                serve(
+                    spaces,
+                    settings.addresses,
+                    folder.tokens,
+                    check=check_start,
+                    seconds=options.startup_timeout,
+                )
+            except WorkerLost:
+                raise
             except LaunchError as problem:
                 check()
                 raise LaunchError(f"{problem}\n{folder.last_lines()}") from problem
@@ -195,6 +208,10 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the server; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A path may hold letters that the terminal has not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = parse_options(arguments)
     stop = threading.Event()
 

@@ -2,10 +2,12 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,7 +15,9 @@ from pathlib import Path
 import psutil
 
 from serving import LaunchError
+from serving.environment import passed_on
 from serving.java import Java
+from serving.settings import HOSTS, Settings
 
 # How long TorchServe may take to end by itself before what is left is killed; it needs about 3 seconds.
 STOP_SECONDS = 20.0
@@ -31,40 +35,62 @@ class RunFolder:
         self.config = self.path / "config.properties"
         self.tokens = self.path / "key_file.json"
         self.temp = self.path / "tmp"
+        if len(os.fsencode(self.temp)) > LONGEST_TEMP_PATH:
+            # One of this folder's own where paths are short; a server that was killed left it there.
+            name = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
+            self.temp = Path(tempfile.gettempdir(), f"babelclip-{os.geteuid()}-{name}")
         self.logs = self.path / "logs"
         self.console = self.logs / "console.log"
+        self.log = self.logs / "torchserve.log"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Make the folder, empty it of what an earlier run left, and keep it for this process.
 
         Raises:
-            LaunchError: another server holds the folder, or its path is too long for a worker's socket.
+            LaunchError: another server holds the folder, the path of temporary files is too long for a
+                worker's socket, or this user cannot write there.
         """
         if len(os.fsencode(self.temp)) > LONGEST_TEMP_PATH:
             raise LaunchError(
-                f"the path {self.path} is too long for the workers' sockets; choose a shorter --run-dir"
+                f"the path {self.temp} is too long for the workers' sockets; choose a shorter --run-dir"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LaunchError(
-                    f"a server is already running in {self.path}; choose another --run-dir"
-                ) from None
-            # A launcher that was killed outright could end nothing.
-            end(self._left_behind)
-            shutil.rmtree(self.temp, ignore_errors=True)
-            self.tokens.unlink(missing_ok=True)
-            self.temp.mkdir()
-            self.logs.mkdir(exist_ok=True)
+        with contextlib.ExitStack() as until_the_end:
+            with _written(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock = until_the_end.enter_context((self.path / "lock").open("w"))
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise LaunchError(
+                        f"a server is already running in {self.path}; choose another --run-dir"
+                    ) from None
+                # A launcher that was killed outright could end nothing.
+                end(self._left_behind)
+                shutil.rmtree(self.temp, ignore_errors=True)
+                self.tokens.unlink(missing_ok=True)
+                self.temp.mkdir(mode=0o700)
+                self.logs.mkdir(exist_ok=True)
             try:
                 yield
             finally:
                 # The tokens are worth nothing without the server; the unpacked archives are large.
                 self.tokens.unlink(missing_ok=True)
                 shutil.rmtree(self.temp, ignore_errors=True)
+
+    def write(self, settings: Settings) -> None:
+        """Write what TorchServe is to read.
+
+        Raises:
+            LaunchError: the folder cannot be written to.
+        """
+        with _written(self.path):
+            self.config.write_text(settings.text, encoding="utf-8")
+            if settings.hosts:
+                # With a file of hosts of its own Java asks nobody else.
+                known = Path("/etc/hosts")
+                others = known.read_text(errors="replace") if known.exists() else ""
+                (self.path / HOSTS).write_text(f"{others}\n{settings.hosts}")
 
     def _left_behind(self) -> list[psutil.Process]:
         """Return what lives of a server that was started in this folder."""
@@ -79,7 +105,7 @@ class RunFolder:
     def last_lines(self, count: int = 25) -> str:
         """Return the last `count` lines of each log, for the operator who is told of a failure."""
         parts = []
-        for log in (self.console, self.logs / "torchserve.log"):
+        for log in (self.console, self.log):
             if log.exists() and (lines := log.read_text(encoding="utf-8", errors="replace").splitlines()):
                 parts += [f"--- {log}", *lines[-count:]]
         return "\n".join(parts)
@@ -114,20 +140,16 @@ class TorchServe:
             *("--models", *(f"{name}={archive}" for name, archive in models)),
         ]
         environment = {
-            **os.environ,
+            **passed_on(),
             "TMPDIR": str(folder.temp),
             "TEMP": str(folder.temp),
             "LOG_LOCATION": str(folder.logs),
             "METRICS_LOCATION": str(folder.logs),
             "BABELCLIP_WORKERS": str(workers),
         }
-        # A PYTHONPATH would come before the folder of the archive in a worker, and an archive runs with what
-        # it brought. TS_CONFIG_FILE beats the configuration given here.
-        for name in ("PYTHONPATH", "TS_CONFIG_FILE", "JAVA_HOME"):
-            environment.pop(name, None)
         if java.home is not None:
             environment["JAVA_HOME"] = str(java.home)
-        with folder.console.open("w") as console:
+        with _written(folder.path), folder.console.open("w") as console:
             self._launcher = subprocess.Popen(
                 command,
                 cwd=folder.path,
@@ -160,6 +182,18 @@ class TorchServe:
                 if os.getsid(process.pid) == self._launcher.pid:
                     found.append(process)
         return found
+
+
+@contextlib.contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Say of a folder that cannot be written to what to do."""
+    try:
+        yield
+    except OSError as problem:
+        raise LaunchError(
+            f"cannot write to {problem.filename or folder}: {problem.strerror}; choose another folder"
+            " with --run-dir"
+        ) from problem
 
 
 def end(find: Callable[[], list[psutil.Process]]) -> None:

@@ -1,14 +1,16 @@
 """TorchServe's configuration for one run: config.properties with this run's addresses and absolute paths."""
 
+import codecs
 import contextlib
-import errno
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from serving import LaunchError
+from serving.properties import read_properties, write_properties
 
 # Properties that hold a path. TorchServe takes a relative one from its current folder, here that of the run.
 PATHS = (
@@ -22,6 +24,9 @@ PATHS = (
 
 LISTENERS = ("inference", "management", "metrics", "grpc_inference", "grpc_management")
 DEFAULT_PORTS = dict(zip(LISTENERS, (8080, 8081, 8082, 7070, 7071), strict=True))
+# An IPv6 address stands in TorchServe's HTTP addresses by a name, which Java finds in a file of the run.
+NAMED = "babelclip-"
+HOSTS = "hosts"
 
 
 @dataclass(frozen=True)
@@ -41,25 +46,8 @@ class Settings:
 
     text: str
     addresses: Addresses
-
-
-def read_config(config: Path) -> str:
-    """Return the text of a configuration.
-
-    Raises:
-        LaunchError: the file cannot be read.
-    """
-    try:
-        return config.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise LaunchError(f"cannot read the configuration {config}: {problem}") from problem
-
-
-def read_properties(text: str) -> dict[str, str]:
-    """Return the `key=value` lines of a Java properties file; the last one of a key holds, as in Java."""
-    lines = (line.strip() for line in text.splitlines())
-    pairs = (line.partition("=") for line in lines if line and line[0] not in "#!")
-    return {key.strip(): value.strip() for key, _, value in pairs}
+    listeners: Mapping[str, tuple[str, int]]  # The host and the port that each is to be bound to.
+    hosts: str  # Lines for the file of hosts that Java is to look names up in; empty: it need not.
 
 
 def free_ports() -> dict[str, int]:
@@ -72,32 +60,6 @@ def free_ports() -> dict[str, int]:
         return {name: opened.getsockname()[1] for name, opened in zip(LISTENERS, sockets, strict=True)}
 
 
-def check_free(addresses: Addresses) -> None:
-    """Listen at all addresses for a moment.
-
-    Raises:
-        LaunchError: something listens at one of them already, or two are the same.
-    """
-    with contextlib.ExitStack() as held:
-        for listener, url in asdict(addresses).items():
-            host, port = urlsplit(url).hostname, urlsplit(url).port
-            # What else may be wrong with an address, TorchServe says.
-            with contextlib.suppress(OSError):
-                family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-                opened = held.enter_context(socket.socket(family, kind, protocol))
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    opened.bind(place)
-                    opened.listen()
-                except OSError as problem:
-                    if problem.errno == errno.EADDRINUSE:
-                        raise LaunchError(
-                            f"port {port} of {host} is taken, which is that of {listener}: end what listens"
-                            f" there, or choose another with --{listener.replace('_', '-')}-port, or free"
-                            " ones with --ports auto"
-                        ) from None
-
-
 def make_settings(config: Path, ports: Mapping[str, int], *, workers: int) -> Settings:
     """Return the settings of `config` with `ports` (by listener; those missing stay) and absolute paths.
 
@@ -106,41 +68,91 @@ def make_settings(config: Path, ports: Mapping[str, int], *, workers: int) -> Se
     Raises:
         LaunchError: the file cannot be read, or says something scripts/serve does not serve with.
     """
-    text = read_config(config)
-    given = read_properties(text)
-    if given.get("disable_token_authorization", "false").lower() == "true":
+    values = read_config(config)
+    if values.get("disable_token_authorization", "false").lower() == "true":
         raise LaunchError(f"{config} switches tokens off; a server started here keeps them on")
+    for key in PATHS:
+        if given := values.get(key):
+            path = config.resolve().parent / given
+            # Java takes all archives of a folder by a star.
+            if not path.exists() and path.name != "*":
+                raise LaunchError(f"{config}: {key}={given} cannot be read: there is no {path}")
+            values[key] = str(path)
+    values["default_workers_per_model"] = str(workers)
 
-    changes = {key: str(config.resolve().parent / given[key]) for key in PATHS if given.get(key)}
-    changes["default_workers_per_model"] = str(workers)
-    reached = {}
+    listeners: dict[str, tuple[str, int]] = {}
+    reached, hosts = {}, []
     for listener in ("inference", "management", "metrics"):
         key = f"{listener}_address"
+        given = values.get(key, f"http://127.0.0.1:{DEFAULT_PORTS[listener]}")
         try:
-            address = urlsplit(given.get(key, f"http://127.0.0.1:{DEFAULT_PORTS[listener]}"))
+            address = urlsplit(given)
             port = ports.get(listener) or address.port or DEFAULT_PORTS[listener]
-            if not address.hostname:
+            if address.scheme not in ("http", "https") or not address.hostname:
                 raise ValueError
+            written = _without_colons(address.hostname, listener)
         except ValueError:
             raise LaunchError(
-                f"{config}: {key}={given[key]} is no address such as http://127.0.0.1:8080"
+                f"{config}: {key}={given} is no address such as http://127.0.0.1:8080"
             ) from None
-        changes[key] = f"{address.scheme}://{address.hostname}:{port}"
+        if written.startswith(NAMED):
+            hosts.append(f"{address.hostname} {written}")
+        values[key] = f"{address.scheme}://{written}:{port}"
         reached[listener] = f"{address.scheme}://{_reachable(address.hostname)}:{port}"
+        listeners[listener] = (address.hostname, port)
     for listener in ("grpc_inference", "grpc_management"):
-        host = given.get(f"{listener}_address", "127.0.0.1")
+        key = f"{listener}_port"
+        host = values.get(f"{listener}_address", "127.0.0.1").strip("[]")
         try:
-            port = ports.get(listener) or int(given.get(f"{listener}_port", DEFAULT_PORTS[listener]))
+            port = ports.get(listener) or int(values.get(key, DEFAULT_PORTS[listener]))
         except ValueError:
-            raise LaunchError(f"{config}: {listener}_port={given[f'{listener}_port']} is no port") from None
-        changes[f"{listener}_port"] = str(port)
+            raise LaunchError(f"{config}: {key}={values[key]} is no port") from None
+        values[key] = str(port)
         reached[listener] = f"grpc://{_reachable(host)}:{port}"
+        listeners[listener] = (host, port)
+    if hosts:
+        values["vmargs"] = f"{values.get('vmargs', '')} -Djdk.net.hosts.file={HOSTS}".lstrip()
 
-    lines = [text.rstrip("\n"), "", "# Set by scripts/serve for this run; the last value of a key holds."]
-    lines += [f"{key}={value}" for key, value in changes.items()]
-    return Settings("\n".join(lines) + "\n", Addresses(**reached))
+    # These two TorchServe's launcher reads, which is written in Python and takes a line as it stands.
+    plain = {key: values.pop(key) for key in ("vmargs", "plugins_path") if key in values}
+    text = write_properties(values) + "".join(f"{key}={value}\n" for key, value in plain.items())
+    return Settings(text, Addresses(**reached), listeners, "".join(f"{line}\n" for line in hosts))
+
+
+def read_config(config: Path) -> dict[str, str]:
+    """Return the keys and values of a file in UTF-8, as editors write it, or else in Java's own ISO-8859-1.
+
+    Raises:
+        LaunchError: the file cannot be read.
+    """
+    try:
+        content = config.read_bytes()
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise LaunchError(f"cannot read the configuration {config}: it is in UTF-16; save it as UTF-8")
+        try:
+            return read_properties(content.decode("utf-8-sig"))
+        except UnicodeDecodeError:
+            return read_properties(content.decode("iso-8859-1"))
+    except (OSError, ValueError) as problem:
+        raise LaunchError(f"cannot read the configuration {config}: {problem}") from problem
+
+
+def _without_colons(host: str, listener: str) -> str:
+    """Return a host as TorchServe takes it in an HTTP address, where it ends at the first colon."""
+    if ":" not in host:
+        return host
+    # To Java all addresses of the one kind are all of both.
+    return "0.0.0.0" if ip_address(host).is_unspecified else f"{NAMED}{listener.replace('_', '-')}"
 
 
 def _reachable(host: str) -> str:
-    """Return the address to call a listener at that is bound to `host`."""
-    return "127.0.0.1" if host in ("", "0.0.0.0") else host
+    """Return the host to call a listener at that is bound to `host`, as it stands in an address."""
+    if host in ("", "0.0.0.0"):
+        return "127.0.0.1"
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4:
+        return host
+    return "[::1]" if address.is_unspecified else f"[{address}]"

@@ -118,8 +118,8 @@ def embed(server: Server, transport: str, model: str, request: EmbedRequest) -> 
 class Launcher:
     """scripts/server.py as a process, and the lines it has printed."""
 
-    def __init__(self, *arguments: str | Path) -> None:
-        command = [sys.executable, str(REPOSITORY / "scripts" / "server.py"), *map(str, arguments)]
+    def __init__(self, *arguments: str | Path, checkout: Path = REPOSITORY) -> None:
+        command = [sys.executable, str(checkout / "scripts" / "server.py"), *map(str, arguments)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
@@ -163,9 +163,9 @@ class Launcher:
 
 
 @contextlib.contextmanager
-def launched(*arguments: str | Path) -> Iterator[Launcher]:
-    """Run scripts/server.py with these arguments; it is stopped at the end."""
-    launcher = Launcher(*arguments)
+def launched(*arguments: str | Path, checkout: Path = REPOSITORY) -> Iterator[Launcher]:
+    """Run scripts/server.py of a checkout with these arguments; it is stopped at the end."""
+    launcher = Launcher(*arguments, checkout=checkout)
     try:
         yield launcher
     finally:

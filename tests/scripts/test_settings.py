@@ -1,14 +1,12 @@
 """The configuration a server is started with: config.properties, with this run's ports and absolute paths."""
 
-import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from serving import LaunchError
-from serving.settings import LISTENERS, check_free, free_ports, make_settings, read_properties
+from serving.properties import read_properties
+from serving.settings import LISTENERS, free_ports, make_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -60,6 +58,54 @@ def test_all_interfaces_are_reached_by_loopback(tmp_path: Path) -> None:
     assert settings.addresses.grpc_inference == "grpc://127.0.0.1:7070"
 
 
+def test_ipv6_addresses_are_listened_on_and_called(tmp_path: Path) -> None:
+    """TorchServe's HTTP addresses end at the first colon: an IPv6 one stands there by a name."""
+    config = tmp_path / "config.properties"
+    config.write_text(
+        "inference_address=http://[::1]:9000\nmanagement_address=http://[::]:9001\n"
+        "grpc_inference_address=::1\ngrpc_management_address=[::]\nvmargs=-Xmx1g\n"
+    )
+    settings = make_settings(config, {}, workers=1)
+    after = read_properties(settings.text)
+    assert after["inference_address"] == "http://babelclip-inference:9000"
+    assert settings.hosts == "::1 babelclip-inference\n"
+    assert after["vmargs"] == "-Xmx1g -Djdk.net.hosts.file=hosts"
+    # All addresses of one kind are all of both to Java.
+    assert after["management_address"] == "http://0.0.0.0:9001"
+    assert settings.addresses.inference == "http://[::1]:9000"
+    assert settings.addresses.management == "http://[::1]:9001"
+    assert settings.addresses.grpc_inference == "grpc://[::1]:7070"
+    assert settings.addresses.grpc_management == "grpc://[::1]:7071"
+    assert settings.listeners["inference"] == ("::1", 9000)
+    assert settings.listeners["grpc_management"] == ("::", 7071)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "iso-8859-1"])
+def test_settings_are_read_as_editors_write_them(tmp_path: Path, encoding: str, newline: str) -> None:
+    """UTF-8, with a mark at the beginning or without, Java's own encoding, and Windows' ends of lines."""
+    folder = tmp_path / "Mes modèles"
+    folder.mkdir()
+    (folder / "métriques.yaml").touch()
+    config = folder / "config.properties"
+    text = f"job_queue_size : 7{newline}# réglages{newline}metrics_config=métriques.yaml{newline}"
+    config.write_bytes(text.encode(encoding))
+    after = read_properties(make_settings(config, {}, workers=1).text)
+    assert after["job_queue_size"] == "7"
+    assert after["metrics_config"] == str(folder / "métriques.yaml")
+
+
+def test_what_java_is_given_is_ascii(tmp_path: Path) -> None:
+    """Java takes the bytes of a properties file for ISO-8859-1."""
+    folder = tmp_path / "模型 é=:#"
+    folder.mkdir()
+    (folder / "metrics.yaml").touch()
+    (folder / "config.properties").write_text("metrics_config=metrics.yaml\n")
+    text = make_settings(folder / "config.properties", {}, workers=1).text
+    assert text.isascii()
+    assert read_properties(text)["metrics_config"] == str(folder / "metrics.yaml")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -69,6 +115,10 @@ def test_all_interfaces_are_reached_by_loopback(tmp_path: Path) -> None:
         (b"inference_address=http://127.0.0.1:eight\n", "inference_address"),
         (b"management_address=nowhere\n", "management_address"),
         (b"metrics_address=http://[::1\n", "metrics_address"),
+        (b"metrics_address=ftp://127.0.0.1\n", "metrics_address"),
+        (b"metrics_address=http://127.0.0.1:70000\n", "metrics_address"),
+        (b"metrics_config=missing.yaml\n", "there is no .*missing.yaml"),
+        (b"default_workers_per_model=\\u12\n", "hexadecimal"),
         (b"grpc_inference_port=many\n", "grpc_inference_port"),
     ],
 )
@@ -83,38 +133,8 @@ def test_settings_that_cannot_be_served_with_are_named(
         make_settings(config, {}, workers=1)
 
 
-@given(st.text())
-def test_no_text_breaks_the_reader_of_properties(text: str) -> None:
-    """Whatever a file holds, reading its properties ends with names and values."""
-    for key, value in read_properties(text).items():
-        assert key == key.strip()
-        assert value == value.strip()
-
-
 def test_free_ports_differ() -> None:
     """Every listener gets a port of its own."""
     ports = free_ports()
     assert set(ports) == set(LISTENERS)
     assert len(set(ports.values())) == len(LISTENERS)
-
-
-@pytest.mark.parametrize("listener", LISTENERS)
-def test_a_port_that_is_taken_is_named(listener: str) -> None:
-    """One sentence before anything starts, not the traces of Java: the port, whose it is, what to do."""
-    ports = free_ports()
-    settings = make_settings(REPOSITORY / "config.properties", ports, workers=1)
-    check_free(settings.addresses)
-    with socket.create_server(("127.0.0.1", ports[listener])):
-        option = f"--{listener.replace('_', '-')}-port"
-        with pytest.raises(LaunchError, match=rf"port {ports[listener]} of 127\.0\.0\.1 is taken.*{option}"):
-            check_free(settings.addresses)
-    check_free(settings.addresses)
-
-
-def test_two_listeners_do_not_share_a_port() -> None:
-    """--inference-port may be that of another listener, which only the second one to start would notice."""
-    ports = free_ports()
-    ports["inference"] = ports["metrics"]
-    settings = make_settings(REPOSITORY / "config.properties", ports, workers=1)
-    with pytest.raises(LaunchError, match=f"port {ports['metrics']} .* is taken"):
-        check_free(settings.addresses)

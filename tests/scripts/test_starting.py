@@ -1,0 +1,60 @@
+"""Workers that end while they start, as TorchServe's log tells of them."""
+
+from pathlib import Path
+
+import pytest
+
+from serving.starting import StartingWorkers, WorkerLost
+
+TIME = "2026-01-02T03:04:05,678"
+END = "WorkerThread - Retry worker: 9000 in 1 seconds."
+
+
+def add(log: Path, *lines: str) -> None:
+    with log.open("a") as file:
+        file.writelines(f"{TIME} {line}\n" for line in lines)
+
+
+def test_the_second_end_of_a_worker_is_the_end(tmp_path: Path) -> None:
+    """It is told with what that worker printed, and with nothing of the others."""
+    log = tmp_path / "torchserve.log"
+    workers = StartingWorkers(log)
+    workers.check()
+    add(log, "INFO  W-9001-vision_1.0 " + END, f"INFO  W-9000-text_2.0 beta {END}")
+    add(log, "WARN  W-9000-text_2.0 beta-stderr MODEL_LOG - no such file")
+    add(log, "INFO  W-9001-vision_1.0-stdout MODEL_LOG - loading - now")
+    workers.check()
+    add(log, f"INFO  W-9000-text_2.0 beta {END}")
+    with pytest.raises(WorkerLost) as told:
+        workers.check()
+    assert "text 2.0 beta cannot be loaded" in str(told.value)
+    assert "no such file" in str(told.value)
+    assert str(log) in str(told.value)
+    assert "loading" not in str(told.value)
+
+
+def test_what_an_earlier_run_wrote_does_not_count(tmp_path: Path) -> None:
+    """Only what is added counts, and also what stands in a log that has begun anew."""
+    log = tmp_path / "torchserve.log"
+    add(log, *[f"INFO  W-9000-text_1.0 {END}"] * 3)
+    workers = StartingWorkers(log)
+    add(log, f"INFO  W-9000-text_1.0 {END}")
+    workers.check()
+    log.unlink()
+    add(log, f"INFO  W-9000-text_1.0 {END}")
+    with pytest.raises(WorkerLost):
+        workers.check()
+
+
+def test_half_a_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    """The log is read while it is written; lines of another form, and bytes that are no text, are passed."""
+    log = tmp_path / "torchserve.log"
+    workers = StartingWorkers(log)
+    add(log, f"INFO  W-9000-text_1.0 {END}", "a stack trace")
+    with log.open("ab") as file:
+        file.write(f"\xff\n{TIME} INFO  W-9000-text_1.0 Worker".encode("latin-1"))
+    workers.check()
+    with log.open("a") as file:
+        file.write("Thread - Retry worker: 9000 in 1 seconds.\n")
+    with pytest.raises(WorkerLost):
+        workers.check()
