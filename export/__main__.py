@@ -34,7 +34,7 @@ import transformers
 from export import archive, decoding, manifest, memory, parity, programs, report, triton, vocabulary
 from export.options import DTYPES, FORMS, Options
 from handlers.machine import usable_cores
-from training import checkpoint, sources
+from training import checkpoint, outputs, sources
 
 # The vision tower first: it is gone before the text tower's table, the largest tensor, is copied about.
 TOWERS = ("vision", "text")
@@ -225,6 +225,9 @@ def main() -> None:
         if given.if_needed and manifest.is_current(given.store, manifest.sources(source, options)):
             print(f"{given.store}: already exported from {source}, nothing to do")
             return
+        outputs.check("export", "--store", given.store)
+        if given.target == "triton":
+            outputs.check("export", "--repository", given.repository)
         result = export(source, given.store, options, given.repository if given.target == "triton" else None)
     except (
         checkpoint.CheckpointError,
@@ -234,6 +237,7 @@ def main() -> None:
         archive.ArchiveError,
         manifest.ManifestError,
         triton.RepositoryError,
+        OSError,  # such as a disk that is full
     ) as error:
         sys.exit(f"export: {error}")
     print("result: " + json.dumps(result))

@@ -107,7 +107,7 @@ def build(
         source = Path(handlers.__file__).parent
         shutil.copytree(source, stage / "handlers", ignore=shutil.ignore_patterns("__pycache__", "*.pyi"))
         for name in (name for form in options.forms for name in FILES[form]):
-            os.link(programs / name, stage / name)
+            _place(programs / name, stage / name)
         if tower == "text":
             shutil.copy(programs / "tokenizer.json", stage / "tokenizer.json")
             shutil.copy(Path(__file__).with_name("sitecustomize.py"), stage / "sitecustomize.py")
@@ -129,6 +129,14 @@ def build(
         partial = target.with_suffix(".partial")
         _pack(made, partial)
         partial.replace(target)
+
+
+def _place(source: Path, target: Path) -> None:
+    """One file under a second name, or a copy where the disk has no such links (FAT, folders of a host)."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
 
 
 def _pack(folder: Path, archive: Path) -> None:

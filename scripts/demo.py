@@ -8,6 +8,7 @@ ends with `demo: OK`.
 """
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from babelclip import Client, Embeddings
+from serving.environment import forget_proxies
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CHECKPOINT = REPOSITORY / "training" / "checkpoints" / "mini"
@@ -172,10 +174,24 @@ def ask(client: Client, drawings: Embeddings, paths: list[Path], sheet: Path) ->
     return right / len(QUESTIONS)
 
 
+def check_place() -> None:
+    """End with a sentence where this user cannot write: archives and answers go into the repository."""
+    run = REPOSITORY / ".run"
+    for folder in (REPOSITORY / "model_store", run if run.exists() else REPOSITORY):
+        if not os.access(folder, os.W_OK):
+            sys.exit(f"demo: this user may not write to {folder}; run it in a copy of the repository")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--sheet", type=Path, default=REPOSITORY / ".run" / "demo" / "answers.png")
     options = parser.parse_args()
+    check_place()
+    forget_proxies()
+    for stream in (sys.stdout, sys.stderr):
+        # The questions are in letters that not every terminal has.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     os.chdir(REPOSITORY)
     started = time.monotonic()
     say("export: checkpoint → tower programs → parity → archives")

@@ -31,7 +31,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from training import huggingface, image_processor, tokenizer_files
+from training import huggingface, image_processor, outputs, tokenizer_files
 from training.projection_heads import UNUSED_TEXT_KEYS
 from training.source_files import CheckpointError, first_line
 
@@ -115,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dim", type=int, default=512, help="dimensions of the common space")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new model")
     options = parser.parse_args(arguments)
+    outputs.check("training.assemble", "--out", options.out)
     transformers.logging.set_verbosity_error()
     try:
         assemble(options.kind, options.vision, options.text, options.dim, options.out)

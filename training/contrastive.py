@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training import cached, captioned, distributed, objectives, sources, stage_options
+from training import cached, captioned, distributed, objectives, outputs, sources, stage_options
 from training.checkpoint import Checkpoint, CheckpointError
 from training.datasets import loading, splitting
 from training.datasets.decoding import BrokenImage, decode, read_whole
@@ -325,6 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     captioned.add(parser)
     stage_options.add(parser, batch=128, lr=5e-5, decay=0.2)
     options = parser.parse_args(arguments)
+    outputs.check("training.contrastive", "--out", options.out)
     try:
         stage_options.launch(options, make)
     except (CheckpointError, DataError, RunError) as error:

@@ -35,6 +35,7 @@ from typing import TypedDict
 import resvg_py
 
 from handlers.machine import usable_cores
+from training import outputs
 
 TRAIN_FAMILIES = ("noto", "noto-v1", "fluent-emoji-flat", "fxemoji", "emojione", "openmoji")
 HELD_OUT_FAMILY = "twemoji"
@@ -339,6 +340,7 @@ def main() -> None:
         "--packages", type=Path, help="where tarballs are kept (default: packages beside target)"
     )
     options = parser.parse_args()
+    outputs.check("training.emoji", "TARGET and --packages", options.target, options.packages)
     try:
         build(options.target, options.packages or options.target.with_name("packages"))
     except DataError as error:

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import data
+from training import data, outputs
 from training.emoji import TRAIN_FAMILIES, DataError, code_points, ensure
 
 
@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="for the tables")
     parser.add_argument("--hold-out", nargs="*", default=[], metavar="LOCALE", help="without image captions")
     options = parser.parse_args(arguments)
+    outputs.check("training.emoji_tables", "FOLDER", options.folder)
     try:
         rows = write(ensure(options.data), options.folder, options.hold_out)
     except DataError as error:

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from handlers.machine import usable_cores
-from training import checkpoint, data
+from training import checkpoint, data, outputs
 from training.emoji import HELD_OUT_FAMILY, TRAIN_FAMILIES, DataError, ensure
 from training.models import DualEncoder
 
@@ -172,6 +172,7 @@ def main() -> None:
     parser.add_argument("--held-out", nargs="+", metavar="LOCALE", help="compare these with the others")
     parser.add_argument("--output", type=Path, help="write the whole report as JSON")
     options = parser.parse_args()
+    outputs.check("training.evaluate", "--output", options.output)
     torch.set_num_threads(usable_cores())
     try:
         report = evaluate(options.checkpoint, ensure(options.data), options.locales)

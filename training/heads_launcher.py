@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from torch import multiprocessing
 
+from training import outputs
 from training.heads_options import HeadsOptions, parse
 
 
@@ -39,6 +40,7 @@ def one_process(local_rank: int, options: HeadsOptions) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
+    outputs.check("training", "--checkpoint-dir", options.checkpoint_dir)
     if options.world_size == 1:
         one_process(0, options)
         return

@@ -11,7 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
-from training import data
+from training import data, outputs
 from training.emoji import DRAWINGS, HELD_OUT_FAMILY, code_points, ensure
 
 COUNT = 300
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("target", type=Path)
     options = parser.parse_args()
+    outputs.check("training.samples", "TARGET", options.target)
     build(ensure(options.data), options.target)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training import cached, distributed, objectives, sources, stage_options
+from training import cached, distributed, objectives, outputs, sources, stage_options
 from training.checkpoint import Checkpoint, CheckpointError
 from training.datasets import parallel, splitting
 from training.datasets.order import Order
@@ -253,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     stage_options.add(parser, batch=256, lr=1e-4, decay=0.2)
     options = parser.parse_args(arguments)
+    outputs.check("training.teacher", "--out", options.out)
     try:
         stage_options.launch(options, make)
     except (CheckpointError, DataError, RunError) as error:

@@ -35,7 +35,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from handlers.machine import usable_cores
-from training import checkpoint, data, losses, tokenizer
+from training import checkpoint, data, losses, outputs, tokenizer
 from training.emoji import TRAIN_FAMILIES, ensure
 from training.models import DualEncoder, ModelConfig, TextConfig
 from training.plain_text import plain
@@ -157,6 +157,7 @@ def save_state(path: Path, state: dict[str, object]) -> None:
 
 def main() -> None:
     options = parse()
+    outputs.check("training.train", "RUN", options.run)
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     chance = random.Random(options.seed)

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import httpx
 
+from training import outputs
 from training.datasets.examples import Examples, Gathering
 from training.datasets.fetching import FetchError, Limits, client, fetch
 from training.datasets.hosts import Hosts
@@ -225,6 +226,7 @@ def main() -> None:
         parser.error("--workers and --per-host must be at least 1")
     if options.limit is not None and options.limit < 0:
         parser.error("--limit must not be negative")
+    outputs.check("training.datasets.conceptual_captions", "FOLDER", options.folder)
     try:
         outcome = download(
             options.folder,

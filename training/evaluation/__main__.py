@@ -26,7 +26,7 @@ from rich.table import Table
 
 from babelclip import Client
 from handlers.machine import usable_cores
-from training import sources
+from training import outputs, sources
 from training.evaluation import results, tasks
 from training.evaluation.caption_files import RetrievalData, open_retrieval
 from training.evaluation.datasets import WebDataset
@@ -150,6 +150,7 @@ def languages_of(options: argparse.Namespace, data: RetrievalData) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
+    outputs.check("training.evaluation", "--output", options.output)
     torch.set_num_threads(usable_cores())
     failures: list[str] = []
     try:

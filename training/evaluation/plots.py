@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from training import outputs
 from training.evaluation import results
 from training.evaluation.errors import EvaluationError
 from training.evaluation.results import Result
@@ -134,6 +135,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "training" and len(options.files) > 1:
         parser.error("training takes one log.jsonl")
+    outputs.check("training.evaluation.plots", "--output", options.output)
     try:
         if options.what == "recall":
             recall_by_language([results.read(path) for path in options.files], options.output, options.k)
