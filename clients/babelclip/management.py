@@ -31,8 +31,13 @@ PORT = 7071
 CALL_SECONDS = 60.0
 # Registering unpacks the archive, and unregistering waits for the workers to end.
 LONG_CALL_SECONDS = 600.0
-# After a refused connection gRPC fails every call for this long without trying, and then for longer.
-_OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000))
+# After a refused connection gRPC fails every call for this long without trying, and then for longer. And
+# management stays on the server's machine: a proxy of the environment answers for another one.
+_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_http_proxy", 0),
+)
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,8 @@ def parse_address(url: str) -> Address:
         raise ValueError(
             "an address holds no user name or password; pass the token as `token` or `token_file`"
         )
+    if parts.netloc.count(":") > 1 and "[" not in parts.netloc:
+        raise ValueError(f"{url!r} is no address: one of IPv6 stands in brackets, as in http://[::1]:8080")
     if not parts.hostname:
         raise ValueError(f"{url!r} names no host")
     if not url.isprintable() or " " in url:

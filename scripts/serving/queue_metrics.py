@@ -38,6 +38,8 @@ class QueueCollector(Collector):
         """`management` is http://HOST:PORT, `tokens` TorchServe's key_file.json, read for every scrape."""
         self._management = management.rstrip("/")
         self._tokens = tokens
+        # Management stays on the server's machine: a proxy of the environment answers for another one.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The metrics as of now; never raises for a server that is down or refuses."""
@@ -66,7 +68,7 @@ class QueueCollector(Collector):
         request = urllib.request.Request(
             self._management + path, headers={"authorization": f"Bearer {token}"}
         )
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
+        with self._opener.open(request, timeout=ANSWER_SECONDS) as answer:
             return json.load(answer)
 
 
@@ -82,7 +84,8 @@ class QueueMetrics:
         registry = CollectorRegistry()
         registry.register(QueueCollector(management, tokens))
         self._server, self._thread = start_http_server(port, addr=host, registry=registry)
-        self.url = f"http://{host}:{self._server.server_port}/metrics"
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._server.server_port}/metrics"
 
     def close(self) -> None:
         """Stop listening."""

@@ -40,6 +40,8 @@ CALL = Call(model="text", version=None, body=b"", token=None, timeout=5.0)
         ("127.0.0.1:8080", "must start with"),
         ("ftp://host", "must start with"),
         ("http://", "names no host"),
+        ("http://::1:8080", "in brackets"),
+        ("grpc://::1", "in brackets"),
         ("http://user:secret@host", "no user name"),
         ("http://host/?a=b", "query"),
         ("http://host:99999", "port"),

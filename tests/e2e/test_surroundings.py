@@ -57,6 +57,8 @@ def test_a_checkout_may_have_any_name(
         with launched(*options, checkout=here) as launcher:
             server = launcher.wait_ready()
             assert server.token_file == here / ".run" / "key_file.json"
+            with Management(server.management_grpc, server.token_file) as management:
+                assert management.versions("text")
             behind.undo()
             for address in (server.http, server.grpc):
                 with Client(address, token_file=server.token_file) as client:

@@ -140,3 +140,17 @@ def test_a_taken_port_is_an_error_in_words(
     taken = str(management.server_port)
     assert queue_metrics.main([*arguments, "--port", taken]) == 1
     assert taken in capsys.readouterr().err
+
+
+def test_no_proxy_answers_for_this_machine(
+    management: Management, tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the environment names a proxy, management is asked without it, and IPv6 is an address as any."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    exporter = QueueMetrics(management.url, tokens, port=0, host="::1")
+    try:
+        assert exporter.url.startswith("http://[::1]:")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        assert b"babelclip_queue_up 1.0" in opener.open(exporter.url, timeout=60).read()
+    finally:
+        exporter.close()
