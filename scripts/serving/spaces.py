@@ -27,7 +27,8 @@ def read_spaces(store: Path) -> list[Entry]:
     One whose addition to a running server was broken off is left out: it may never have loaded there.
 
     Raises:
-        LaunchError: no manifest, one of another form, or an archive that is missing or not the one it names.
+        LaunchError: no manifest, one of another form, or an archive that is missing, is not the one it names,
+            or has a name that TorchServe cannot read.
     """
     try:
         manifest = read_manifest(store)
@@ -36,6 +37,8 @@ def read_spaces(store: Path) -> list[Entry]:
         for space in spaces:
             for archive in archives(store, space).values():
                 check_archive(archive)
+                if "," in archive.path.name:
+                    raise LaunchError(f"{archive.path} cannot be served: TorchServe ends a name at a comma")
     except ManifestError as problem:
         raise LaunchError(str(problem)) from problem
     return spaces
