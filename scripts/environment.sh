@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts here: what a user's shell may hold that Python of the virtual environment would stumble over.
 
 # Another Python's libraries; and a switch that hides the modules beside a script.
