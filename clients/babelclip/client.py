@@ -178,9 +178,9 @@ class Client:
         """N images → Embeddings of N.
 
         Args:
-            images: encoded images as bytes, paths of such files, Pillow images, or uint8 arrays [H, W, 3]
-                (RGB) or [H, W] (grey). Read once, in order, no further ahead than `concurrency` tells. Bytes
-                and files travel as they are; pixels are encoded without loss, which needs Pillow.
+            images: encoded images as bytes or data URIs, paths of such files, Pillow images, or uint8 arrays
+                [H, W, 3] (RGB) or [H, W] (grey). Read once, in order, no further ahead than `concurrency`
+                tells. Bytes and files travel as they are; pixels are encoded without loss, by Pillow.
             errors, progress: as in `embed_texts`.
 
         Raises:

@@ -7,8 +7,10 @@ its place, never an exception, so that one broken file does not cost a folder.
 
 from __future__ import annotations
 
+import binascii
 import io
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -32,6 +34,15 @@ ImageInput: TypeAlias = (
 # The modes that a PNG holds without loss. Wider grey values (the modes I… and F) go into a TIFF; what is left
 # are other ways to say RGB.
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+# Modes whose transparency a conversion to RGB would drop, and a PNG's mode that keeps it.
+_ALPHA_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
+_ORIENTATION_TAG = 0x0112
+# Where an image's orientation may stand once Pillow has read it.
+_ORIENTATION_NOTES = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1")
+
+_DATA_URI = re.compile(r"data:image/[\w.+-]*;base64,", re.ASCII | re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.ASCII | re.IGNORECASE)
+_SHOWN = 200  # characters of a path that a message shows
 
 
 def text_items(texts: Iterable[str]) -> Iterator[bytes | ItemError]:
@@ -48,6 +59,8 @@ def text_items(texts: Iterable[str]) -> Iterator[bytes | ItemError]:
 def image_items(images: Iterable[ImageInput], max_message_bytes: int) -> Iterator[bytes | ItemError]:
     """Images of any accepted kind → encoded images, in order, each read only when it is asked for.
 
+    A text `data:image/...;base64,…` is one too.
+
     Items that fail get `unreadable_file`, `image_too_many_bytes` (more than a message can carry),
     `image_undecodable` (a Pillow image whose pixels cannot be loaded) or `invalid_item`.
 
@@ -63,7 +76,8 @@ def image_items(images: Iterable[ImageInput], max_message_bytes: int) -> Iterato
 def is_one_image(images: object) -> bool:
     """Whether what should be many images is a single one."""
     if isinstance(images, np.ndarray):
-        return images.ndim < 4 and images.dtype != object
+        many = images.ndim > 3 or (images.ndim > 0 and images.dtype.kind in "OU")  # U: paths
+        return not many
     return isinstance(images, str | bytes | bytearray | memoryview | os.PathLike) or _is_pillow(images)
 
 
@@ -91,6 +105,8 @@ def image_item(index: int, image: object, max_message_bytes: int) -> bytes | Ite
         return image
     if isinstance(image, bytearray | memoryview):
         return bytes(image)
+    if isinstance(image, str) and _URL.match(image):
+        return _data_uri(index, image)
     if isinstance(image, str | os.PathLike):
         return _file(index, image, max_message_bytes)
     if isinstance(image, np.ndarray):
@@ -104,6 +120,21 @@ def image_item(index: int, image: object, max_message_bytes: int) -> bytes | Ite
     )
 
 
+def _data_uri(index: int, uri: str) -> bytes | ItemError:
+    head = _DATA_URI.match(uri)
+    if head is None:
+        return ItemError(
+            index,
+            errors.INVALID_ITEM,
+            "an address is not an image, and nothing is fetched: pass the image's bytes, its path, or"
+            " data:image/...;base64,",
+        )
+    try:
+        return binascii.a2b_base64(uri[head.end() :], strict_mode=True)
+    except ValueError:  # binascii.Error is one; so is the error of a string that is not ASCII.
+        return ItemError(index, errors.INVALID_ITEM, "what follows ;base64, is not valid base64")
+
+
 def _file(index: int, path: str | os.PathLike[str], max_message_bytes: int) -> bytes | ItemError:
     try:
         # Non-blocking, and a look at the kind before reading: opening a pipe would wait for a writer forever.
@@ -111,7 +142,7 @@ def _file(index: int, path: str | os.PathLike[str], max_message_bytes: int) -> b
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                return ItemError(index, errors.UNREADABLE_FILE, f"{os.fspath(path)} is no regular file")
+                return ItemError(index, errors.UNREADABLE_FILE, f"{_shown(path)} is no regular file")
             if status.st_size > largest_item(max_message_bytes):
                 return oversized("vision", index, status.st_size, max_message_bytes)
             return file.read()
@@ -119,7 +150,13 @@ def _file(index: int, path: str | os.PathLike[str], max_message_bytes: int) -> b
         reason = error.strerror or type(error).__name__
     except ValueError as error:  # A path with a NUL character, or one the file system's encoding cannot hold.
         reason = str(error)
-    return ItemError(index, errors.UNREADABLE_FILE, f"cannot read {os.fspath(path)}: {reason}")
+    return ItemError(index, errors.UNREADABLE_FILE, f"cannot read {_shown(path)}: {reason}")
+
+
+def _shown(path: str | os.PathLike[str]) -> str:
+    # A picture in base64 that was passed as a path would fill the message.
+    name = os.fspath(path)
+    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
 
 
 def _is_pillow(image: object) -> bool:
@@ -147,12 +184,11 @@ def _array(index: int, array: NDArray[Any]) -> bytes | ItemError:
 
 
 def _encode(index: int, image: Any) -> bytes | ItemError:
-    from PIL import ImageOps
-
     buffer = io.BytesIO()
     try:
-        # PNG has no agreed place for the orientation, so what a camera noted is applied to the pixels.
-        upright = ImageOps.exif_transpose(image)
+        upright = _upright(image)
+        if upright.mode in _ALPHA_MODES:
+            upright = upright.convert(_ALPHA_MODES[upright.mode])
         if upright.mode in _PNG_MODES:
             upright.save(buffer, "PNG", compress_level=1)
         elif upright.mode.startswith(("I", "F")):
@@ -164,6 +200,37 @@ def _encode(index: int, image: Any) -> bytes | ItemError:
             index, errors.IMAGE_UNDECODABLE, f"the pixels of the image cannot be read: {_sentence(error)}"
         )
     return buffer.getvalue()
+
+
+def _upright(image: Any) -> Any:
+    """PNG has no agreed place for the orientation, so what a camera noted is applied to the pixels.
+
+    Pillow's own ImageOps.exif_transpose writes all the notes anew, and fails over those that it cannot write.
+    """
+    from PIL import Image
+
+    image.load()
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except Exception:  # Broken notes are no reason to refuse sound pixels.
+        return image
+    turn = Image.Transpose
+    turns = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_270,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_90,
+    }
+    operation = turns.get(orientation) if isinstance(orientation, int) else None
+    if operation is None:
+        return image
+    turned = image.transpose(operation)
+    for note in _ORIENTATION_NOTES:
+        turned.info.pop(note, None)
+    return turned
 
 
 def _sentence(error: Exception) -> str:

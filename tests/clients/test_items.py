@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
+import re
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from babelclip.errors import ItemError
 from babelclip.items import image_items, text_items
@@ -119,6 +122,95 @@ def test_the_orientation_is_applied() -> None:
     image = Image.open(io.BytesIO(png(exif=exif)))
     assert image.size == (4, 2)
     assert decoded(only(image_items([image], LIMIT))).shape == (4, 2, 3)
+
+
+def exif_of(*entries: tuple[int, int, int, bytes], behind: bytes = b"") -> bytes:
+    """EXIF notes as a camera may have written them: an orientation of 6, then these entries."""
+    packed = [(0x0112, 3, 1, struct.pack("<HH", 6, 0)), *entries]
+    fields = b"".join(struct.pack("<HHI", tag, kind, count) + value for tag, kind, count, value in packed)
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(packed)) + fields + struct.pack("<I", 0) + behind
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        exif_of((282, 10, 1, struct.pack("<I", 38)), behind=struct.pack("<ii", -1, 0)),
+        exif_of((256, 9, 1, struct.pack("<i", -1))),
+        exif_of((282, 5, 1, struct.pack("<I", 99_999))),
+    ],
+    ids=["a resolution of -1/0", "a width of -1", "a value behind the end"],
+)
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+def test_notes_that_cannot_be_written_again_turn_an_image_all_the_same(exif: bytes) -> None:
+    """Cameras note values that Pillow reads and cannot write; towers take such files, so the client must."""
+    picture = Image.new("RGB", (64, 32), "red")
+    picture.paste("blue", (0, 0, 64, 16))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", exif=exif, quality=95)
+    pixels = decoded(only(image_items([Image.open(buffer)], LIMIT)))
+    assert pixels.shape == (64, 32, 3)
+    assert pixels[32, 28, 2] > 200, "blue is on the right, as in the file turned upright"
+    assert pixels[32, 4, 0] > 200, "and red on the left"
+
+
+def test_every_orientation_is_applied_once() -> None:
+    """As Pillow turns it, and without a note that would have the tower turn it again."""
+    picture = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6))
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", exif=exif)
+        item = only(image_items([Image.open(buffer)], LIMIT))
+        assert isinstance(item, bytes)
+        arrived = Image.open(io.BytesIO(item))
+        np.testing.assert_array_equal(
+            np.asarray(arrived), np.asarray(ImageOps.exif_transpose(Image.open(buffer)))
+        )
+        assert arrived.getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBA", "RGBa"])
+def test_transparency_survives_every_mode(mode: str) -> None:
+    """What is transparent must be so for the tower, which puts white behind it, in every mode."""
+    picture = (
+        Image.new("LA", (4, 4), (0, 0)).convert("RGBA" if mode in ("PA", "RGBa") else "LA").convert(mode)
+    )
+    item = only(image_items([picture], LIMIT))
+    assert isinstance(item, bytes), item
+    assert np.asarray(Image.open(io.BytesIO(item)).convert("RGBA"))[..., 3].max() == 0
+
+
+def test_a_data_uri_is_an_image() -> None:
+    """Callers of other services hold images so; the bytes in it travel untouched."""
+    uri = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
+    assert only(image_items([uri], LIMIT)) == png()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("https://example.org/cat.jpg", "nothing is fetched"),
+        ("s3://bucket/cat.jpg", "nothing is fetched"),
+        ("data:text/html,<p>", "nothing is fetched"),
+        ("data:image/png;base64,%%%", "not valid base64"),
+        (base64.b64encode(png() * 1000).decode(), "cannot read"),
+    ],
+)
+def test_what_is_no_path_says_so_in_few_words(text: str, says: str) -> None:
+    """An address is not looked for among the files, and a picture in a text does not fill the message."""
+    item = only(image_items([text], LIMIT))
+    assert isinstance(item, ItemError)
+    assert len(item.message) < 400
+    assert re.search(says, item.message)
+
+
+@pytest.mark.parametrize("kind", ["U", object])
+def test_an_array_of_paths_is_many_images(kind: str | type, tmp_path: Path) -> None:
+    """What a column of a table or numpy.array(paths) is: as good as the list of them."""
+    (tmp_path / "a.png").write_bytes(png())
+    paths = np.array([str(tmp_path / "a.png")] * 2, dtype=kind)
+    assert list(image_items(paths, LIMIT)) == [png(), png()]
 
 
 def test_a_broken_pillow_image_fails_alone() -> None:
