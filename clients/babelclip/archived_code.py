@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import importlib.util
+import os
 import shutil
 import sys
 import tempfile
@@ -64,7 +65,7 @@ def import_needed(module: str) -> Any:
 def _install(source: Path) -> None:
     """Copies the package, and makes it importable by its name without a change of `sys.path`."""
     folder = Path(tempfile.mkdtemp(prefix="babelclip-code-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(_remove, folder, os.getpid())
     package = shutil.copytree(source, folder / PACKAGE)
     spec = importlib.util.spec_from_file_location(PACKAGE, package / "__init__.py")
     assert spec is not None
@@ -72,6 +73,11 @@ def _install(source: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[PACKAGE] = module
     spec.loader.exec_module(module)
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # A forked child leaves it to its parent, and to its other children.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _same_code(present: ModuleSpec, package: Path) -> bool:
@@ -83,3 +89,13 @@ def _same_code(present: ModuleSpec, package: Path) -> bool:
 
 def _sources(package: Path) -> dict[Path, bytes]:
     return {path.relative_to(package): path.read_bytes() for path in package.rglob("*.py")}
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # In a forked child the old one may be held by a thread that is not there.
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -52,8 +52,9 @@ if TYPE_CHECKING:
 class Client:
     """A connection to one babelclip server. Safe to use from several threads.
 
-    Over HTTP it may also be made before a fork and used on both sides of it; the library of gRPC does not
-    allow that, so with grpc:// make the client in the child.
+    Over HTTP it may also be made before a fork and used on both sides of it. One of archives too: the
+    child loads them itself. The library of gRPC does not allow it, so with grpc:// make the client in the
+    child.
 
     The first answer pins the embedding space: from then on the client never returns a vector of another one,
     so all its vectors can be compared. It also pins the version that serves the space, so the client stays
@@ -364,7 +365,7 @@ class Client:
         self._session.renew()
         self._session.credentials.renew()
         self._pool, self._pool_lock = None, threading.Lock()
-        if self._given is None:
+        if self._given is None and not is_local(self._url):  # Archives see to it themselves.
             self._transport = open_transport(self._url, self._tls)
 
 

@@ -12,9 +12,13 @@ of the extra `inprocess`. Opening a store runs the code in its archives: open on
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import shutil
+import sys
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,9 @@ class InProcessTransport:
     A tower is loaded by its first call, which takes seconds and unpacks it into a temporary folder. It runs
     on the CPU, unless the variable BABELCLIP_DEVICE is cuda or hpu. A call's timeout is how long it waits for
     others of its tower; what is being computed is not broken off.
+
+    A forked child loads the towers itself, with the first call. Where the parent has used torch, it computes
+    with one thread, because torch's others are not there; started by spawn, it has them all.
 
     Args:
         store: the folder that `python -m export` wrote, with its manifest.json.
@@ -89,6 +96,7 @@ class _Tower:
         self._files = contextlib.ExitStack()
         self._handler: Any = None
         self._context: _Context | None = None
+        _TOWERS.add(self)
 
     def answer(self, call: Call) -> bytes:
         if not self._lock.acquire(timeout=min(call.timeout, threading.TIMEOUT_MAX)):
@@ -109,11 +117,22 @@ class _Tower:
             self._handler = self._context = None
             self._files.close()
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: forget what the parent has loaded, without a touch to it.
+
+        The runtimes' threads are not here, so whoever ended their sessions would wait for them forever, at
+        the latest when the child exits: these objects are never freed. The folder is the parent's.
+        """
+        if self._handler is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._handler))
+        self._handler = self._context = None
+        self._files = contextlib.ExitStack()
+        self._lock = threading.Lock()
+
     def _load(self) -> None:
         with contextlib.ExitStack() as files:
-            folder = Path(
-                files.enter_context(tempfile.TemporaryDirectory(prefix=f"babelclip-{self._tower}-"))
-            )
+            folder = Path(tempfile.mkdtemp(prefix=f"babelclip-{self._tower}-"))
+            files.callback(weakref.finalize(self, _remove, folder, os.getpid()))
             unpack(self._archive, folder)
             handler = make_handler(folder, self._tower)
             yaml = import_needed("yaml")
@@ -129,6 +148,11 @@ class _Tower:
             self._files = files.pop_all()
 
 
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # Else this is a child that was forked, and its parent still needs the folder.
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class _Context:
     """What TorchServe gives a handler: the model's folder and configuration, and a call without headers.
 
@@ -140,6 +164,8 @@ class _Context:
     def __init__(self, folder: Path, config: dict[str, Any], version: str) -> None:
         self.system_properties = {"model_dir": str(folder), "gpu_id": None}
         self.model_yaml_config = {**config, "responseTimeout": _RESPONSE_TIMEOUT}
+        if _single_threaded:
+            self.model_yaml_config["babelclip"] = {**(config.get("babelclip") or {}), "threads": 1}
         self.manifest = {"model": {"modelVersion": version}}
 
     def get_all_request_header(self, index: int) -> dict[str, str]:
@@ -150,3 +176,25 @@ class _Context:
     def set_response_status(self, code: int, phrase: str, index: int) -> None: ...
 
     def set_response_header(self, index: int, key: str, value: str) -> None: ...
+
+
+_TOWERS: weakref.WeakSet[_Tower] = weakref.WeakSet()
+_held: list[_Tower] = []  # while a fork is under way, so that the child can leave them in peace
+_single_threaded = False
+
+
+def _before_fork() -> None:
+    _held.extend(_TOWERS)
+
+
+def _after_fork_in_child() -> None:
+    global _single_threaded
+    # OpenMP, by which torch computes, hangs in a child when it had threads in the parent.
+    _single_threaded = _single_threaded or "torch" in sys.modules
+    for tower in _held:
+        tower.leave_to_parent()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_held.clear, after_in_child=_after_fork_in_child)

@@ -253,3 +253,31 @@ def test_the_archives_code_runs_where_there_is_no_other(store: Path, client: Cli
         np.array(values, np.float32), client.embed_texts(["a red heart"]).vectors[0][:4], atol=2e-2
     )
     assert not list((tmp_path / "scratch").glob("babelclip*"))
+
+
+FORKED = """
+import os, sys
+import yaml
+from babelclip import Client
+
+store, image, runtime = sys.argv[1:]
+read = yaml.safe_load  # which reads an archive's model-config.yaml
+yaml.safe_load = lambda data: {**read(data), "babelclip": {"runtime": runtime}}
+client = Client(f"mar:{store}")
+before = client.embed_texts(["a red heart"]).vectors
+child = os.fork()
+if not child:
+    sys.exit(0 if abs(client.embed_texts(["a red heart"]).vectors - before).max() < 1e-4 else 3)
+print("child", os.waitpid(child, 0)[1])
+after = client.embed_texts(["a red heart"]).vectors
+print("parent", (after == before).all(), len(client.embed_images([image])))
+"""
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "torch"])
+def test_a_fork_leaves_a_model_to_each_process(store: Path, runtime: str) -> None:
+    """gunicorn and Celery fork what has loaded a model: the child loads its own, computes, and ends; and it
+    takes nothing from its parent, which goes on, with the other tower too."""
+    command = [sys.executable, "-c", FORKED, str(store), str(SAMPLES[0]), runtime]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=600)
+    assert done.stdout.splitlines() == ["child 0", "parent True 1"], done.stderr
