@@ -38,7 +38,7 @@ class InProcessTransport:
 
     A tower is loaded by its first call, which takes seconds and unpacks it into a temporary folder. It runs
     on the CPU, unless the variable BABELCLIP_DEVICE is cuda or hpu. A call's timeout is how long it waits for
-    others of its tower; what is being computed is not broken off.
+    others of its tower; its own items are embedded as far as the `timeout_ms` in its body goes.
 
     A forked child loads the towers itself, with the first call. Where the parent has used torch, it computes
     with one thread, because torch's others are not there; started by spawn, it has them all.
