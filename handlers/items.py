@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -102,7 +103,9 @@ def _in_uri(uri: DataUri, settings: Settings) -> Payload:
 def _named(item: Any) -> str:
     """What an item is that should have been a string, in JSON's words."""
     if isinstance(item, dict):
-        keys = ", ".join(f'"{str(key)[:32]}"' for key in list(item)[:3])
+        keys = ", ".join(
+            json.dumps(str(key)[:32]) for key in list(item)[:3]
+        )  # ASCII: a key may be no Unicode
         return f"an object with {keys}: send what it holds" if keys else "an object"
     if isinstance(item, list):
         return "a list: send its strings as items"

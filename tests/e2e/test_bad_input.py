@@ -151,7 +151,7 @@ def test_another_space_is_refused(server: Server, images: list[bytes], transport
     [
         pytest.param(b"\xff\xff\xff\xff not protobuf", "malformed_request", id="garbage"),
         pytest.param(b"", "empty_request", id="no-bytes"),
-        pytest.param(EmbedRequest(texts=[b"a"] * 1025).SerializeToString(), "too_many_items", id="too-many"),
+        pytest.param(EmbedRequest(texts=[b"a"] * 2049).SerializeToString(), "too_many_items", id="too-many"),
     ],
 )
 def test_a_request_that_cannot_be_served_is_refused_whole(

@@ -102,6 +102,27 @@ def test_instances_of_other_objects_are_refused(text: Worker) -> None:
     assert [error["index"] for error in json.loads(mixed.body)["errors"]] == [1]
 
 
+ODD = (
+    ({"\ud800": 1}, '"\\ud800"'),
+    ({"text": 1, "b": 2, "c": 3, "d": 4}, '"text", "b", "c"'),
+    ({}, "an object"),
+    (["a"], "a list"),
+    (None, "null"),
+    (True, "true or false"),
+    (2.5, "a number"),
+)
+
+
+def test_items_of_other_types_are_named(text: Worker, vision: Worker) -> None:
+    """Whatever stands in the place of a string costs only itself, and the answer says what it was."""
+    for worker in (text, vision):
+        (reply,) = worker.send(post({"inputs": [*(item for item, _ in ODD), "a"]}))
+        assert reply.status == 200
+        for error, (_, said) in zip(json.loads(reply.body)["errors"], ODD, strict=False):
+            assert error["code"] == "invalid_item"
+            assert said in error["message"]
+
+
 @pytest.mark.parametrize("body", [GOOD, {"instances": ["a"]}, V2])
 def test_there_are_no_explanations(text: Worker, body: Any) -> None:
     """/explanations/MODEL and :explain are answered with 404 and what there is, not with embeddings."""
