@@ -26,13 +26,20 @@ from babelclip.calls import (
     check_on_error,
     check_settings,
     finished,
-    message_limit,
+    message_limits,
 )
 from babelclip.credentials import Credentials
 from babelclip.delivery import Delivery, undelivered
 from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.embeddings import Embeddings, Vectors, concatenate, similarity
-from babelclip.errors import BabelclipError, DeadlineExceeded, ItemError, TransportError
+from babelclip.errors import (
+    MESSAGE_TOO_LARGE,
+    BabelclipError,
+    DeadlineExceeded,
+    ItemError,
+    RequestRefused,
+    TransportError,
+)
 from babelclip.hedging import later
 from babelclip.items import ImageInput, image_item, is_one_image, text_item, text_items
 from babelclip.pace import Pace
@@ -84,7 +91,7 @@ class AsyncClient:
         transport: AsyncTransport | None = None,
     ) -> None:
         served = transport is not None or not is_local(url)
-        self._max_message_bytes = message_limit(max_message_bytes, served=served)
+        self._max_message_bytes, self._largest = message_limits(max_message_bytes, served=served)
         check_settings(timeout=timeout, concurrency=concurrency, hedge_after=hedge_after)
         credentials = Credentials(token, token_file, environment=served)
         models: dict[Tower, str] = {"text": text_model, "vision": vision_model}
@@ -168,7 +175,9 @@ class AsyncClient:
         limit, pace = self._max_message_bytes, self._paces["text"]
         if not isinstance(texts, AsyncIterable):
             # Taken and split without a turn of the event loop for each text.
-            found = split(text_items(texts), tower="text", max_message_bytes=limit, pace=pace)
+            found = split(
+                text_items(texts), tower="text", max_message_bytes=limit, pace=pace, largest=self._largest
+            )
             return self._stream("text", _each(found), course)
 
         async def items() -> AsyncIterator[bytes | ItemError]:
@@ -177,7 +186,8 @@ class AsyncClient:
                 yield text_item(index, text)
                 index += 1
 
-        return self._stream("text", _messages(items(), "text", limit, pace), course)
+        splitter = Splitter("text", limit, pace, largest=self._largest)
+        return self._stream("text", _messages(items(), splitter), course)
 
     def _images(self, images: Many[ImageInput], course: Course) -> AsyncGenerator[Embeddings, None]:
         if is_one_image(images):
@@ -189,11 +199,11 @@ class AsyncClient:
                 if isinstance(image, bytes):
                     yield image
                 else:
-                    yield await asyncio.to_thread(image_item, index, image, self._max_message_bytes)
+                    yield await asyncio.to_thread(image_item, index, image, self._largest)
                 index += 1
 
-        messages = _messages(items(), "vision", self._max_message_bytes, self._paces["vision"])
-        return self._stream("vision", messages, course)
+        splitter = Splitter("vision", self._max_message_bytes, self._paces["vision"], largest=self._largest)
+        return self._stream("vision", _messages(items(), splitter), course)
 
     async def _stream(
         self, tower: Tower, messages: AsyncIterator[Message], course: Course
@@ -244,6 +254,10 @@ class AsyncClient:
                     batch = await self._answer(tower, body, delivery.sent, patience)
                 except DeadlineExceeded as error:
                     delivery.unanswered(error)
+                except RequestRefused as error:
+                    if error.code != MESSAGE_TOO_LARGE:
+                        raise
+                    delivery.too_large(error)
                 else:
                     if pause := delivery.take(batch):
                         await asyncio.sleep(pause)
@@ -312,10 +326,7 @@ async def _each(items: Many[Item]) -> AsyncIterator[Item]:
             yield item
 
 
-async def _messages(
-    items: AsyncIterator[bytes | ItemError], tower: Tower, max_message_bytes: int, pace: Pace
-) -> AsyncIterator[Message]:
-    splitter = Splitter(tower, max_message_bytes, pace)
+async def _messages(items: AsyncIterator[bytes | ItemError], splitter: Splitter) -> AsyncIterator[Message]:
     async for item in items:
         if (message := splitter.add(item)) is not None:
             yield message

@@ -13,6 +13,8 @@ from babelclip.wire import smallest_message
 OnError = Literal["raise", "return"]
 Progress = Callable[[int], None]
 
+LARGEST_MESSAGE = 32_000_000
+"""Bytes: the server takes 33,554,432 unless told otherwise (`max_request_size` in config.properties)."""
 AHEAD = 2
 """Messages of a call that are made and not yet taken by the caller, for each that may be under way.
 
@@ -97,17 +99,17 @@ def check_on_error(errors: OnError) -> None:
         raise ValueError(f'errors must be "raise" or "return", not {errors!r}')
 
 
-def message_limit(asked: int | None, *, served: bool) -> int:
-    """The largest message in bytes: what was asked, or the default.
+def message_limits(asked: int | None, *, served: bool) -> tuple[int, int]:
+    """Bytes of a message of several items, and of one item: what was asked, or the defaults.
 
     Raises:
         ValueError: it leaves no room for an item.
     """
     if asked is None:
-        return 6_000_000 if served else 32_000_000
+        return 6_000_000 if served else LARGEST_MESSAGE, LARGEST_MESSAGE
     if asked < smallest_message():
         raise ValueError(f"max_message_bytes must be at least {smallest_message()}, not {asked}")
-    return asked
+    return asked, asked
 
 
 def check_settings(*, timeout: float, concurrency: int, hedge_after: float | None) -> None:

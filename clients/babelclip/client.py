@@ -29,13 +29,13 @@ from babelclip.calls import (
     Progress,
     check_settings,
     collect,
-    message_limit,
+    message_limits,
 )
 from babelclip.credentials import Credentials
 from babelclip.delivery import Delivery, undelivered
 from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.embeddings import Embeddings, Vectors, similarity
-from babelclip.errors import BabelclipError, DeadlineExceeded, ItemError
+from babelclip.errors import MESSAGE_TOO_LARGE, BabelclipError, DeadlineExceeded, ItemError, RequestRefused
 from babelclip.hedging import hedged
 from babelclip.items import ImageInput, image_items, text_items
 from babelclip.pace import Pace
@@ -72,8 +72,9 @@ class Client:
         space: the embedding space to insist on; None to take that of the first answer.
         timeout: seconds without an answer after which items are given up. A call goes on as long as answers
             come: what the server had no time for is sent again, in smaller messages.
-        max_message_bytes: the largest message to send, which must not exceed the server's `max_request_size`;
-            default: 6,000,000, and 32,000,000 to archives in this process.
+        max_message_bytes: the largest message to send; default: 6,000,000 for several items and 32,000,000
+            for one, and 32,000,000 to archives in this process. What a server, or a proxy before it, refuses
+            for its size is sent again in smaller messages.
         concurrency: messages of one call that are under way at a time. Two keep a server busy, which computes
             one while the other waits; a server with many workers takes more. As many again are read and made
             ahead, or are answered and wait for those before them.
@@ -113,7 +114,7 @@ class Client:
         transport: Transport | None = None,
     ) -> None:
         served = transport is not None or not is_local(url)
-        self._max_message_bytes = message_limit(max_message_bytes, served=served)
+        self._max_message_bytes, self._largest = message_limits(max_message_bytes, served=served)
         check_settings(timeout=timeout, concurrency=concurrency, hedge_after=hedge_after)
         # Archives ask for no token: a variable that names a file of one must not be in their way.
         credentials = Credentials(token, token_file, environment=served)
@@ -189,7 +190,7 @@ class Client:
             TypeError: `images` is a single image.
             ImportError: there are pixels to encode and Pillow is not installed.
         """
-        items = image_items(images, self._max_message_bytes)
+        items = image_items(images, self._largest)
         return collect(self._stream("vision", items, Course(keep=errors == "return")), errors, progress)
 
     def stream_texts(self, texts: Iterable[str]) -> Generator[Embeddings, None, None]:
@@ -207,7 +208,7 @@ class Client:
 
     def stream_images(self, images: Iterable[ImageInput]) -> Generator[Embeddings, None, None]:
         """Images as in `embed_images` → Embeddings as in `stream_texts`."""
-        return self._stream("vision", image_items(images, self._max_message_bytes), Course())
+        return self._stream("vision", image_items(images, self._largest), Course())
 
     def similarity(
         self, texts: Embeddings | Iterable[str], images: Embeddings | Iterable[ImageInput]
@@ -261,7 +262,7 @@ class Client:
         self, tower: Tower, items: Iterator[bytes | ItemError], course: Course
     ) -> Generator[Embeddings, None, None]:
         limit, pace = self._max_message_bytes, self._paces[tower]
-        messages = split(items, tower=tower, max_message_bytes=limit, pace=pace)
+        messages = split(items, tower=tower, max_message_bytes=limit, pace=pace, largest=self._largest)
         message, following = next(messages, None), next(messages, None)
         if message is None:
             return
@@ -315,6 +316,10 @@ class Client:
                 batch = self._answer(tower, body, delivery.sent, patience)
             except DeadlineExceeded as error:
                 delivery.unanswered(error)
+            except RequestRefused as error:
+                if error.code != MESSAGE_TOO_LARGE:
+                    raise
+                delivery.too_large(error)
             else:
                 if pause := delivery.take(batch):
                     time.sleep(pause)

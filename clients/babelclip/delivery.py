@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
 
 from babelclip.embeddings import Embeddings, Vectors
-from babelclip.errors import DEADLINE_EXCEEDED, OVERLOADED, DeadlineExceeded, ItemError
+from babelclip.errors import (
+    DEADLINE_EXCEEDED,
+    OVERLOADED,
+    DeadlineExceeded,
+    ItemError,
+    RequestRefused,
+    too_many_bytes,
+)
 from babelclip.pace import Pace
 from babelclip.retry import Patience
 from babelclip.session import Session
@@ -50,6 +58,8 @@ class Delivery:
     def body(self, space: str | None) -> bytes:
         """A serialized EmbedRequest of the next of those items."""
         self._sent = self._waiting[: self._pace.items]
+        if self._pace.largest is not None:
+            self._sent = self._sent[: self._fitting(self._pace.largest)]
         items = (self._message.items[item] for item in self._sent)
         return encode(self._tower, items, space, self._patience.remaining())
 
@@ -85,6 +95,18 @@ class Delivery:
             self._renew()
         return self._pause() if refused else 0.0
 
+    def too_large(self, error: RequestRefused) -> None:
+        """`body` was more than the server, or a proxy before it, takes at once.
+
+        Its items are sent again in smaller messages, and so is all that follows; an item that is too large by
+        itself is given up.
+        """
+        if len(self._sent) > 1:
+            self._pace.too_large(sum(self._size(item) for item in self._sent))
+        else:
+            self._give_up(self._sent, too_many_bytes(self._tower), str(error))
+        self._renew()
+
     def unanswered(self, error: DeadlineExceeded) -> None:
         """`body` had no answer in time: its items are sent again one by one, or given up.
 
@@ -111,6 +133,14 @@ class Delivery:
         return _embeddings(
             self._message, session, self._vectors, self._errors.values(), self._truncated, self._unknown
         )
+
+    def _size(self, item: int) -> int:
+        return len(self._message.items[item])
+
+    def _fitting(self, largest: int) -> int:
+        """How many of what is to be sent have so many bytes together, at least one."""
+        sizes = itertools.accumulate(self._size(item) for item in self._sent)
+        return max(1, sum(1 for size in itertools.takewhile(lambda size: size <= largest, sizes)))
 
     def _renew(self) -> None:
         self._patience.renew()

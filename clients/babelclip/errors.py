@@ -46,6 +46,11 @@ MESSAGE_TOO_LARGE = "message_too_large"
 MALFORMED_REQUEST = "malformed_request"
 
 
+def too_many_bytes(tower: str) -> str:
+    """The code of an item that is larger than anything the tower can be sent."""
+    return TEXT_TOO_LONG if tower == "text" else IMAGE_TOO_MANY_BYTES
+
+
 @dataclass(frozen=True)
 class ItemError:
     """Why one item has no vector: its position in the call, a word for programs, a sentence for people."""

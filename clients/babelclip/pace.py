@@ -23,11 +23,13 @@ class Pace:
     Attributes:
         items: how many a message should have.
         progress: messages that were answered with something done.
+        largest: bytes of the items of a message, where a larger one was refused for its size; else None.
     """
 
     def __init__(self, timeout: float) -> None:
         self.items = MAX_ITEMS
         self.progress = 0
+        self.largest: int | None = None
         self._seconds = _SHARE * timeout
         self._silent_since: float | None = None
 
@@ -45,6 +47,10 @@ class Pace:
             self.items = min(self.items, max(1, fitting))
         else:
             self.items = max(self.items, min(fitting, _GROWTH * sent))
+
+    def too_large(self, size: int) -> None:
+        """A message whose items have `size` bytes was refused, by the server or a proxy before it."""
+        self.largest = size // 2
 
     def unanswered(self, sent: int, began: float) -> bool:
         """A message of `sent` items, sent at `began`, had no answer within the timeout.

@@ -158,8 +158,8 @@ def _refusal(error: grpc.RpcError, call: Call, target: str) -> BabelclipError:
     died = status in (grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED)
     if died and sentence.startswith("Worker died"):
         return Unavailable(f"the worker at {target} died while it computed the request", retryable=False)
-    if status is grpc.StatusCode.CANCELLED:
-        # All that is heard of a message over TorchServe's max_request_size.
+    if status is grpc.StatusCode.CANCELLED or "larger than max" in sentence:
+        # The first is all that is heard of a message over TorchServe's max_request_size; others say it.
         return RequestRefused(
             MESSAGE_TOO_LARGE,
             f"{target} dropped a message of {len(call.body):,} bytes, as it does above its max_request_size;"

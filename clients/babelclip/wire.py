@@ -82,10 +82,9 @@ def largest_item(max_message_bytes: int) -> int:
 
 def oversized(tower: Tower, index: int, size: int, max_message_bytes: int) -> ItemError:
     """The error of an item of `size` bytes that no message can carry."""
-    code = errors.TEXT_TOO_LONG if tower == "text" else errors.IMAGE_TOO_MANY_BYTES
     return ItemError(
         index,
-        code,
+        errors.too_many_bytes(tower),
         f"the item has {size:,} bytes; at most {largest_item(max_message_bytes):,} fit in a message"
         f" (max_message_bytes={max_message_bytes:,})",
     )
@@ -93,11 +92,15 @@ def oversized(tower: Tower, index: int, size: int, max_message_bytes: int) -> It
 
 class Splitter:
     """Items, one after the other → messages below `max_message_bytes`, each of as many items as `pace` tells
-    when it is begun; without one, of at most `MAX_ITEMS`."""
+    when it is begun; without one, of at most `MAX_ITEMS`. An item may have a message of up to `largest` bytes
+    for itself."""
 
-    def __init__(self, tower: Tower, max_message_bytes: int, pace: Pace | None = None) -> None:
+    def __init__(
+        self, tower: Tower, max_message_bytes: int, pace: Pace | None = None, *, largest: int | None = None
+    ) -> None:
         self._tower = tower
         self._max_message_bytes = max_message_bytes
+        self._largest = largest or max_message_bytes
         self._pace = pace
         self._begin()
 
@@ -107,8 +110,8 @@ class Splitter:
         An ItemError, or an item that no message can carry, becomes an error of the stretch it stands in.
         """
         cost = 0 if isinstance(item, ItemError) else len(item) + _ITEM_OVERHEAD
-        if cost > self._max_message_bytes - ENVELOPE_BYTES:
-            item = oversized(self._tower, self._count, cost - _ITEM_OVERHEAD, self._max_message_bytes)
+        if cost > self._largest - ENVELOPE_BYTES:
+            item = oversized(self._tower, self._count, cost - _ITEM_OVERHEAD, self._largest)
             cost = 0
         full = self.rest() if cost > self._room or self._count == self._most else None
         if isinstance(item, ItemError):
@@ -137,13 +140,18 @@ class Splitter:
 
 
 def split(
-    items: Iterable[bytes | ItemError], *, tower: Tower, max_message_bytes: int, pace: Pace | None = None
+    items: Iterable[bytes | ItemError],
+    *,
+    tower: Tower,
+    max_message_bytes: int,
+    pace: Pace | None = None,
+    largest: int | None = None,
 ) -> Iterator[Message]:
     """Items in order → messages, see `Splitter`.
 
     Items are taken only as a message needs them, so a long list of files is never in memory at once.
     """
-    splitter = Splitter(tower, max_message_bytes, pace)
+    splitter = Splitter(tower, max_message_bytes, pace, largest=largest)
     for item in items:
         if (message := splitter.add(item)) is not None:
             yield message

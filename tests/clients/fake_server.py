@@ -58,6 +58,7 @@ class FakeServer:
         self.spaces: dict[str, str] = {}  # by version, where they differ
         self.metadata: list[dict[str, str]] = []  # headers of the requests that came
         self.failures: deque[str] = deque()
+        self.largest_body = 1 << 40  # bytes of an EmbedRequest above which it is refused unread
         self.requests: list[tuple[str, str | None, EmbedRequest]] = []
         self.seconds_per_item = 0.0  # a tower that embeds one item after the other
         self.keeps_time = True  # it ends in time for its callers; a server of an earlier version does not
@@ -182,7 +183,7 @@ def http_server(tls: ssl.SSLContext | None = None) -> FakeServer:
                 self._fail(507, "InternalServerException", "Worker died.")
             elif failure == "crashed":
                 self._fail(500, "InternalServerException", "boom")
-            elif failure == "too_large":
+            elif failure == "too_large" or len(body) > fake.largest_body:
                 self._reply(413, None, b"")
             elif failure and failure.startswith("status "):
                 self._reply(int(failure.split()[1]), "text/html", b"<h1>a proxy</h1>")
@@ -254,7 +255,7 @@ def grpc_server(tls: grpc.ServerCredentials | None = None) -> FakeServer:
             fail("Worker died.", grpc.StatusCode.RESOURCE_EXHAUSTED)
         if failure == "crashed":
             fail("boom\nInternalServerException.()")
-        if failure == "too_large":
+        if failure == "too_large" or len(request.input["request"]) > fake.largest_body:
             fail(
                 "Stream removed (RST_STREAM (Received RST_STREAM with error code 8))",
                 grpc.StatusCode.CANCELLED,
@@ -269,7 +270,7 @@ def grpc_server(tls: grpc.ServerCredentials | None = None) -> FakeServer:
         request_deserializer=PredictionsRequest.FromString,
         response_serializer=PredictionResponse.SerializeToString,
     )
-    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", 16_000_000)])
+    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", 64_000_000)])
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler(INFERENCE, {"Predictions": handler})]
     )

@@ -61,6 +61,32 @@ def test_messages_stay_below_the_limit(server: FakeServer) -> None:
     assert max(request.ByteSize() for _, _, request in server.requests) <= 100_000
 
 
+def test_what_is_too_large_for_the_server_is_sent_in_smaller_messages(server: FakeServer) -> None:
+    """A proxy takes less than was thought: nothing is lost but the item that is too large by itself."""
+    server.largest_body = 100_000
+    images = [bytes([number]) * (150_000 if number == 7 else 30_000) for number in range(20)]
+    with Client(server.url) as client:
+        result = client.embed_images(images, errors="return")
+        assert [(error.index, error.code) for error in result.errors] == [(7, "image_too_many_bytes")]
+        assert "max_message_bytes" in result.errors[0].message
+        expected = [vector_of(image) for image in images]
+        np.testing.assert_array_equal(result.vectors[result.ok], np.array(expected)[result.ok])
+        # It is learnt once: a later call is in messages of the right size.
+        calls, taken = len(server.metadata), len(server.requests)
+        assert client.embed_images(images[:6]).ok.all()
+        assert len(server.metadata) - calls == len(server.requests) - taken
+    assert max(request.ByteSize() for _, _, request in server.requests) <= 100_000
+
+
+def test_a_large_image_has_a_message_for_itself(server: FakeServer) -> None:
+    """One photograph may be larger than messages of many; one that no server takes is refused unsent."""
+    images = [b"x" * 2_000_000, b"y" * 20_000_000, b"z" * 2_000_000, b"w" * 33_000_000]
+    with Client(server.url, timeout=300) as client:
+        result = client.embed_images(images, errors="return")
+    assert [(error.index, error.code) for error in result.errors] == [(3, "image_too_many_bytes")]
+    assert [len(request.images) for _, _, request in server.requests] in ([1, 1, 1], [1, 2])
+
+
 def test_errors_stand_at_their_items(server: FakeServer, tmp_path: Path) -> None:
     """Failures here, there and across messages are numbered as in the caller's list; the others succeed."""
     images = [b"x" * 60_000, b"broken", tmp_path / "none", b"y" * 60_000, b"z" * 200_000, b"broken too"]
@@ -218,7 +244,6 @@ def test_a_server_that_stays_busy_is_unavailable(server: FakeServer) -> None:
         ("worker_died", Unavailable, "worker .* died"),
         ("worker_killed", Unavailable, "worker .* died"),
         ("crashed", TransportError, "boom"),
-        ("too_large", RequestRefused, "max_message_bytes"),
         ("refused", RequestRefused, "too_many_items: 300 items"),
         ("garbage", ProtocolError, "no EmbedResponse"),
         ("empty", ProtocolError, "no space"),
