@@ -92,7 +92,10 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         metavar="SECONDS",
         help="how long the workers may take to become ready (default: 600)",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.workers < 0:
+        parser.error(f"--workers is a number of processes, 0 for the best, not {options.workers}")
+    return options
 
 
 def say(message: str) -> None:

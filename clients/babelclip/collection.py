@@ -238,8 +238,13 @@ def _write(folder: Path, collection: Collection) -> None:
 
 @contextmanager
 def _partial(path: Path) -> Iterator[BinaryIO]:
-    """A file beside `path`, on the disk when the block ends."""
-    with path.with_suffix(".partial").open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
+    """A file beside `path`, on the disk when the block ends; gone when it fails, as on a full disk."""
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

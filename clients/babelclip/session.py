@@ -17,6 +17,8 @@ from babelclip.errors import AuthenticationError, BabelclipError, ModelNotFound,
 from babelclip.transport import Call
 from babelclip.wire import Batch, Tower
 
+# Bytes of the caller's own. Above 8,192 of all, TorchServe answers as if it were no HTTP, or went away.
+LARGEST_HEADERS = 6000
 Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
 
 
@@ -155,4 +157,10 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if not value.isascii() or not value.isprintable():
             raise ValueError(f"the value of the header {name} must be printable ASCII")
         found[lowered] = value
+    size = sum(len(name) + len(value) for name, value in found.items())
+    if size > LARGEST_HEADERS:
+        raise ValueError(
+            f"the headers have {size:,} bytes together; at most {LARGEST_HEADERS:,} are allowed, since the"
+            " server takes 8,192 with its own"
+        )
     return found

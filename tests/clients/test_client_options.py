@@ -180,7 +180,8 @@ def test_headers_travel_with_every_call(server: FakeServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Authorization": "x"}, {"a b": "x"}, {"": "x"}, {"x": "line\nbreak"}, {"x": "ключ"}]
+    "headers",
+    [{"Authorization": "x"}, {"a b": "x"}, {"": "x"}, {"x": "line\nbreak"}, {"x": "ключ"}, {"x": "y" * 6000}],
 )
 def test_impossible_headers_are_refused_at_once(headers: dict[str, str]) -> None:
     """A header cannot replace the token or smuggle another one."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -166,3 +168,20 @@ def test_files_of_two_runs_are_not_searched(
     damage(tmp_path / "v")
     with pytest.raises(ValueError, match=words):
         MultiLingualSearch(model, tmp_path / "v")
+
+
+def test_a_write_that_fails_leaves_no_half_file(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk costs no more room than before, and the next run writes the files."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            generate_embeddings(Client("", transport=InMemory()), photographs, tmp_path / "v")
+    assert [path.name for path in (tmp_path / "v").iterdir()] == ["progress.sqlite"]
+    written = generate_embeddings(Client("", transport=InMemory()), photographs, tmp_path / "v")
+    assert read_collection(tmp_path / "v").images == written.images

@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import server
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,14 @@ def test_the_default_is_what_cores_and_memory_allow(cores: int, memory: float, c
     found, sentence = choose(0, cores=cores, memory=int(memory * GB), needed=SMALL)
     assert found == count
     assert bool(sentence) == (count < cores // 8 or memory < 2)
+
+
+def test_a_number_of_workers_below_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is wrong usage, said before anything starts."""
+    with pytest.raises(SystemExit) as ended:
+        server.parse_options(["--workers", "-1"])
+    assert ended.value.code == 2
+    assert "--workers is a number of processes" in capsys.readouterr().err
 
 
 def test_what_does_not_fit_is_said_in_a_sentence() -> None:
