@@ -29,7 +29,7 @@ def stack() -> Iterator[contextlib.ExitStack]:
 
 def checkout(folder: Path) -> Path:
     """What scripts/server.py needs of this repository, in a folder of its own."""
-    for name in ("scripts", "deploy"):
+    for name in ("scripts", "deploy", "handlers"):
         shutil.copytree(REPOSITORY / name, folder / name)
     shutil.copy(REPOSITORY / "config.properties", folder)
     return folder

@@ -15,7 +15,7 @@ from benchmarks import vocabularies
 from export import golden
 from export.vocabulary import trim
 from tests.systems import families
-from training import checkpoint, huggingface, source_files
+from training import checkpoint, huggingface, image_processor, source_files
 from training.plain_text import is_canonical, plain, unknown_id
 
 MINI = Path(__file__).resolve().parents[2] / "training" / "checkpoints" / "mini"
@@ -210,7 +210,12 @@ def test_the_space_tells_of_nfc(tmp_path: Path) -> None:
     families.clip(tmp_path, true=False)
     path = tmp_path / "tokenizer.json"
     assert source_files.text_rule(path) == ""
-    files = [*(tmp_path / name for name in huggingface.SETTINGS), *huggingface.weights_of(tmp_path)]
+    files = [
+        tmp_path / "config.json",
+        image_processor.file_of(tmp_path),
+        path,
+        *huggingface.weights_of(tmp_path),
+    ]
     assert huggingface.space_of(tmp_path) == source_files.fingerprint(files)
     changed = Tokenizer.from_file(str(path))
     changed.normalizer = normalizers.Lowercase()

@@ -83,7 +83,7 @@ class Site(BaseHTTPRequestHandler):
             while True:
                 self.wfile.write(bytes(50_000))
         elif kind == "wide":
-            self.answer(200, picture(1, side=300))
+            self.answer(200, picture(1, side=600))
         elif kind == "cut":
             self.answer(200, picture(1)[:800])
         elif kind == "slow":

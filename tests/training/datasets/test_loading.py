@@ -175,7 +175,7 @@ def test_too_many_broken_images_end_the_run(images: Examples, workers: int) -> N
 def test_large_images_are_broken_images(images: Examples) -> None:
     """Protects memory: the limits of bytes and of pixels hold in training too."""
     Path(images[0].image.path).write_bytes(b"\xff\xd8\xff" + bytes(200_000))
-    Path(images[1].image.path).write_bytes(picture(1, side=300))
+    Path(images[1].image.path).write_bytes(picture(1, side=600))
     limits = {"max_broken_share": 1.0, "max_bytes": 150_000, "max_pixels": 200 * 200}
     loader = decoded(images, 8, batch=COUNT, workers=0, **limits)
     list(loader.batches(until=1))
