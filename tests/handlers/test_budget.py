@@ -18,33 +18,10 @@ from handlers.config import response_timeout
 from handlers.embedding_pb2 import EmbedRequest
 from tests.handlers.conftest import DIM
 from tests.handlers.images import encoded, motif
+from tests.handlers.slow import Clock, Slow
 from tests.handlers.worker import Reply, Worker, grpc, http
 
 JPEG = encoded(motif(60, 40), "JPEG")
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Slow:
-    """A runner whose every pass takes `seconds`; it notes how many rows each had."""
-
-    def __init__(self, worker: Worker, clock: Clock, seconds: float) -> None:
-        self._run, self._clock, self.seconds = worker.handler.runner, clock, seconds
-        self.placement, self.padded_rows = self._run.placement, self._run.padded_rows
-        self.group_rows = self._run.group_rows
-        self.passes: list[int] = []
-
-    def __call__(self, *arrays: Any) -> np.ndarray:
-        self._clock.now += self.seconds
-        self.passes.append(len(arrays[0]))
-        return self._run(*arrays)
 
 
 @pytest.fixture

@@ -15,31 +15,10 @@ from handlers.budget import Budget, OutOfTime
 from handlers.embedding_pb2 import EmbedRequest
 from tests.handlers.conftest import DIM
 from tests.handlers.images import encoded, motif
+from tests.handlers.slow import Clock, Slow
 from tests.handlers.worker import Worker, grpc, http
 
 JPEG = encoded(motif(60, 40), "JPEG")
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Slow:
-    """A runner that takes `seconds` for each row of a pass."""
-
-    def __init__(self, worker: Worker, clock: Clock, seconds: float) -> None:
-        self._run, self._clock, self.seconds = worker.handler.runner, clock, seconds
-        self.placement, self.padded_rows = self._run.placement, self._run.padded_rows
-        self.group_rows = self._run.group_rows
-
-    def __call__(self, *arrays: Any) -> np.ndarray:
-        self._clock.now += self.seconds * len(arrays[0])
-        return self._run(*arrays)
 
 
 @pytest.fixture
@@ -71,7 +50,7 @@ def test_a_batch_ends_before_its_caller_gives_up(
     clock: Clock, vision: Worker, monkeypatch: pytest.MonkeyPatch, seconds: float, least: int
 ) -> None:
     """Of the 30 seconds of a caller a batch takes 12, and what it has by then is sent."""
-    monkeypatch.setattr(vision.handler, "runner", Slow(vision, clock, seconds))
+    monkeypatch.setattr(vision.handler, "runner", Slow(vision, clock, seconds, a_row=True))
     for _ in range(2):  # The first batch of a worker, which knows nothing of its tower, and a later one.
         began = clock.now
         (reply,) = vision.send(images(16, 30))
@@ -82,7 +61,7 @@ def test_a_batch_ends_before_its_caller_gives_up(
 
 def test_each_batch_gets_done_some(clock: Clock, vision: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tower that takes longer for one item than a caller waits embeds one, however often it is asked."""
-    monkeypatch.setattr(vision.handler, "runner", Slow(vision, clock, seconds=20))
+    monkeypatch.setattr(vision.handler, "runner", Slow(vision, clock, seconds=20, a_row=True))
     for _ in range(3):
         (reply,) = vision.send(images(8, 1))
         assert refused(reply) == 7
@@ -92,7 +71,7 @@ def test_each_batch_gets_done_some(clock: Clock, vision: Worker, monkeypatch: py
 
 def test_texts_too(clock: Clock, text: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text tower keeps the time of its callers in passes of any length."""
-    monkeypatch.setattr(text.handler, "runner", Slow(text, clock, seconds=2))
+    monkeypatch.setattr(text.handler, "runner", Slow(text, clock, seconds=2, a_row=True))
     texts = [b"a", b"a red heart blue star", b"a red heart blue star a red heart"] * 5
     body = EmbedRequest(texts=texts, timeout_ms=30_000).SerializeToString()
     (reply,) = text.send(http(body, "application/x-protobuf"))
@@ -104,7 +83,7 @@ def test_callers_who_do_not_say_lose_nothing(
     clock: Clock, vision: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another request's caller gives up early: the batch goes on for those who wait for all of it."""
-    monkeypatch.setattr(vision.handler, "runner", Slow(vision, clock, seconds=1))
+    monkeypatch.setattr(vision.handler, "runner", Slow(vision, clock, seconds=1, a_row=True))
     hasty, patient, none = vision.send(images(2, 5), images(16), images(0, 1))
     assert (refused(hasty), refused(patient)) == (0, 0)
     assert none.message.error.code == "empty_request"
@@ -115,7 +94,7 @@ def test_the_first_who_gives_up_ends_the_batch_of_those_who_say(
     clock: Clock, vision: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TorchServe sends the answers together: who waits 5 seconds has theirs before those are over."""
-    monkeypatch.setattr(vision.handler, "runner", Slow(vision, clock, seconds=0.5))
+    monkeypatch.setattr(vision.handler, "runner", Slow(vision, clock, seconds=0.5, a_row=True))
     hasty, patient = vision.send(images(2, 5), images(16, 60))
     assert refused(hasty) == 0
     assert 0 < refused(patient) < 16
