@@ -67,10 +67,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(store: Path) -> Iterator[Server]:
-    """A ready server for the archives of `store` on free ports; it is stopped at the end."""
+def serving(store: Path, name: str = "server") -> Iterator[Server]:
+    """A ready server for the archives of `store` on free ports; it is stopped at the end.
+
+    Two at a time have different names.
+    """
     command = [sys.executable, "scripts/server.py", "--store", str(store), "--ports", "auto"]
-    command += ["--run-dir", str(FOLDER / "server")]
+    command += ["--run-dir", str(FOLDER / name)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

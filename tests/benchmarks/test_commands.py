@@ -15,6 +15,7 @@ COMMANDS = (
     "soak",
     "footprint",
     "client",
+    "compare",
     "restart",
     "training",
     "rollout",

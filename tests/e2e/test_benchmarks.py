@@ -24,7 +24,7 @@ def run(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
             for used in ("towers", "report", "server", name):
                 place = importlib.import_module(f"benchmarks.{used}")
                 monkeypatch.setattr(place, "FOLDER", Path(folder), raising=False)
-            monkeypatch.setattr(module, "mini_store", lambda: store)
+            monkeypatch.setattr(module, "mini_store", lambda: store, raising=False)
             for setting, value in settings.items():
                 monkeypatch.setattr(module, setting, value)
             monkeypatch.setattr(sys, "argv", [name, *arguments])
@@ -50,3 +50,11 @@ def test_restart(run: Run) -> None:
     """A server that is killed in the middle of a call loses no item and answers the same after its start."""
     result = run("restart", "--items", "120")
     assert result == {"items": 240, "lost": 0, "wrong": 0}
+
+
+def test_compare(run: Run, store: Path) -> None:
+    """Two stores are served at once; one and the same has the same vectors twice."""
+    quick = ("--pairs", "2", "--seconds", "1", "--concurrency", "4")
+    result = run("compare", str(store), str(store), *quick)
+    assert len(result["ratios"]) == 2
+    assert result["least_cosine"] > 0.999
