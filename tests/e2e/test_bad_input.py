@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from babelclip import AuthenticationError, Client, ModelNotFound, RequestRefused
+from babelclip import AuthenticationError, Client, ModelNotFound
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
 from babelclip.torchserve import bearer
 from babelclip.torchserve_pb2 import PredictionResponse, PredictionsRequest
@@ -232,15 +232,16 @@ def test_an_unknown_model_or_version_is_named_so(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_message_over_the_servers_limit_is_refused(server: Server, transport: str) -> None:
-    """A message of 33 MiB ends with an error for its caller; the server goes on."""
-    huge = [b"x" * 11_500_000] * 3
-    with (
-        Client(server.url(transport), token_file=server.token_file, max_message_bytes=40_000_000) as client,
-        pytest.raises(RequestRefused) as refused,
-    ):
-        client.embed_images(huge)
-    assert refused.value.code == "message_too_large"
+def test_a_message_over_the_servers_limit_is_sent_in_smaller_ones(
+    server: Server, transport: str, images: list[bytes]
+) -> None:
+    """A message of 33 MiB is refused unread: its items are answered, but the one that is too large."""
+    items = [b"x" * 11_500_000, b"x" * 11_500_000, images[0], b"x" * 35_000_000, b"x" * 11_500_000]
+    with Client(server.url(transport), token_file=server.token_file, max_message_bytes=40_000_000) as client:
+        result = client.embed_images(items, errors="return")
+    broken = "image_undecodable"
+    codes = {error.index: error.code for error in result.errors}
+    assert codes == {0: broken, 1: broken, 3: "image_too_many_bytes", 4: broken}
 
 
 def test_a_streaming_call_does_not_kill_the_worker(server: Server) -> None:
