@@ -12,10 +12,12 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from handlers.budget import Budget
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
 from handlers.preprocess import decode_image
 from tests.handlers.images import encoded, motif
+from tests.handlers.slow import Clock
 from tests.handlers.worker import Worker
 
 SPACE = "0123456789abcdef"
@@ -143,3 +145,14 @@ def vision(vision_folder: Path) -> Worker:
     """A worker of the vision tower."""
     limits = {**LIMITS, "max_image_bytes": 50_000, "max_pixels": 1_000_000}
     return Worker(VisionHandler, vision_folder, limits)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, text: Worker, vision: Worker) -> Clock:
+    """The clock of both towers, with a budget of 36 seconds."""
+    clock = Clock()
+    for worker in (text, vision):
+        monkeypatch.setattr(worker.handler, "clock", clock)
+        monkeypatch.setattr(worker.handler, "_ended", None)
+        monkeypatch.setattr(worker.handler, "budget", Budget(60, clock))
+    return clock

@@ -24,17 +24,6 @@ from tests.handlers.worker import Reply, Worker, grpc, http
 JPEG = encoded(motif(60, 40), "JPEG")
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch, text: Worker, vision: Worker) -> Clock:
-    """The clock of both towers, with a budget of 36 seconds."""
-    clock = Clock()
-    for worker in (text, vision):
-        monkeypatch.setattr(worker.handler, "clock", clock)
-        monkeypatch.setattr(worker.handler, "_ended", None)
-        monkeypatch.setattr(worker.handler, "budget", Budget(60, clock))
-    return clock
-
-
 def codes(reply: Reply) -> dict[int, str]:
     return {error.index: error.code for error in reply.message.errors}
 

@@ -21,17 +21,6 @@ from tests.handlers.worker import Worker, grpc, http
 JPEG = encoded(motif(60, 40), "JPEG")
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch, text: Worker, vision: Worker) -> Clock:
-    """The clock of both towers, with a budget of 36 seconds."""
-    clock = Clock()
-    for worker in (text, vision):
-        monkeypatch.setattr(worker.handler, "clock", clock)
-        monkeypatch.setattr(worker.handler, "_ended", None)
-        monkeypatch.setattr(worker.handler, "budget", Budget(60, clock))
-    return clock
-
-
 def images(count: int, seconds: float = 0.0) -> Any:
     """A request for so many images, by a caller that waits so long."""
     return grpc(

@@ -130,6 +130,21 @@ def test_where_nothing_can_be_kept_the_workers_of_a_server_still_agree(
     assert settle(archive) == "torch"
 
 
+def test_without_a_folder_named_the_answer_is_in_the_users_cache(
+    text_folder: Path, tmp_path: Path, speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It outlives the server and its run folder; a home of one's own or XDG_CACHE_HOME says where."""
+    monkeypatch.delenv("BABELCLIP_STATE_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    speeds |= {"openvino": 1.0, "torch": 9.0}
+    assert settle(text_folder) == "torch"
+    assert kept(tmp_path / "home" / ".cache" / "babelclip").is_file()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert settle(text_folder) == "torch"
+    assert kept(tmp_path / "cache" / "babelclip").is_file()
+
+
 def test_workers_that_start_together_agree(
     text_folder: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
