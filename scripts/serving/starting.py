@@ -2,7 +2,8 @@
 
 TorchServe starts a worker that has ended again, for minutes, and its management address does not tell: a
 worker that ends before it has said its process id leaves no trace there. The log has a line for each end, and
-what the worker itself printed before.
+what the worker itself printed. TorchServe reads that beside, so a worker's last lines, which say why, may stand
+after the line of its end; they are complete when both of its streams are closed.
 """
 
 import re
@@ -14,6 +15,7 @@ from serving import LaunchError
 # One end of a worker may be an accident, such as a moment without memory; a second one at the start is none.
 FATAL = 2
 SHOWN = 25  # lines of a worker
+STREAMS = 2  # standard output and standard error
 # 2026-01-02T03:04:05,678 INFO  W-9000-text_1.0 WorkerThread - Retry worker: 9000 in 1 seconds.
 _LINE = re.compile(r"\S+ [A-Z]+ +(W-\d+-(.+?)_(.+?))(-stdout|-stderr)? \S+ - (.*)")
 
@@ -30,28 +32,34 @@ class StartingWorkers:
         self._log = log
         self._read_to = log.stat().st_size if log.exists() else 0
         self._ends: Counter[str] = Counter()
+        self._closed: Counter[str] = Counter()
         self._said: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=SHOWN))
 
     def check(self) -> None:
         """Read what was logged since the last time.
 
         Raises:
-            WorkerLost: a worker has ended for the second time; the message has its last lines.
+            WorkerLost: a worker has ended for the second time, and all that it printed is read; the message has
+                its last lines.
         """
         for line in self._new_lines():
             if (found := _LINE.fullmatch(line)) is None:
                 continue
             worker, model, version, stream, text = found.groups()
-            if stream:
+            if text.startswith("Stopped Scanner"):
+                self._closed[worker] += 1
+            elif stream:
                 self._said[worker].append(text)
             elif text.startswith("Retry worker: "):
                 self._ends[worker] += 1
-                if self._ends[worker] >= FATAL:
-                    said = "\n".join(self._said[worker]) or "(nothing)"
-                    raise WorkerLost(
-                        f"{model} {version} cannot be loaded: its worker has ended {FATAL} times while it"
-                        f" started. It printed last:\n{said}\n--- {self._log}"
-                    )
+            ends = self._ends[worker]
+            # A process that the worker has left behind may keep a stream open: then the next end decides.
+            if ends > FATAL or (ends == FATAL and self._closed[worker] >= STREAMS * ends):
+                said = "\n".join(self._said[worker]) or "(nothing)"
+                raise WorkerLost(
+                    f"{model} {version} cannot be loaded: its worker has ended {ends} times while it"
+                    f" started. It printed last:\n{said}\n--- {self._log}"
+                )
 
     def _new_lines(self) -> list[str]:
         """The lines that are complete by now."""
