@@ -22,7 +22,9 @@ def texts(languages: Sequence[str] = ()) -> list[str]:
 
     Shuffled, so that any stretch of them costs about as much as any other.
     """
-    names = json.loads((REPOSITORY / "training/samples/captions.json").read_text(encoding="utf-8"))["names"]
+    names = json.loads(
+        (REPOSITORY / "training/recipes/mini/samples/captions.json").read_text(encoding="utf-8")
+    )["names"]
     chosen = [table for locale, table in names.items() if not languages or locale in languages]
     rows = [pairs(list(table.values())) for table in chosen]
     every = [text for row in rows for text in row[:150]]

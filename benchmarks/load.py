@@ -12,8 +12,8 @@ import grpc
 import numpy as np
 
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
-from babelclip.torchserve import InferenceStub, bearer
-from babelclip.torchserve_pb2 import PredictionsRequest
+from babelclip.transports.torchserve import InferenceStub, bearer
+from babelclip.transports.torchserve_pb2 import PredictionsRequest
 
 PROTOBUF = "application/x-protobuf"
 TIMEOUT = 300.0

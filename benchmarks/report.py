@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.towers import FOLDER
-from handlers.device import multiplies_bfloat16
-from handlers.machine import usable_cores
+from handlers.runtime.device import multiplies_bfloat16
+from handlers.runtime.machine import usable_cores
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -34,7 +34,7 @@ from benchmarks import inputs, report
 from benchmarks.soak import mini_store
 from benchmarks.towers import FOLDER, REPOSITORY
 
-SAMPLES = REPOSITORY / "training" / "samples"
+SAMPLES = REPOSITORY / "training" / "recipes" / "mini" / "samples"
 SAME = 0.9999
 PATIENCE = 300.0  # seconds that a message waits for the server to come back
 

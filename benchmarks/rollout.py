@@ -23,15 +23,15 @@ import numpy as np
 import torch
 
 from babelclip import BabelclipError, Client, Registry, SpaceMismatch
+from babelclip.client.retry import Backoff
 from babelclip.embedding_pb2 import EmbedResponse
-from babelclip.retry import Backoff
 from benchmarks import inputs, load, report, towers
 from benchmarks.server import Server, serving
 from benchmarks.soak import mini_store
 from export.__main__ import export
 from export.manifest import is_current, sources
 from export.options import Options
-from training import checkpoint
+from models import checkpoint
 
 KINDS = [(transport, tower) for transport in ("http", "grpc") for tower in ("text", "vision")]
 CALLERS = 6  # of each kind

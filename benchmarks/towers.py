@@ -19,11 +19,11 @@ from export.__main__ import export
 from export.manifest import is_current, sources
 from export.options import Options
 from export.programs import example_inputs
-from training import checkpoint
-from training.models import DualEncoder, ModelConfig, TextConfig, VisionConfig
+from models import checkpoint
+from models.modules import DualEncoder, ModelConfig, TextConfig, VisionConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MINI = REPOSITORY / "training" / "checkpoints" / "mini"
+MINI = REPOSITORY / "training" / "recipes" / "mini" / "checkpoint"
 FOLDER = REPOSITORY / ".run" / "benchmarks"
 NAME = "vit-b-32-xlm-r-base"
 FACTS = "flops.json"

@@ -7,8 +7,8 @@ epochs on one card, projections alone, the initialisation of the data set includ
 batch nor how many rows an epoch has, so no rate follows from it, and none is printed beside ours.
 
 Here the model has random weights, and the rows are photographs of 640×480 in COCO's row format, each decoded
-every time it is needed, as in a real run. `training.contrastive --train both` and `--train heads` run as
-commands. Rates are given twice:
+every time it is needed, as in a real run. `training.stages.contrastive --train both` and `--train heads` run
+as commands. Rates are given twice:
 
     without initialisation   rows over the time of the training loop alone, by its own log
     with initialisation      rows over the whole life of the command, from its start to the model on disk
@@ -96,7 +96,7 @@ def train(model: Path, rows: Path, what: str, options: argparse.Namespace) -> di
     """One run of the command: rows a second, with and without initialisation, and its seconds."""
     out = FOLDER / f"training-{what}"
     shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "training.contrastive", str(model), "--train", TRAINED[what]]
+    command = [sys.executable, "-m", "training.stages.contrastive", str(model), "--train", TRAINED[what]]
     command += ["--format", "rows", "--data", str(rows), "--out", str(out), "--device", options.device]
     command += [
         "--batch",

@@ -1,6 +1,6 @@
 """Export a model: tower programs, the parity gate, two MARs and the manifest entry.
 
-    python -m export training/checkpoints/mini --store model_store
+    python -m export training/recipes/mini/checkpoint --store model_store
 
 SOURCE is a folder of this project's checkpoints, of a Hugging Face model (CLIP, AltCLIP, dual encoders), of
 an open_clip model or a file of its weights, of projection heads beside the models they were trained on, or
@@ -33,8 +33,9 @@ import transformers
 
 from export import archive, decoding, manifest, memory, parity, programs, report, triton, vocabulary
 from export.options import DTYPES, FORMS, Options
-from handlers.machine import usable_cores
-from training import checkpoint, outputs, sources
+from handlers.runtime.machine import usable_cores
+from models import checkpoint, outputs
+from models.loaders import registry
 
 # The vision tower first: it is gone before the text tower's table, the largest tensor, is copied about.
 TOWERS = ("vision", "text")
@@ -49,7 +50,7 @@ def export(source: Path, store: Path, options: Options, repository: Path | None 
         CheckpointError, ParityError, DecodingError, VocabularyError, ArchiveError, ManifestError,
             RepositoryError: each says what is wrong.
     """
-    loaded = sources.load(source, options.architecture)
+    loaded = registry.load(source, options.architecture)
     memory.give_back()  # of the weights that the library drew before those of the files took their place
     name = loaded.meta["name"]
     if repository is None:
@@ -221,7 +222,7 @@ def main() -> None:
     transformers.logging.set_verbosity_error()  # What is wrong with a model is said here, in one line.
     transformers.logging.disable_progress_bar()
     try:
-        source = sources.locate(given.source)
+        source = registry.locate(given.source)
         if given.if_needed and manifest.is_current(given.store, manifest.sources(source, options)):
             print(f"{given.store}: already exported from {source}, nothing to do")
             return

@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
-from training.emoji import DataError, Package, fetch
+from models.files.npm_packages import Package, PackageError, fetch
 
 FILE = Path(__file__).with_suffix(".json")
 CLDR = Package(
@@ -239,7 +239,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         languages = collect(read(fetch(CLDR, options.packages)))
-    except DataError as error:
+    except PackageError as error:
         sys.exit(f"export.alphabets: {error}")
     source = f"{CLDR.credit} (npm package {CLDR.name} {CLDR.version}), {CLDR.licence}"
     text = json.dumps({"source": source, "languages": languages}, ensure_ascii=False, indent=0)

@@ -17,8 +17,8 @@ import handlers
 from export.options import Options
 from export.parity import length_buckets
 from export.programs import FILES
-from training.checkpoint import Checkpoint
-from training.plain_text import unknown_id
+from models.checkpoint import Checkpoint
+from models.files.plain_text import unknown_id
 
 FORMAT = 2
 # How many workers serve a tower is the machine's affair: scripts/serve --workers, or config.properties.

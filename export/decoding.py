@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from export import golden
-from handlers.decoding import decode_fast
-from handlers.preprocess import Pixels, decode_image
-from training.checkpoint import Checkpoint
+from handlers.preprocess.fast import decode_fast
+from handlers.preprocess.reference import Pixels, decode_image
+from models.checkpoint import Checkpoint
 
 CANDIDATES = (1.0, 1.25, 1.5, 2.0, 0.0)  # multiples of the input size; 0 decodes every JPEG in full
 MIN_COSINE, MEAN_COSINE = 0.995, 0.999

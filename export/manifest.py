@@ -23,9 +23,9 @@ from export.golden import encode, picture
 from export.options import Options
 from export.parity import text_arrays
 from export.programs import Program
-from handlers.preprocess import decode_image
-from training.checkpoint import Checkpoint
-from training.sources import space_of
+from handlers.preprocess.reference import decode_image
+from models.checkpoint import Checkpoint
+from models.loaders.registry import space_of
 
 FORMAT = 1
 CANARY_TEXT = "a red heart"
@@ -93,8 +93,9 @@ def sources(source: Path, options: Options) -> str:
     facts = [space_of(source, options.architecture), options.to_json(), torch.__version__]
     digest = hashlib.sha256(json.dumps(facts).encode())
     for package in (handlers, export):
-        for path in sorted(Path(str(package.__file__)).parent.glob("*.py")):
-            digest.update(path.name.encode() + path.read_bytes())
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from export import golden
 from export.programs import Program
-from handlers.preprocess import decode_image
-from training.checkpoint import Checkpoint
+from handlers.preprocess.reference import decode_image
+from models.checkpoint import Checkpoint
 
 Vectors = NDArray[np.float32]
 

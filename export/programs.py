@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from export import storage
-from handlers import torch_runtime
-from handlers.imports import import_onnxruntime
+from handlers.runtime import torch_runtime
+from handlers.runtime.imports import import_onnxruntime
 
 MAX_BATCH = 1024  # the largest N a program accepts; a bound that every runtime can plan for
 FILES = {"pt2": ("program.pt2",), "onnx": ("program.onnx", "program.onnx.data")}

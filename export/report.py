@@ -7,7 +7,7 @@ from typing import Any
 
 from export import decoding, parity
 from export.options import Options
-from training.checkpoint import Checkpoint
+from models.checkpoint import Checkpoint
 
 
 def document(

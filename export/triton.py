@@ -32,7 +32,7 @@ import numpy as np
 
 import handlers
 from export.archive import LIMITS
-from training.checkpoint import Checkpoint
+from models.checkpoint import Checkpoint
 
 MODELS = Path(__file__).with_name("triton_models")
 VERSION = "1"
@@ -41,10 +41,10 @@ NEEDED = {"text": ("program.onnx", "tokenizer.json"), "vision": ("program.onnx",
 PARTS = {"text": ("text_tokens", "text_tower", "text"), "vision": ("vision_pixels", "vision_tower", "vision")}
 # What the Python models import of the handlers.
 HANDLERS = {
-    "text_tokens": ("__init__", "errors", "incidents", "texts"),
+    "text_tokens": ("errors", "incidents", "preprocess/texts"),
     "vision_pixels": (
-        *("__init__", "errors", "image_files", "incidents", "jpeg", "jpegxl", "machine", "memory"),
-        "preprocess",
+        *("errors", "incidents", "preprocess/image_files", "preprocess/jpeg", "preprocess/jpegxl"),
+        *("preprocess/memory", "preprocess/reference", "runtime/machine"),
     ),
 }
 REQUIREMENTS = ("tokenizers", "pillow")  # what the Python models need beyond Triton's image, which has numpy
@@ -134,9 +134,13 @@ def _write_model(target: Path, part: str, values: dict[str, str], programs: Path
     elif part in HANDLERS:
         shutil.copy(MODELS / f"{part}.py", version / "model.py")
         shutil.copy(MODELS / "triton_requests.py", version)
-        (version / "handlers").mkdir()
+        package = Path(str(handlers.__file__)).parent
         for module in HANDLERS[part]:
-            shutil.copy(Path(str(handlers.__file__)).with_name(f"{module}.py"), version / "handlers")
+            copied = version / "handlers" / f"{module}.py"
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(package / f"{module}.py", copied)
+            for folder in {package, (package / f"{module}.py").parent}:
+                shutil.copy(folder / "__init__.py", version / "handlers" / folder.relative_to(package))
         if part == "text_tokens":
             shutil.copy(programs / "tokenizer.json", version)
     else:

@@ -19,21 +19,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from handlers import device, health, runtime_choice, shapes
-from handlers.answers import Embedded, Outcome, truncated, unknown
 from handlers.batching import Array, Group, Notes, Row, forward, part_of, smallest_first
-from handlers.budget import Budget, OutOfTime
+from handlers.canary import Canary, check_canary
 from handlers.config import Settings, TowerMeta, read_meta, response_timeout, worker_count
-from handlers.device import Placement
-from handlers.envelope import read_envelope
+from handlers.deadline import Budget, OutOfTime
 from handlers.errors import INTERNAL, ItemFault, RequestFault
 from handlers.incidents import report
-from handlers.items import Payload
-from handlers.machine import usable_cores
 from handlers.metrics import Metrics, Tally
-from handlers.parsing import read_items
-from handlers.replies import Request, reply
-from handlers.runner import Runner
+from handlers.outcomes import Embedded, Outcome
+from handlers.protocol.answers import truncated, unknown
+from handlers.protocol.envelope import read_envelope
+from handlers.protocol.items import Payload
+from handlers.protocol.parsing import read_items
+from handlers.protocol.replies import Request, reply
+from handlers.runtime import choice, device, shapes
+from handlers.runtime.device import Placement
+from handlers.runtime.machine import usable_cores
+from handlers.runtime.runner import Runner
 
 _log = logging.getLogger(__name__)
 
@@ -104,9 +106,7 @@ class Handler(ABC):
         self.load(folder)
         self._place(placements[0])
         trial = list(self.examples(min(_TRIAL_ROWS, self.settings.max_batch)))[-1]
-        placement = runtime_choice.settle(
-            placements, self.meta.programs, trial, folder=folder, threads=self.threads
-        )
+        placement = choice.settle(placements, self.meta.programs, trial, folder=folder, threads=self.threads)
         self._place(placement)
         self.runner = Runner(
             self.meta.programs[placement.form],
@@ -156,7 +156,7 @@ class Handler(ABC):
         embedded = self.clock()
         for request in requests:
             if request.canary:
-                request.fault = health.check(self.meta.canary, outcomes[request.items][0])
+                request.fault = check_canary(self.meta.canary, outcomes[request.items][0])
         most = self.settings.max_response_bytes
         bodies = reply(requests, outcomes, self.meta, context, max_bytes=most)
         for request in requests:
@@ -189,8 +189,8 @@ class Handler(ABC):
             try:
                 content = read_items(envelope, one, meta=self.meta, settings=self.settings)
                 items = content.items
-                request.canary = isinstance(items, health.Canary)
-                payloads += [items.item] if isinstance(items, health.Canary) else items
+                request.canary = isinstance(items, Canary)
+                payloads += [items.item] if isinstance(items, Canary) else items
                 request.items = slice(request.items.start, len(payloads))
                 request.timeout = content.timeout
             except RequestFault as fault:

@@ -18,13 +18,13 @@ from tokenizers import Encoding, Tokenizer
 
 from handlers.base import Handler
 from handlers.batching import Array, Group, Notes
-from handlers.budget import Budget
 from handlers.config import TextMeta
+from handlers.deadline import Budget
 from handlers.errors import INTERNAL, ItemFault
 from handlers.incidents import report
-from handlers.passes import plan_passes
-from handlers.shapes import few_lengths
-from handlers.texts import is_unknown, read_text
+from handlers.preprocess.texts import is_unknown, read_text
+from handlers.runtime.passes import plan_passes
+from handlers.runtime.shapes import few_lengths
 
 # What the archive's sitecustomize.py put there for TorchServe's worker, which is done with it.
 if getattr(sys.modules.get("torch"), "__doc__", None) == "stand-in":

@@ -16,14 +16,14 @@ import numpy as np
 
 from handlers.base import Handler
 from handlers.batching import Array, Group, Notes
-from handlers.budget import Budget, OutOfTime
 from handlers.config import VisionMeta
-from handlers.decoding import decode_fast, prepare_thread
+from handlers.deadline import Budget, OutOfTime
 from handlers.errors import IMAGE_UNDECODABLE, INTERNAL, ItemFault
-from handlers.image_files import BYTES_A_PIXEL, supported_formats
 from handlers.incidents import report
-from handlers.memory import Memory
-from handlers.preprocess import Pixels
+from handlers.preprocess.fast import decode_fast, prepare_thread
+from handlers.preprocess.image_files import BYTES_A_PIXEL, supported_formats
+from handlers.preprocess.memory import Memory
+from handlers.preprocess.reference import Pixels
 
 
 class VisionHandler(Handler):

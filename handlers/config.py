@@ -13,10 +13,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from handlers.device import RUNTIMES
-from handlers.health import Canary, read_canary
-from handlers.image_files import LARGEST_MAX_PIXELS
-from handlers.preprocess import RESIZES, Resize
+from handlers.canary import Canary, read_canary
+from handlers.preprocess.image_files import LARGEST_MAX_PIXELS
+from handlers.preprocess.reference import RESIZES, Resize
+from handlers.runtime.device import RUNTIMES
 
 FORMAT = 2
 
@@ -46,11 +46,11 @@ class Settings:
     threads: int = 0
     """Threads of one forward pass on the CPU; 0: the usable cores divided by this model's workers."""
     device: str = "auto"
-    """auto, cpu, cuda or hpu; see handlers.device."""
+    """auto, cpu, cuda or hpu; see handlers.runtime.device."""
     dtype: str = "auto"
-    """auto (BABELCLIP_DTYPE, else the fastest that is sound), float32 or bfloat16; see handlers.device."""
+    """auto (BABELCLIP_DTYPE, else the fastest that is sound), float32 or bfloat16; see there."""
     runtime: str = "auto"
-    """auto, torch, onnxruntime or openvino; see handlers.device."""
+    """auto, torch, onnxruntime or openvino; see handlers.runtime.device."""
     lean: bool = False
     """Whether ONNX Runtime widens stored weights in each pass, which takes longer, instead of once."""
     compile: bool = False

@@ -32,8 +32,8 @@ from babelclip import Client, Embeddings
 from serving.environment import forget_proxies
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CHECKPOINT = REPOSITORY / "training" / "checkpoints" / "mini"
-SAMPLES = REPOSITORY / "training" / "samples"
+CHECKPOINT = REPOSITORY / "training" / "recipes" / "mini" / "checkpoint"
+SAMPLES = REPOSITORY / "training" / "recipes" / "mini" / "samples"
 SHOWN = 5
 ENOUGH = 0.75  # of the questions, some of which stand on the edge; by chance it would be one in thirty
 

@@ -29,7 +29,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from types import FrameType
 
-from babelclip.manifest import Entry
+from babelclip.model_store.manifest import Entry
 from serving import LaunchError
 from serving.environment import check_paths, forget_proxies
 from serving.java import find_java

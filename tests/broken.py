@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from training import sources
-from training.checkpoint import CheckpointError
+from models.checkpoint import CheckpointError
+from models.loaders import registry
 
 
 def spoil_json(name: str, **values: object) -> Callable[[Path], None]:
@@ -36,7 +36,7 @@ def spoil_weights(name: str, change: Callable[[dict[str, torch.Tensor]], object]
 def assert_refused_in_one_line(source: Path, says: str) -> None:
     """It does not load, and one line names the place and what is wrong with it."""
     with pytest.raises(CheckpointError) as caught:
-        sources.load(source)
+        registry.load(source)
     assert says in str(caught.value)
     assert str(source) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-import training  # noqa: F401  (before any import of transformers: see training.torchvision_operators)
+import training  # noqa: F401  (before any import of transformers: see models.torchvision_operators)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

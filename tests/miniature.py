@@ -8,9 +8,9 @@ import torch
 from PIL import Image, ImageDraw
 from tokenizers import Tokenizer
 
-from training import tokenizer
-from training.emoji import DRAWINGS, code_points
-from training.models import DualEncoder, ModelConfig, TextConfig, VisionConfig
+from models.modules import DualEncoder, ModelConfig, TextConfig, VisionConfig
+from training.recipes.mini import tokenizer
+from training.recipes.mini.dataset import DRAWINGS, code_points
 
 NAMES = {
     "en": {"🔴": "red circle", "🔵": "blue circle", "🟩": "green square", "🟨": "yellow square"},

@@ -1,5 +1,10 @@
-"""Models, data, training, evaluation: see the modules. Nothing of it is needed for serving."""
+"""Training of dual encoders.
 
-from training.torchvision_operators import declare_missing
+    python -m training                                heads on frozen towers, with gzomer's flags
+    python -m training.stages.distillation            a student learns a teacher's vectors of parallel texts
+    python -m training.stages.contrastive             images and captions, all of a model or parts of it
+    python -m training.evaluation                     retrieval and zero-shot classification
+    python -m training.recipes.mini.train             the small model of this repository, from emoji
 
-declare_missing()
+Nothing of it is needed for export or serving.
+"""

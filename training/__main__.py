@@ -3,11 +3,11 @@
     python -m training --distributed-num-nodes 1 --dataset-dir datasets/coco --checkpoint-dir models/coco
 
 On several machines, the same command on each, with NODE_RANK=0, 1, … in its environment, --distributed-
-master-address naming node 0, and a checkpoint folder that all of them share. `training.heads` is what learns,
-`training.heads_options` the flags.
+master-address naming node 0, and a checkpoint folder that all of them share. `training.stages.heads.stage` is
+what learns, `training.stages.heads.options` the flags.
 """
 
-from training.heads_launcher import main
+from training.stages.heads.launcher import main
 
 if __name__ == "__main__":
     main()

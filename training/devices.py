@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from handlers.machine import usable_cores
+from handlers.runtime.machine import usable_cores
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl", "hpu": "hccl"}
 """Kind of device → torch.distributed's library for it."""

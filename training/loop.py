@@ -15,9 +15,10 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from training import distributed, optimisation, states
+from training import distributed, states
+from training import optimizer as optimisation
 from training.devices import Device
-from training.journal import Journal
+from training.run_log import Journal
 
 LOG_EVERY = 20  # steps
 B = TypeVar("B")

@@ -4,7 +4,7 @@ A state holds the weights, the optimiser, the random generators of every process
 and the score of the step. It is written under another name, flushed to the disk, read again and renamed: when
 a process or the machine stops, every file of that name is whole. Only tensors and plain values are unpickled.
 
-For serving there is `training.checkpoint`; a state is three times as large and serves its own run only.
+For serving there is `models.checkpoint`; a state is three times as large and serves its own run only.
 """
 
 import math
@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training import distributed, pickles
+from models.files import pickles
+from models.files.weights import CheckpointError
+from training import distributed
 from training.devices import Device
-from training.source_files import CheckpointError
 
 FORMAT = 1
 PARTIAL = ".partial"

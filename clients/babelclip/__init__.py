@@ -13,17 +13,14 @@ for any text.
 
 from typing import TYPE_CHECKING, Any
 
-from babelclip.calibration import Calibration, calibrate, read_calibration
-from babelclip.canary import Canary
-from babelclip.classify import Answer, Classifier
-from babelclip.client import Client
-from babelclip.collection import Collection, generate_embeddings
-from babelclip.embeddings import Embeddings, concatenate, similarity
+from babelclip.client.items import ImageInput
+from babelclip.client.retry import Backoff
+from babelclip.client.sync import Client
+from babelclip.embeddings import Embeddings
 from babelclip.errors import (
     AuthenticationError,
     BabelclipError,
     DeadlineExceeded,
-    ItemError,
     ItemErrors,
     ManifestError,
     ModelNotFound,
@@ -34,14 +31,18 @@ from babelclip.errors import (
     TransportError,
     Unavailable,
 )
-from babelclip.items import ImageInput
-from babelclip.retry import Backoff
-from babelclip.search import MultiLingualSearch
-from babelclip.transport import AsyncTransport, Call, Tls, Transport
+from babelclip.item_errors import ItemError
+from babelclip.search.calibration import Calibration, calibrate, read_calibration
+from babelclip.search.classify import Answer, Classifier
+from babelclip.search.collection import Collection, generate_embeddings
+from babelclip.search.ranking import MultiLingualSearch
+from babelclip.shadow.traffic_split import Canary
+from babelclip.similarity import concatenate, similarity
+from babelclip.transports.base import AsyncTransport, Call, Tls, Transport
 
 if TYPE_CHECKING:
-    from babelclip.async_client import AsyncClient
-    from babelclip.registry import Registry
+    from babelclip.client.asynchronous import AsyncClient
+    from babelclip.versions.registry import Registry
 
 __all__ = [
     "Answer",
@@ -85,15 +86,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """What costs more to import than most programs should pay comes with its first use."""
     if name == "AsyncClient":
-        from babelclip.async_client import AsyncClient
+        from babelclip.client.asynchronous import AsyncClient
 
         return AsyncClient
     if name == "Shadow":
-        from babelclip.shadow import Shadow
+        from babelclip.shadow.shadow import Shadow
 
         return Shadow
     if name == "Registry":
-        from babelclip.registry import Registry
+        from babelclip.versions.registry import Registry
 
         return Registry
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

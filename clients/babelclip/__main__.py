@@ -1,5 +1,5 @@
 """`python -m babelclip`: the command line."""
 
-from babelclip.cli import main
+from babelclip.cli.main import main
 
 main()

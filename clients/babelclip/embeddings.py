@@ -1,15 +1,15 @@
-"""Vectors, the embedding space they live in, and the only comparison that is defined between them."""
+"""Vectors, and the embedding space they live in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from babelclip.errors import ItemError, SpaceMismatch
+from babelclip.item_errors import ItemError
 
 Vectors = NDArray[np.float32]
 
@@ -96,58 +96,3 @@ class Embeddings:
             version=self.version,
             unknown=tuple(new for new, old in enumerate(chosen) if old in unknown),
         )
-
-
-def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
-    """Embeddings of N₁, N₂, … items → those of all, in order; errors and flags are numbered anew.
-
-    Raises:
-        SpaceMismatch: the parts are vectors of different embedding spaces.
-    """
-    whole = list(parts)
-    spaces = sorted({part.space for part in whole if part.space})
-    if len(spaces) > 1:
-        raise SpaceMismatch(f"vectors of the spaces {' and '.join(spaces)} cannot stand in one result")
-    told = next((part for part in reversed(whole) if part.space), None)
-    dim = max((part.dim for part in whole), default=0)
-    starts = np.cumsum([0, *(len(part) for part in whole)]).tolist()
-    vectors = np.zeros((starts[-1], dim), dtype=np.float32)
-    errors: list[ItemError] = []
-    truncated: list[int] = []
-    unknown: list[int] = []
-    for start, part in zip(starts, whole, strict=False):
-        if part.dim:  # Else nothing of it reached a tower, and there are no values to copy.
-            vectors[start : start + len(part)] = part.vectors
-        errors += (ItemError(start + error.index, error.code, error.message) for error in part.errors)
-        truncated += (start + index for index in part.truncated)
-        unknown += (start + index for index in part.unknown)
-    return Embeddings(
-        vectors=vectors,
-        space=told.space if told else "",
-        logit_scale=told.logit_scale if told else 1.0,
-        errors=tuple(errors),
-        truncated=tuple(truncated),
-        version=told.version if told else "",
-        unknown=tuple(unknown),
-    )
-
-
-def similarity(a: Embeddings, b: Embeddings) -> Vectors:
-    """Cosines of every item of `a` with every item of `b`: float32 [len(a), len(b)], from -1 to 1.
-
-    The rows and columns of failed items are NaN, so that a missing vector never passes for a poor match.
-
-    Raises:
-        SpaceMismatch: `a` and `b` are vectors of different embedding spaces.
-    """
-    if a.space != b.space and a.space and b.space:
-        raise SpaceMismatch(
-            f"vectors of the spaces {a.space} and {b.space} cannot be compared; embed both with one model"
-        )
-    if a.space == b.space and a.dim == b.dim:
-        cosines: Vectors = (a.vectors @ b.vectors.T).clip(-1.0, 1.0)
-    else:  # One side never reached a tower: it is empty, or all of it failed.
-        cosines = np.zeros((len(a), len(b)), dtype=np.float32)
-    cosines[~a.ok, :] = np.nan
-    cosines[:, ~b.ok] = np.nan
-    return cosines

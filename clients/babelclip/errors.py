@@ -19,53 +19,55 @@ No message holds a token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from babelclip.embeddings import Embeddings
+from babelclip.embeddings import Embeddings
+from babelclip.item_errors import (
+    DEADLINE_EXCEEDED,
+    IMAGE_TOO_MANY_BYTES,
+    IMAGE_UNDECODABLE,
+    INVALID_ITEM,
+    INVALID_UTF8,
+    OVERLOADED,
+    TEXT_TOO_LONG,
+    UNREADABLE_FILE,
+    UNREADABLE_FOLDER,
+    ItemError,
+)
 
-# Codes of items that the client itself turns away; all but the first two are the server's words too.
-UNREADABLE_FILE = "unreadable_file"
-UNREADABLE_FOLDER = "unreadable_folder"
-INVALID_ITEM = "invalid_item"
-INVALID_UTF8 = "invalid_utf8"
-TEXT_TOO_LONG = "text_too_long"
-IMAGE_UNDECODABLE = "image_undecodable"
-IMAGE_TOO_MANY_BYTES = "image_too_many_bytes"
-
-# The server had no time left for the item, or gave no answer in time: the two codes of an item that another
-# attempt may change. A whole request that is `overloaded` is Unavailable.
-OVERLOADED = "overloaded"
-DEADLINE_EXCEEDED = "deadline_exceeded"
+__all__ = [
+    "CANARY_MISMATCH",
+    "DEADLINE_EXCEEDED",
+    "IMAGE_TOO_MANY_BYTES",
+    "IMAGE_UNDECODABLE",
+    "INVALID_ITEM",
+    "INVALID_UTF8",
+    "MALFORMED_REQUEST",
+    "MESSAGE_TOO_LARGE",
+    "OVERLOADED",
+    "SPACE_MISMATCH",
+    "TEXT_TOO_LONG",
+    "UNREADABLE_FILE",
+    "UNREADABLE_FOLDER",
+    "AuthenticationError",
+    "BabelclipError",
+    "DeadlineExceeded",
+    "ItemError",
+    "ItemErrors",
+    "ManifestError",
+    "ModelNotFound",
+    "ProtocolError",
+    "RegistryError",
+    "RequestRefused",
+    "SpaceMismatch",
+    "TransportError",
+    "Unavailable",
+]
 
 # Codes of requests. A proxy or TorchServe itself turns a message away before a tower can name its code.
 SPACE_MISMATCH = "space_mismatch"
 CANARY_MISMATCH = "canary_mismatch"
 MESSAGE_TOO_LARGE = "message_too_large"
 MALFORMED_REQUEST = "malformed_request"
-
-
-def too_many_bytes(tower: str) -> str:
-    """The code of an item that is larger than anything the tower can be sent."""
-    return TEXT_TOO_LONG if tower == "text" else IMAGE_TOO_MANY_BYTES
-
-
-@dataclass(frozen=True)
-class ItemError:
-    """Why one item has no vector: its position in the call, a word for programs, a sentence for people."""
-
-    index: int
-    code: str
-    message: str
-
-    @property
-    def retryable(self) -> bool:
-        """Whether the same item may succeed later: it is the server that was too busy, or too slow."""
-        return self.code in (OVERLOADED, DEADLINE_EXCEEDED)
-
-    def __str__(self) -> str:
-        return f"item {self.index}: {self.code}: {self.message}"
 
 
 class BabelclipError(Exception):

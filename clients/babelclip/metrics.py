@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from babelclip.embeddings import Embeddings
-    from babelclip.transport import Call
+    from babelclip.transports.base import Call
     from babelclip.wire import Tower
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
 from babelclip.embeddings import Vectors
-from babelclip.transport import AsyncTransport, Call
+from babelclip.transports.base import AsyncTransport, Call
 
 Item = str | bytes
 
@@ -54,7 +54,7 @@ class InMemoryTransport:
         self._lock = threading.Lock()
 
     def send(self, call: Call) -> bytes:
-        """See `babelclip.transport.Transport.send`."""
+        """See `babelclip.transports.base.Transport.send`."""
         with self._lock:
             self.calls.append(call)
         request = EmbedRequest.FromString(call.body)

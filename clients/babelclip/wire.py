@@ -1,4 +1,4 @@
-"""Messages: items into requests below the size limit, answers into checked arrays.
+"""What travels: items in requests, and answers read into checked arrays.
 
 An item travels as bytes: a text in UTF-8, or an encoded image. The bytes of an answer come from outside and
 are believed only after every length, index and number in them has been checked.
@@ -7,31 +7,29 @@ are believed only after every length, index and number in them has been checked.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from babelclip import errors
+from babelclip import errors, item_errors
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
 from babelclip.embeddings import Vectors
-from babelclip.errors import ItemError, ProtocolError, RequestRefused, SpaceMismatch, Unavailable
-
-if TYPE_CHECKING:
-    from babelclip.pace import Pace
+from babelclip.errors import ProtocolError, RequestRefused, SpaceMismatch, Unavailable
+from babelclip.item_errors import ItemError
 
 Tower = Literal["text", "vision"]
 TOWERS: tuple[Tower, ...] = ("text", "vision")
 
-# Items of one message at most; how many it has, `babelclip.pace` tells. The server takes more (`max_items` in
-# the models' configuration, 2048 unless changed), but a message has one timeout.
+# Items of one message at most; how many it has, `babelclip.client.pace` tells. The server takes more
+# (`max_items` in the models' configuration, 2048 unless changed), but a message has one timeout.
 MAX_ITEMS = 256
 # What is kept free in a message for the space, and for what TorchServe's gRPC call puts around the request.
 ENVELOPE_BYTES = 1024
 # Tag and length before an item; the length of what fits in a message takes at most five bytes.
-_ITEM_OVERHEAD = 6
+ITEM_OVERHEAD = 6
 
 
 @dataclass(frozen=True)
@@ -45,19 +43,6 @@ class Batch:
     truncated: tuple[int, ...]
     version: str = ""
     unknown: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Message:
-    """A stretch of the caller's items, and the request that carries those of them that can travel.
-
-    Positions count from the beginning of the stretch. Without `items` there is nothing to send.
-    """
-
-    count: int
-    indices: list[int]
-    items: list[bytes]
-    failed: tuple[ItemError, ...]
 
 
 def encode(tower: Tower, items: Iterable[bytes], space: str | None, timeout: float = 0.0) -> bytes:
@@ -77,86 +62,17 @@ def smallest_message() -> int:
 
 def largest_item(max_message_bytes: int) -> int:
     """The most bytes one item may have in a message of `max_message_bytes`."""
-    return max_message_bytes - ENVELOPE_BYTES - _ITEM_OVERHEAD
+    return max_message_bytes - ENVELOPE_BYTES - ITEM_OVERHEAD
 
 
 def oversized(tower: Tower, index: int, size: int, max_message_bytes: int) -> ItemError:
     """The error of an item of `size` bytes that no message can carry."""
     return ItemError(
         index,
-        errors.too_many_bytes(tower),
+        item_errors.too_many_bytes(tower),
         f"the item has {size:,} bytes; at most {largest_item(max_message_bytes):,} fit in a message"
         f" (max_message_bytes={max_message_bytes:,})",
     )
-
-
-class Splitter:
-    """Items, one after the other → messages below `max_message_bytes`, each of as many items as `pace` tells
-    when it is begun; without one, of at most `MAX_ITEMS`. An item may have a message of up to `largest` bytes
-    for itself."""
-
-    def __init__(
-        self, tower: Tower, max_message_bytes: int, pace: Pace | None = None, *, largest: int | None = None
-    ) -> None:
-        self._tower = tower
-        self._max_message_bytes = max_message_bytes
-        self._largest = largest or max_message_bytes
-        self._pace = pace
-        self._begin()
-
-    def add(self, item: bytes | ItemError) -> Message | None:
-        """Takes the next item; returns the message before it when that is full.
-
-        An ItemError, or an item that no message can carry, becomes an error of the stretch it stands in.
-        """
-        cost = 0 if isinstance(item, ItemError) else len(item) + _ITEM_OVERHEAD
-        if cost > self._largest - ENVELOPE_BYTES:
-            item = oversized(self._tower, self._count, cost - _ITEM_OVERHEAD, self._largest)
-            cost = 0
-        full = self.rest() if cost > self._room or self._count == self._most else None
-        if isinstance(item, ItemError):
-            self._failed.append(ItemError(self._count, item.code, item.message))
-        else:
-            self._indices.append(self._count)
-            self._items.append(item)
-        self._room -= cost
-        self._count += 1
-        return full
-
-    def rest(self) -> Message | None:
-        """The message of the items since the last one, if there are any."""
-        if not self._count:
-            return None
-        message = Message(self._count, self._indices, self._items, tuple(self._failed))
-        self._begin()
-        return message
-
-    def _begin(self) -> None:
-        self._count, self._room = 0, self._max_message_bytes - ENVELOPE_BYTES
-        self._most = MAX_ITEMS if self._pace is None else self._pace.items
-        self._indices: list[int] = []
-        self._items: list[bytes] = []
-        self._failed: list[ItemError] = []
-
-
-def split(
-    items: Iterable[bytes | ItemError],
-    *,
-    tower: Tower,
-    max_message_bytes: int,
-    pace: Pace | None = None,
-    largest: int | None = None,
-) -> Iterator[Message]:
-    """Items in order → messages, see `Splitter`.
-
-    Items are taken only as a message needs them, so a long list of files is never in memory at once.
-    """
-    splitter = Splitter(tower, max_message_bytes, pace, largest=largest)
-    for item in items:
-        if (message := splitter.add(item)) is not None:
-            yield message
-    if (message := splitter.rest()) is not None:
-        yield message
 
 
 def parse_response(data: bytes, count: int) -> Batch:

@@ -19,7 +19,7 @@ from triton_requests import items, parameters, refusal
 
 from handlers.errors import INTERNAL, ItemFault
 from handlers.incidents import report
-from handlers.texts import read_text
+from handlers.preprocess.texts import read_text
 
 
 class TritonPythonModel:

@@ -16,10 +16,10 @@ import triton_python_backend_utils as pb_utils
 from triton_requests import items, parameters, refusal
 
 from handlers.errors import INTERNAL, ItemFault
-from handlers.image_files import supported_formats
 from handlers.incidents import report
-from handlers.machine import usable_cores
-from handlers.preprocess import Pixels, decode_image
+from handlers.preprocess.image_files import supported_formats
+from handlers.preprocess.reference import Pixels, decode_image
+from handlers.runtime.machine import usable_cores
 
 
 class TritonPythonModel:

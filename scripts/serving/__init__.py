@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-# For `handlers.machine`: what the launcher takes for the cores must be what its workers take for them. At the
-# end, so that nothing of the repository hides a package. TorchServe does not inherit it.
+# For `handlers.runtime.machine`: what the launcher takes for the cores must be what its workers take for
+# them. At the end, so that nothing of the repository hides a package. TorchServe does not inherit it.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 

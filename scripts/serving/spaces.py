@@ -1,7 +1,7 @@
 """Bringing up the embedding spaces that a store's manifest names: workers, proof, default.
 
-`babelclip.readiness` says what counts as served. `babelclip.registry` changes what a running server has; here
-one is started.
+`babelclip.versions.readiness` says what counts as served. `babelclip.versions.registry` changes what a
+running server has; here one is started.
 """
 
 import json
@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from babelclip.errors import BabelclipError, ManifestError
-from babelclip.management import Management
-from babelclip.manifest import Entry, read_manifest
-from babelclip.readiness import loading, prove
-from babelclip.store import archives, check_archive
+from babelclip.model_store.archives import archives, check_archive
+from babelclip.model_store.manifest import Entry, read_manifest
+from babelclip.versions.management import Management
+from babelclip.versions.readiness import loading, prove
 from babelclip.wire import TOWERS
 from serving import LaunchError
 from serving.settings import Addresses

@@ -2,8 +2,8 @@
 
 TorchServe starts a worker that has ended again, for minutes, and its management address does not tell: a
 worker that ends before it has said its process id leaves no trace there. The log has a line for each end, and
-what the worker itself printed. TorchServe reads that beside, so a worker's last lines, which say why, may stand
-after the line of its end; they are complete when both of its streams are closed.
+what the worker itself printed. TorchServe reads that beside, so a worker's last lines, which say why, may
+stand after the line of its end; they are complete when both of its streams are closed.
 """
 
 import re
@@ -39,8 +39,8 @@ class StartingWorkers:
         """Read what was logged since the last time.
 
         Raises:
-            WorkerLost: a worker has ended for the second time, and all that it printed is read; the message has
-                its last lines.
+            WorkerLost: a worker has ended for the second time, and all that it printed is read; the message
+                has its last lines.
         """
         for line in self._new_lines():
             if (found := _LINE.fullmatch(line)) is None:

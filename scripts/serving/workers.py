@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from babelclip.manifest import Entry
-from babelclip.store import archives
-from handlers.machine import usable_cores, usable_memory
+from babelclip.model_store.archives import archives
+from babelclip.model_store.manifest import Entry
+from handlers.runtime.machine import usable_cores, usable_memory
 
 # One pass over a batch leaves cores idle where there are many. A rule of thumb, measured on no large machine.
 CORES_A_WORKER = 8

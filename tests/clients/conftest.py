@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from babelclip import deployment
+from babelclip.versions import deployment
 from tests.clients.fake_server import FakeServer, grpc_server, http_server
 from tests.clients.management_server import ManagedServer, managed_server
 from tests.clients.operated import Operated

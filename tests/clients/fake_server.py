@@ -20,8 +20,8 @@ import grpc
 import numpy as np
 
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
-from babelclip.torchserve import INFERENCE
-from babelclip.torchserve_pb2 import PredictionResponse, PredictionsRequest
+from babelclip.transports.torchserve import INFERENCE
+from babelclip.transports.torchserve_pb2 import PredictionResponse, PredictionsRequest
 
 SPACE = "0123456789abcdef"
 DIM = 16

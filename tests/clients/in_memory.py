@@ -6,7 +6,7 @@ from collections import deque
 
 from babelclip import Unavailable
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
-from babelclip.transport import Call
+from babelclip.transports.base import Call
 from tests.clients.fake_server import FakeServer
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import grpc
 
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
-from babelclip.torchserve import MANAGEMENT
-from babelclip.torchserve_pb2 import (
+from babelclip.transports.torchserve import MANAGEMENT
+from babelclip.transports.torchserve_pb2 import (
     DescribeModelRequest,
     ListModelsRequest,
     ManagementResponse,

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from babelclip import Registry, served_store
-from babelclip.management import Management
+from babelclip import Registry
+from babelclip.model_store import served
+from babelclip.versions.management import Management
 from tests.clients.fake_server import vector_of
 from tests.clients.management_server import TOWERS, ManagedServer
 
@@ -115,7 +116,7 @@ class Operated:
 
         with patch.context() as patched:
             patched.setattr(Management, "_call", interrupt(Management._call))
-            patched.setattr(served_store, "_replace", interrupt(served_store._replace))
+            patched.setattr(served, "_replace", interrupt(served._replace))
             with self.registry() as registry:
                 try:
                     change(registry)

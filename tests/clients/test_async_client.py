@@ -22,7 +22,7 @@ from babelclip import (
     TransportError,
     Unavailable,
 )
-from babelclip.room import Room
+from babelclip.client.room import Room
 from babelclip.testing import InMemoryTransport
 from tests.clients.fake_server import SPACE, FakeServer, vector_of
 
@@ -206,7 +206,7 @@ def test_room_is_never_overdrawn_nor_lost(wanted: list[tuple[int, bool]]) -> Non
 
 def test_archives_in_this_process_are_computed_beside_the_loop() -> None:
     """Any transport that blocks can serve an event loop."""
-    from babelclip.transport import InThreads
+    from babelclip.transports.url import InThreads
 
     transport = InMemoryTransport()
 

@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from babelclip import Client, SpaceMismatch
-from babelclip.cli import app
-from babelclip.console import printable
+from babelclip.cli.console import printable
+from babelclip.cli.main import app
 from tests.clients.fake_server import DIM, SPACE, FakeServer, vector_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -302,7 +302,7 @@ def test_the_module_runs(web: FakeServer, tmp_path: Path) -> None:
 
 def test_no_traceback_even_for_a_bug(tmp_path: Path) -> None:
     """An error that nobody foresaw is still one line and a failing exit code."""
-    program = "import babelclip.cli as c; c.app = lambda: 1 / 0; c.main()"
+    program = "import babelclip.cli.main as c; c.app = lambda: 1 / 0; c.main()"
     environment = {"PYTHONPATH": str(ROOT / "clients")}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

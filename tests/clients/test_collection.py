@@ -21,7 +21,7 @@ from babelclip import (
     Unavailable,
     generate_embeddings,
 )
-from babelclip.collection import read_collection
+from babelclip.search.collection import read_collection
 from tests.clients.fake_server import SPACE, vector_of
 from tests.clients.in_memory import InMemory
 

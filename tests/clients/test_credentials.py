@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelclip.credentials import Credentials, parse_token_file
+from babelclip.client.credentials import Credentials, parse_token_file
 from babelclip.errors import AuthenticationError
 
 JSON = st.recursive(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelclip import folder as module
-from babelclip.folder import EXCLUDED, find_images
+from babelclip.search import folder as module
+from babelclip.search.folder import EXCLUDED, find_images
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(40)
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from babelclip import AsyncClient, Client, transport_grpc
+from babelclip import AsyncClient, Client
+from babelclip.transports import grpc as transport_grpc
 from tests.clients.fake_server import FakeServer, grpc_server
 
 PATIENCE = 60.0

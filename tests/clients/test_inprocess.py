@@ -21,17 +21,17 @@ import yaml
 from typer.testing import CliRunner
 
 from babelclip import Client, DeadlineExceeded, ModelNotFound, TransportError
-from babelclip.cli import app
+from babelclip.cli.main import app
 from babelclip.embedding_pb2 import EmbedRequest
-from babelclip.inprocess import InProcessTransport
-from babelclip.transport import Call
-from handlers import device
+from babelclip.transports.base import Call
+from babelclip.transports.inprocess import InProcessTransport
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
+from handlers.runtime import device
 from tests.handlers.worker import Worker, grpc
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = sorted((ROOT / "training" / "samples").glob("*.png"))[:40]
+SAMPLES = sorted((ROOT / "training" / "recipes" / "mini" / "samples").glob("*.png"))[:40]
 TEXTS = ["a red heart", "un chat noir", "विद्यालय", "自行车", "ጥቁር ድመት", "кофе " * 300, "𓀀𓀁"]
 
 
@@ -39,7 +39,7 @@ TEXTS = ["a red heart", "un chat noir", "विद्यालय", "自行车",
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archives of the committed checkpoint."""
     folder = tmp_path_factory.mktemp("store")
-    command = [sys.executable, "-m", "export", "training/checkpoints/mini", "--store", str(folder)]
+    command = [sys.executable, "-m", "export", "training/recipes/mini/checkpoint", "--store", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

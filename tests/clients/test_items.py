@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from babelclip.errors import ItemError
-from babelclip.items import image_items, text_items
+from babelclip.client.items import image_items, text_items
+from babelclip.item_errors import ItemError
 
 LIMIT = 6_000_000
 

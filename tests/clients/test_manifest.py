@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from babelclip.errors import ManifestError
-from babelclip.manifest import Deletion, Manifest, Promotion, parse_manifest
+from babelclip.model_store.manifest import Deletion, Manifest, Promotion, parse_manifest
 from tests.clients.operated import CANARIES, make_store
 
 PATH = Path("store/manifest.json")

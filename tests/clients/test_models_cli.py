@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from babelclip.cli import app
-from babelclip.management import Management
+from babelclip.cli.main import app
+from babelclip.versions.management import Management
 from tests.clients.operated import Operated
 
 VERBS = ("list", "add", "promote", "rollback", "retire", "scale", "verify")

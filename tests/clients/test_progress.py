@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from babelclip import Client, Collection, MultiLingualSearch, Unavailable, generate_embeddings
-from babelclip import folder as folders
-from babelclip.collection import read_collection
 from babelclip.embedding_pb2 import EmbedRequest
-from babelclip.progress import open_progress
+from babelclip.search import folder as folders
+from babelclip.search.collection import read_collection
+from babelclip.search.progress import open_progress
 from babelclip.testing import InMemoryTransport
-from babelclip.transport import Call
+from babelclip.transports.base import Call
 
 ROOT = Path(__file__).resolve().parents[2]
 

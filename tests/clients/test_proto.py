@@ -13,7 +13,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc
 
-from babelclip import torchserve_pb2
+from babelclip.transports import torchserve_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "clients" / "babelclip"
@@ -27,7 +27,7 @@ def without_versions(code: str) -> str:
     return re.sub(r"(Domain\.PUBLIC,\n)    \d+,\n    \d+,\n    \d+,\n", r"\1", code)
 
 
-@pytest.mark.parametrize("name", ["embedding", "torchserve"])
+@pytest.mark.parametrize("name", ["embedding", "transports/torchserve"])
 def test_generated_code_is_current(name: str, tmp_path: Path) -> None:
     """A changed .proto whose code was not regenerated (scripts/proto) is noticed."""
     arguments = ["", f"--proto_path={ROOT / 'clients'}", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]

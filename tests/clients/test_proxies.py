@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from babelclip import AsyncClient, Client
-from babelclip.management import Management
-from babelclip.proxies import is_this_machine, proxy_for
+from babelclip.transports.proxies import is_this_machine, proxy_for
+from babelclip.versions.management import Management
 from tests.clients.fake_server import FakeServer, grpc_server, http_server
 from tests.clients.operated import Operated
 

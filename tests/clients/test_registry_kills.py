@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from babelclip import Registry, RegistryError
-from babelclip.manifest import read_manifest
+from babelclip.model_store.manifest import read_manifest
 from tests.clients.management_server import TOWERS, Refused
 from tests.clients.operated import Operated
 

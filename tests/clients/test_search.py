@@ -17,7 +17,7 @@ from babelclip import (
     SpaceMismatch,
     generate_embeddings,
 )
-from babelclip.search import softmax
+from babelclip.search.ranking import softmax
 from tests.clients.fake_server import DIM, SPACE, vector_of
 from tests.clients.in_memory import InMemory
 

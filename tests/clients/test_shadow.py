@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from babelclip import AsyncClient, Call, Canary, Client, Shadow, Unavailable
-from babelclip.comparison import Limits, Report
 from babelclip.embeddings import Vectors
-from babelclip.shadow import WAITING
+from babelclip.shadow.comparison import Limits, Report
+from babelclip.shadow.shadow import WAITING
 from babelclip.testing import InMemoryTransport
 
 TEXTS = [f"text {number}" for number in range(120)]

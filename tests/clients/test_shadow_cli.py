@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from babelclip.cli import app
+from babelclip.cli.main import app
 from tests.clients.fake_server import FakeServer, http_server
 
 

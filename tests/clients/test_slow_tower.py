@@ -20,15 +20,16 @@ from babelclip import (
     ItemErrors,
     Unavailable,
 )
-from babelclip.calls import OnError
-from babelclip.credentials import Credentials
-from babelclip.delivery import Delivery
-from babelclip.pace import Pace
-from babelclip.retry import Patience
-from babelclip.session import Session
+from babelclip.client.calls import OnError
+from babelclip.client.credentials import Credentials
+from babelclip.client.delivery import Delivery
+from babelclip.client.pace import Pace
+from babelclip.client.retry import Patience
+from babelclip.client.session import Session
+from babelclip.client.splitting import Message
 from babelclip.testing import InMemoryTransport
-from babelclip.transport import Call
-from babelclip.wire import MAX_ITEMS, Batch, Message
+from babelclip.transports.base import Call
+from babelclip.wire import MAX_ITEMS, Batch
 from tests.clients.fake_server import FakeServer, vector_of
 
 # A tower takes a second for an item, and a client waits for 30: really so with BABELCLIP_TEST_SECOND=1.

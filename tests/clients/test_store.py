@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from babelclip import Client, TransportError
-from babelclip.store import Archive, read_pair, unpack
+from babelclip.model_store.archives import Archive, read_pair, unpack
 
 
 def entry(name: str, **changes: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
+from babelclip.client.retry import Backoff, Patience
 from babelclip.errors import (
     AuthenticationError,
     BabelclipError,
@@ -26,9 +27,9 @@ from babelclip.errors import (
     TransportError,
     Unavailable,
 )
-from babelclip.http_wire import ssl_context, torchserve_error
-from babelclip.retry import Backoff, Patience
-from babelclip.transport import Call, open_async_transport, open_transport, parse_address
+from babelclip.transports.base import Call
+from babelclip.transports.http_wire import ssl_context, torchserve_error
+from babelclip.transports.url import open_async_transport, open_transport, parse_address
 from tests.clients.fake_server import FakeServer
 
 CALL = Call(model="text", version=None, body=b"", token=None, timeout=5.0)

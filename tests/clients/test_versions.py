@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from babelclip import AsyncClient, Client, Embeddings, ModelNotFound, MultiLingualSearch, SpaceMismatch
-from babelclip.transport import Call
+from babelclip.transports.base import Call
 from tests.clients.fake_server import DIM, FakeServer, grpc_server, http_server, vector_of
 
 OLD, NEW = "a" * 16, "b" * 16

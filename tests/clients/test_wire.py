@@ -7,17 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from babelclip.client.splitting import split
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
-from babelclip.errors import (
-    BabelclipError,
-    ItemError,
-    ProtocolError,
-    RequestRefused,
-    SpaceMismatch,
-    Unavailable,
-)
-from babelclip.torchserve_pb2 import PredictionsRequest
-from babelclip.wire import ENVELOPE_BYTES, MAX_ITEMS, encode, largest_item, parse_response, split
+from babelclip.errors import BabelclipError, ProtocolError, RequestRefused, SpaceMismatch, Unavailable
+from babelclip.item_errors import ItemError
+from babelclip.transports.torchserve_pb2 import PredictionsRequest
+from babelclip.wire import ENVELOPE_BYTES, MAX_ITEMS, encode, largest_item, parse_response
 
 ROOM = st.integers(min_value=ENVELOPE_BYTES + 8, max_value=ENVELOPE_BYTES + 400)
 ITEMS = st.lists(st.one_of(st.binary(max_size=300), st.just(None)), max_size=40)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from models import checkpoint
 from tests.e2e.support import CHECKPOINT, REPOSITORY, Server, launched
-from training import checkpoint
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

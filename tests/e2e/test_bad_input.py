@@ -13,8 +13,8 @@ import pytest
 
 from babelclip import AuthenticationError, Client, ModelNotFound
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
-from babelclip.torchserve import bearer
-from babelclip.torchserve_pb2 import PredictionResponse, PredictionsRequest
+from babelclip.transports.torchserve import bearer
+from babelclip.transports.torchserve_pb2 import PredictionResponse, PredictionsRequest
 from tests.e2e.support import PROTOBUF, Server, embed, post, predict
 
 pytestmark = pytest.mark.usefixtures("unharmed")

@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from babelclip import BabelclipError, Client, DeadlineExceeded, Unavailable
-from babelclip.retry import Backoff
+from babelclip.client.retry import Backoff
 from tests.e2e.support import PATIENCE, Server, alive, launched, post, predict, with_changed_text_tower
 
 ONCE = Backoff(attempts=1)

@@ -15,7 +15,10 @@ from babelclip import Client
 from tests.e2e.support import REPOSITORY, Server
 
 EXAMPLES = REPOSITORY / "examples"
-APPLE, CAT = (str(REPOSITORY / "training" / "samples" / name) for name in ("1f34e.png", "1f408.png"))
+APPLE, CAT = (
+    str(REPOSITORY / "training" / "recipes" / "mini" / "samples" / name)
+    for name in ("1f34e.png", "1f408.png")
+)
 TEXTS = ["ein roter Apfel", "ጥቁር ድመት"]
 
 

@@ -65,5 +65,7 @@ def test_a_readers_commands_work(
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"error":' not in done.stdout
-    said = server.space in done.stdout or "training/samples" in done.stdout or "1f3" in done.stdout
+    said = (
+        server.space in done.stdout or "training/recipes/mini/samples" in done.stdout or "1f3" in done.stdout
+    )
     assert said or "InMemoryTransport" in code  # which needs no server

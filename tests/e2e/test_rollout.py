@@ -20,16 +20,16 @@ import httpx
 import pytest
 
 from babelclip import Client
+from babelclip.client.retry import Backoff
 from babelclip.embedding_pb2 import EmbedRequest
-from babelclip.retry import Backoff
 from tests.e2e.support import REPOSITORY, Launcher, embed
 
 TOWERS = ("text", "vision")
 # A command that is stopped between the defaults of the two towers: it says so, and waits for what comes.
 STOPPED_BETWEEN = """
 import sys
-from babelclip.management import Management
-from babelclip.cli import main
+from babelclip.versions.management import Management
+from babelclip.cli.main import main
 change = Management.set_default
 def stopping(self, tower, version):
     if tower == "vision":

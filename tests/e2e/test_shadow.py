@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.support import REPOSITORY, launched
 
-SAMPLES = REPOSITORY / "training" / "samples"
+SAMPLES = REPOSITORY / "training" / "recipes" / "mini" / "samples"
 RESIZED = "mode=mode, antialias=True)"
 # Red and blue change places in every image that is resized, which the canary is not.
 PLANTED = RESIZED + ".flip(1)"
@@ -40,7 +40,7 @@ def with_candidates(store: Path, tmp_path: Path) -> Path:
                         content = content.replace(
                             b'"modelVersion": "1.0"', f'"modelVersion": "{version}"'.encode()
                         )
-                    if name == "handlers/decoding.py" and version == "3.0":
+                    if name == "handlers/preprocess/fast.py" and version == "3.0":
                         assert content.count(RESIZED.encode()) == 1
                         content = content.replace(RESIZED.encode(), PLANTED.encode())
                     after.writestr(name, content)

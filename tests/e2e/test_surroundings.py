@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from babelclip import Client
-from babelclip.management import Management
+from babelclip.versions.management import Management
 from tests.e2e.support import REPOSITORY, launched
 
 

@@ -15,8 +15,8 @@ import httpx
 import pytest
 from google.protobuf.empty_pb2 import Empty
 
-from babelclip import torchserve_pb2 as pb
-from babelclip.torchserve import INFERENCE, MANAGEMENT, bearer
+from babelclip.transports import torchserve_pb2 as pb
+from babelclip.transports.torchserve import INFERENCE, MANAGEMENT, bearer
 from serving.java import find_java
 from serving.process import RunFolder, TorchServe
 from serving.settings import Addresses, free_ports, make_settings

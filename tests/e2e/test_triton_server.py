@@ -24,9 +24,9 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from export import golden, parity, programs, triton
+from models import checkpoint
 from serving.settings import free_ports
 from tests.e2e.support import CHECKPOINT, PATIENCE
-from training import checkpoint
 
 WHEEL = "nvidia-pytriton==0.7.0"  # Triton 2.51, whose Python backend is of before numpy 2
 PACKAGES = ("numpy<2", "onnxruntime")

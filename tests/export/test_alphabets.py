@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from export import alphabets, golden
 from export.alphabets import alphabet, collect, emoji_letters, is_letter, parse, read, write
 
-CHECKPOINT = Path(__file__).resolve().parents[2] / "training" / "checkpoints" / "mini"
+CHECKPOINT = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
 NORMAL_FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 

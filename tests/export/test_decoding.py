@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from export import decoding
-from training import checkpoint
+from models import checkpoint
 
-MINI = Path(__file__).resolve().parents[2] / "training" / "checkpoints" / "mini"
+MINI = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
 
 
 @pytest.fixture(scope="module")

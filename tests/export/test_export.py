@@ -13,8 +13,8 @@ import torch
 from export import manifest, parity, programs
 from export.__main__ import export
 from export.options import Options
+from models import checkpoint
 from tests import miniature
-from training import checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from models.checkpoint import CheckpointError
+from models.loaders import registry
 from tests.broken import assert_refused_in_one_line, spoil_json, spoil_weights
 from tests.systems import families
-from training import sources
-from training.checkpoint import CheckpointError
 
 WEIGHTS = "model.safetensors"
 DIM = 16
@@ -87,7 +87,7 @@ def test_weights_as_a_pickle_of_tensors_are_read_and_others_are_not(source: Path
     state = load_file(source / WEIGHTS)
     (source / WEIGHTS).unlink()
     torch.save(state, source / "pytorch_model.bin")
-    assert sources.load(source).meta["dim"] == DIM
+    assert registry.load(source).meta["dim"] == DIM
     torch.save({**state, "trap": Path("x")}, source / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        sources.load(source)
+        registry.load(source)

@@ -28,10 +28,11 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
+from models import assemble
+from models.checkpoint import Checkpoint, CheckpointError
+from models.loaders import registry
 from tests.broken import assert_refused_in_one_line
 from tests.systems import families
-from training import assemble, sources
-from training.checkpoint import Checkpoint, CheckpointError
 from training.evaluation.embedding import LoadedModel, Picture
 
 FAMILIES: dict[str, tuple[Callable[..., Any], Any, Any]] = {
@@ -56,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def before(made: dict[str, Path]) -> dict[str, Checkpoint]:
     """Each family as it is loaded before its folder is changed."""
-    return {name: sources.load(folder) for name, folder in made.items()}
+    return {name: registry.load(folder) for name, folder in made.items()}
 
 
 @pytest.fixture(params=FAMILIES)
@@ -81,9 +82,9 @@ def test_what_transformers_5_saves_is_read(source: Path, before: dict[str, Check
     (source / OLDER).unlink()
     processor(image_processor=images, tokenizer=words).save_pretrained(source)
     assert not (source / OLDER).exists()
-    loaded = sources.load(source)
+    loaded = registry.load(source)
     np.testing.assert_array_equal(vectors(loaded), vectors(before[source.name]))
-    assert loaded.meta["space"] == sources.space_of(source)
+    assert loaded.meta["space"] == registry.space_of(source)
 
 
 def test_where_both_files_have_settings_the_newer_one_wins(
@@ -92,10 +93,10 @@ def test_where_both_files_have_settings_the_newer_one_wins(
     """A folder that transformers 5 has saved over an older one's has both; it reads its own, and so do we."""
     settings, space = json.loads((source / OLDER).read_text()), before[source.name].meta["space"]
     (source / NEWER).write_text(json.dumps({"processor_class": "CLIPProcessor"}))
-    assert sources.space_of(source) == space
+    assert registry.space_of(source) == space
     changed = {**settings, "image_mean": [0.1, 0.2, 0.3]}
     (source / NEWER).write_text(json.dumps({"image_processor": changed}))
-    loaded = sources.load(source)
+    loaded = registry.load(source)
     assert loaded.model.config.vision.mean == (0.1, 0.2, 0.3)
     assert loaded.meta["space"] != space
     (source / NEWER).write_text(json.dumps({"image_processor": 3}))
@@ -131,7 +132,7 @@ def test_what_older_versions_saved_is_read(
     """Feature extractors with plain numbers for sizes, and classes of later names, give the same pixels."""
     path = source / OLDER
     path.write_text(json.dumps(rewrite(json.loads(path.read_text()))))
-    assert sources.load(source).model.config == before[source.name].model.config
+    assert registry.load(source).model.config == before[source.name].model.config
 
 
 def test_settings_without_a_class_are_those_of_clip(
@@ -140,7 +141,7 @@ def test_settings_without_a_class_are_those_of_clip(
     """The first CLIPs on the hub do not say whose settings they are; what is left out is CLIP's own."""
     folder = Path(shutil.copytree(made["clip"], tmp_path / "clip"))
     (folder / OLDER).write_text(json.dumps({"size": 32, "crop_size": 32}))
-    assert sources.load(folder).model.config == before["clip"].model.config
+    assert registry.load(folder).model.config == before["clip"].model.config
 
 
 def split(folder: Path, *, pickled: bool) -> list[str]:
@@ -169,7 +170,7 @@ def test_weights_in_parts_are_read_and_a_missing_part_is_named(
 ) -> None:
     """Parts as safetensors and as pickles give the same vectors; one that was not copied is told."""
     names = split(source, pickled=pickled)
-    np.testing.assert_array_equal(vectors(sources.load(source)), vectors(before[source.name]))
+    np.testing.assert_array_equal(vectors(registry.load(source)), vectors(before[source.name]))
     (source / names[1]).unlink()
     assert_refused_in_one_line(source, f"{names[1]} is missing")
 
@@ -182,7 +183,7 @@ def test_pickled_weights_of_every_age_and_of_a_wrapped_model_are_read(
     state = {f"module.{key}": value for key, value in load_file(source / WEIGHTS).items()}
     (source / WEIGHTS).unlink()
     torch.save(state, source / "pytorch_model.bin", _use_new_zipfile_serialization=not legacy)
-    np.testing.assert_array_equal(vectors(sources.load(source)), vectors(before[source.name]))
+    np.testing.assert_array_equal(vectors(registry.load(source)), vectors(before[source.name]))
 
 
 def test_what_else_lies_in_a_repository_is_left_alone(source: Path, before: dict[str, Checkpoint]) -> None:
@@ -191,13 +192,13 @@ def test_what_else_lies_in_a_repository_is_left_alone(source: Path, before: dict
         (source / name).write_bytes(b"of something else")
     for name in ("training_args.bin", "optimizer.bin", "pytorch_model.bin", "flax_model.msgpack"):
         (source / name).write_bytes(b"of something else")
-    loaded = sources.load(source)
+    loaded = registry.load(source)
     assert loaded.meta["space"] == before[source.name].meta["space"]
     np.testing.assert_array_equal(vectors(loaded), vectors(before[source.name]))
     state = load_file(source / WEIGHTS)
     (source / WEIGHTS).unlink()
     torch.save(state, source / "pytorch_model.bin")
-    np.testing.assert_array_equal(vectors(sources.load(source)), vectors(before[source.name]))
+    np.testing.assert_array_equal(vectors(registry.load(source)), vectors(before[source.name]))
     (source / "pytorch_model.bin").unlink()
     assert_refused_in_one_line(source, "flax_model.msgpack is not read, save it with PyTorch")
 
@@ -225,12 +226,12 @@ def test_tokenizers_in_older_files_are_read(made: dict[str, Path], tmp_path: Pat
     """vocab.json and merges.txt serve where there is no tokenizer.json, and are part of the space."""
     folder = Path(shutil.copytree(made["clip"], tmp_path / "clip"))
     words = older_words(folder)
-    loaded = sources.load(folder)
+    loaded = registry.load(folder)
     pieces = ["<|startoftext|>", "a</w>", "red</w>", "<|endoftext|>"]
     assert loaded.tokenizer.encode("A red").ids == [words[piece] for piece in pieces]
-    assert loaded.meta["space"] == sources.space_of(folder)
+    assert loaded.meta["space"] == registry.space_of(folder)
     (folder / "merges.txt").write_text("#version: 0.2\nr e\n")
-    assert sources.space_of(folder) != loaded.meta["space"]
+    assert registry.space_of(folder) != loaded.meta["space"]
 
 
 def test_a_trained_model_keeps_its_older_files(made: dict[str, Path], tmp_path: Path) -> None:
@@ -240,9 +241,9 @@ def test_a_trained_model_keeps_its_older_files(made: dict[str, Path], tmp_path: 
     settings = json.loads((folder / OLDER).read_text())
     (folder / OLDER).unlink()
     (folder / NEWER).write_text(json.dumps({"image_processor": settings}))
-    loaded = sources.load(folder)
-    sources.save(loaded, tmp_path / "trained", scale=50.0, about={})
-    again = sources.load(tmp_path / "trained")
+    loaded = registry.load(folder)
+    registry.save(loaded, tmp_path / "trained", scale=50.0, about={})
+    again = registry.load(tmp_path / "trained")
     np.testing.assert_array_equal(vectors(again), vectors(loaded))
 
 
@@ -268,7 +269,7 @@ def test_a_dual_encoder_of_vit_and_bert_is_the_librarys(tmp_path: Path) -> None:
     families.tokenizer(42_000, *families.ROBERTA_MARKERS).save(str(tmp_path / "tokenizer.json"))
     images = ViTImageProcessorPil(size={"height": 32, "width": 32})
     images.save_pretrained(tmp_path)
-    loaded = sources.load(tmp_path)
+    loaded = registry.load(tmp_path)
     assert loaded.model.config.text.max_tokens == 64
     assert loaded.model.config.vision.resize == "squash-bilinear"
     found = LoadedModel(loaded, "tiny", torch.device("cpu"))
@@ -284,7 +285,7 @@ def test_a_dual_encoder_of_vit_and_bert_is_the_librarys(tmp_path: Path) -> None:
 
 
 def test_models_are_put_together_from_newer_files(made: dict[str, Path], tmp_path: Path) -> None:
-    """training.assemble takes the image processor of a CLIP that transformers 5 saved."""
+    """models.assemble takes the image processor of a CLIP that transformers 5 saved."""
     vision, text = tmp_path / "vision", tmp_path / "text"
     shutil.copytree(made["clip"], vision)
     settings = json.loads((vision / OLDER).read_text())
@@ -296,4 +297,4 @@ def test_models_are_put_together_from_newer_files(made: dict[str, Path], tmp_pat
     shutil.copy(made["dual-encoder"] / "tokenizer.json", text)
     assemble.assemble("dual-encoder", vision, text, 16, tmp_path / "made")
     assert json.loads((tmp_path / "made" / OLDER).read_text()) == settings
-    assert sources.load(tmp_path / "made").meta["dim"] == 16
+    assert registry.load(tmp_path / "made").meta["dim"] == 16

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from babelclip.manifest import Promotion, read_manifest
+from babelclip.model_store.manifest import Promotion, read_manifest
 from export import manifest
 
 CANARY = {"input": "", "vector": "AACAPw=="}

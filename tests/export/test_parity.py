@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from export import golden, parity
-from training.checkpoint import Checkpoint
-from training.models import DualEncoder
+from models.checkpoint import Checkpoint
+from models.modules import DualEncoder
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from export import __main__ as command
 from export import archive
 
-CHECKPOINT = Path(__file__).resolve().parents[2] / "training" / "checkpoints" / "mini"
+CHECKPOINT = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
 
 
 @pytest.mark.parametrize(

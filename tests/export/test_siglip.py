@@ -14,10 +14,10 @@ from transformers import Siglip2Tokenizer
 from benchmarks.vocabularies import ROBERTA_MARKERS, gemma, tokenizer
 from export.archive import tower_meta
 from export.options import Options
+from models.checkpoint import Checkpoint, CheckpointError
+from models.loaders import registry, siglip
 from tests.broken import assert_refused_in_one_line, spoil_json
 from tests.systems import families
-from training import siglip, sources
-from training.checkpoint import Checkpoint, CheckpointError
 from training.evaluation.embedding import LoadedModel, token_arrays
 
 PIECES = 8_000
@@ -42,23 +42,23 @@ def embed(loaded: Checkpoint, *texts: str) -> np.ndarray:
 
 def test_case_makes_no_difference(made: Path) -> None:
     """SigLIP was trained with lowercased texts, which Gemma's own tokenizer file does not know."""
-    upper, lower, other = embed(sources.load(made), "EIN Roter Äpfel", "ein roter äpfel", "ein roter igel")
+    upper, lower, other = embed(registry.load(made), "EIN Roter Äpfel", "ein roter äpfel", "ein roter igel")
     np.testing.assert_array_equal(upper, lower)
     assert float(upper @ other) < 0.999
 
 
 def test_a_tokenizer_that_was_mended_already_is_left_so(source: Path) -> None:
     """transformers' own Siglip2Tokenizer writes a file that lowercases; vectors are the same from both."""
-    before = embed(sources.load(source), *families.TEXTS)
+    before = embed(registry.load(source), *families.TEXTS)
     vocabulary, merges = gemma(PIECES)
     Siglip2Tokenizer(vocab=vocabulary, merges=merges, add_eos_token=True).save_pretrained(source)
-    np.testing.assert_allclose(embed(sources.load(source), *families.TEXTS), before, atol=1e-6)
+    np.testing.assert_allclose(embed(registry.load(source), *families.TEXTS), before, atol=1e-6)
 
 
 @torch.inference_mode()
 def test_padding_is_the_towers_affair(made: Path) -> None:
     """A text's vector does not depend on how far its batch was padded, nor on what is under the mask."""
-    loaded = sources.load(made)
+    loaded = registry.load(made)
     ids, mask = token_arrays(loaded.tokenizer, ["ein roter apfel"], max_tokens=64, pad_id=0)
     due = loaded.model.text(ids, mask)
     for wide in (24, 64):
@@ -69,7 +69,7 @@ def test_padding_is_the_towers_affair(made: Path) -> None:
 
 def test_texts_end_and_long_ones_too(made: Path) -> None:
     """The end token closes every text, a cut one included, and nothing stands before the first."""
-    words = sources.load(made).tokenizer
+    words = registry.load(made).tokenizer
     words.enable_truncation(64)
     published = Tokenizer.from_file(str(made / "tokenizer.json"))
     end, start = published.token_to_id("<eos>"), published.token_to_id("<bos>")
@@ -80,7 +80,7 @@ def test_texts_end_and_long_ones_too(made: Path) -> None:
 
 def test_the_archives_say_what_handlers_need(made: Path) -> None:
     """All texts share passes of one length, and images are squashed by the filter of the config."""
-    loaded = sources.load(made)
+    loaded = registry.load(made)
     canaries = {"text": {}, "vision": {}, "min_cosine": 0.99}
     text, vision = (
         tower_meta(loaded, tower, Options(), reduction=0.0, canaries=canaries) for tower in ("text", "vision")

@@ -15,11 +15,11 @@ from export.__main__ import export, main
 from export.options import Options
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
+from models.checkpoint import CheckpointError
+from models.loaders import registry
 from tests.handlers.worker import Worker, http
 from tests.systems import families
 from tests.systems.spoilers import spoilers
-from training import sources
-from training.checkpoint import CheckpointError
 
 PROTOBUF = "application/x-protobuf"
 # In small LAION's two are the same.
@@ -70,7 +70,7 @@ def test_each_is_served_to_the_librarys_vectors(family: str, tmp_path: Path) -> 
     for rows in (reference.texts, reference.images):
         assert np.median((rows @ rows.T)[np.triu_indices(len(rows), 1)]) < 0.995
     result = export(source, store, Options(forms=("onnx",)))
-    assert result["space"] == sources.space_of(source)
+    assert result["space"] == registry.space_of(source)
     found = cosines(store, family, reference, tmp_path, dtype="float32")
     assert min(found.values()) >= 0.9999, found
 
@@ -113,7 +113,7 @@ def test_a_trimmed_lean_tower_keeps_the_vectors_of_its_languages(
     assert len(kept) >= 6
     assert families.nearest(reference.texts[kept], [served[i] for i in kept]) >= 0.995
     meta = json.loads((tmp_path / "text" / "meta.json").read_text())
-    assert (meta["languages"], meta["space"]) == (list(asked.languages), sources.space_of(source))
+    assert (meta["languages"], meta["space"]) == (list(asked.languages), registry.space_of(source))
     # A text in a script that is gone is embedded too, from <unk>, far from where it was.
     hindi = families.TEXTS.index(golden.TEXTS["hi"])
     assert (served[hindi] * reference.texts[hindi]).sum() < 0.99
@@ -125,7 +125,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(damage: str, tmp_path: Path
     families.own(tmp_path / "own", true=False)
     named = spoilers("own")[damage](tmp_path / "own")
     with pytest.raises(CheckpointError) as caught:
-        sources.load(tmp_path / "own")
+        registry.load(tmp_path / "own")
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
 

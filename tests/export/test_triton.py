@@ -13,11 +13,11 @@ import torch
 from export import golden, programs, triton
 from handlers.config import Settings
 from handlers.errors import ItemFault
-from handlers.preprocess import decode_image
-from handlers.texts import read_text
+from handlers.preprocess.reference import decode_image
+from handlers.preprocess.texts import read_text
+from models import checkpoint
 from tests import miniature
 from tests.export.triton_stand_in.repository import STAND_IN, Arrays, Refused, Repository
-from training import checkpoint
 
 LONG = "red circle blue circle green square yellow square " * 10
 TEXTS = ["red circle", "grünes Quadrat", "赤い丸", "🔴 🔵", LONG, "red"]

@@ -14,7 +14,7 @@ from export import golden
 from export.alphabets import alphabet, emoji_letters, is_letter
 from export.vocabulary import Trimmed, VocabularyError, trim
 
-CHECKPOINT = Path(__file__).resolve().parents[2] / "training" / "checkpoints" / "mini"
+CHECKPOINT = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
 LANGUAGES = ("en", "de", "ru", "ar", "hi", "ja", "th", "ko", "zh", "tr", "vi", "el", "he")
 SIGNS = sorted("▁  .,:;!?¿«»“”()%€$+−×°0123456789٣४🍎🐕🇩🇪👩🏽‍🚀❤️1️⃣Ⓜ️™㊙️🫨🜁")
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")

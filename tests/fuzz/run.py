@@ -14,8 +14,8 @@ import grpc
 import httpx
 
 from babelclip import BabelclipError, Client
-from babelclip.torchserve import INFERENCE, bearer
-from babelclip.torchserve_pb2 import PredictionResponse, PredictionsRequest
+from babelclip.transports.torchserve import INFERENCE, bearer
+from babelclip.transports.torchserve_pb2 import PredictionResponse, PredictionsRequest
 from tests.e2e.support import Server
 from tests.fuzz.answers import Judge, Verdict
 from tests.fuzz.bodies import Body, make

@@ -12,10 +12,10 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from handlers.budget import Budget
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
-from handlers.preprocess import decode_image
+from handlers.deadline import Budget
+from handlers.preprocess.reference import decode_image
 from tests.handlers.images import encoded, motif
 from tests.handlers.slow import Clock
 from tests.handlers.worker import Worker

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from handlers.preprocess import Pixels, decode_image
+from handlers.preprocess.reference import Pixels, decode_image
 
 SIZE = 16
 PNG = b"\x89PNG\r\n\x1a\n"

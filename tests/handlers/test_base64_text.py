@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.base64_text import decode, read_data_uri
 from handlers.embedding_pb2 import EmbedRequest
+from handlers.protocol.base64_text import decode, read_data_uri
 from tests.handlers.conftest import DIM
 from tests.handlers.images import encoded, motif
 from tests.handlers.worker import Call, Reply, Worker, form, grpc, http

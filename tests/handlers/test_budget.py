@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.batching import Notes, smallest_first
-from handlers.budget import Budget, OutOfTime
 from handlers.config import response_timeout
+from handlers.deadline import Budget, OutOfTime
 from handlers.embedding_pb2 import EmbedRequest
 from tests.handlers.conftest import DIM
 from tests.handlers.images import encoded, motif

@@ -11,7 +11,7 @@ import pytest
 
 from babelclip import Call, Client
 from handlers.batching import Group, part_of
-from handlers.budget import Budget, OutOfTime
+from handlers.deadline import Budget, OutOfTime
 from handlers.embedding_pb2 import EmbedRequest
 from tests.handlers.conftest import DIM
 from tests.handlers.images import encoded, motif

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from export import golden
-from handlers.decoding import decode_fast, prepare_thread
-from handlers.image_files import ImageError
-from handlers.preprocess import decode_image
+from handlers.preprocess.fast import decode_fast, prepare_thread
+from handlers.preprocess.image_files import ImageError
+from handlers.preprocess.reference import decode_image
 
 LIMITS = {"max_pixels": 4_000_000, "max_bytes": 2_000_000}
 IMAGES = golden.images()

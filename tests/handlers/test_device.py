@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch._dynamo.backends import registry
 
-from handlers import device
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
-from handlers.runner import Runner
-from handlers.shapes import row_buckets, row_sizes
+from handlers.runtime import device
+from handlers.runtime.runner import Runner
+from handlers.runtime.shapes import row_buckets, row_sizes
 from tests.handlers.conftest import DIM, LIMITS, SIZE
 from tests.handlers.worker import Worker, grpc
 

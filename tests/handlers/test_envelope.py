@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.envelope import read_envelope, wants_protobuf
+from handlers.protocol.envelope import read_envelope, wants_protobuf
 
 PROTOBUF = "application/x-protobuf"
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.embedding_pb2 import EmbedRequest
-from handlers.foreign import is_kserve_v2, of_objects, refusal
+from handlers.protocol.foreign import is_kserve_v2, of_objects, refusal
 from tests.handlers.conftest import DIM
 from tests.handlers.worker import Call, Worker, http
 

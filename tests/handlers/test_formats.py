@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from handlers import image_files, jpegxl
-from handlers.decoding import decode_fast
-from handlers.image_files import ImageError
-from handlers.preprocess import decode_image
+from handlers.preprocess import image_files, jpegxl
+from handlers.preprocess.fast import decode_fast
+from handlers.preprocess.image_files import ImageError
+from handlers.preprocess.reference import decode_image
 from tests.handlers.images import SIZE, decode, difference, encoded, motif
 
 EXPECTED = decode(encoded(motif()))

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from handlers.image_files import ImageError, supported_formats
-from handlers.preprocess import to_pixels
+from handlers.preprocess.image_files import ImageError, supported_formats
+from handlers.preprocess.reference import to_pixels
 from tests.handlers.images import PNG, SIZE, decode, difference, encoded, motif, png_chunk
 
 EXPECTED = to_pixels(motif(), size=SIZE)

@@ -28,7 +28,7 @@ def run(code: str, home: Path, **variables: str) -> str:
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_nothing_is_written_about_the_machine(runtime: str, tmp_path: Path) -> None:
     """No identifier of the machine and no store of events in the home folder, as the packages make them."""
-    code = f"from handlers.imports import import_{runtime}; print(import_{runtime}().__version__)"
+    code = f"from handlers.runtime.imports import import_{runtime}; print(import_{runtime}().__version__)"
     assert run(code, tmp_path)
     assert not list(tmp_path.rglob("*"))
 
@@ -36,7 +36,8 @@ def test_nothing_is_written_about_the_machine(runtime: str, tmp_path: Path) -> N
 def test_the_parts_that_load_programs_import_them_so(tmp_path: Path) -> None:
     """The export's proof of a program, and the handlers: neither imports a runtime in another way."""
     code = (
-        "import sys, handlers.runtimes, export.programs; print({'onnxruntime', 'openvino'} & {*sys.modules})"
+        "import sys, handlers.runtime.runtimes, export.programs;"
+        "print({'onnxruntime', 'openvino'} & {*sys.modules})"
     )
     assert run(code, tmp_path) == "set()\n"
 
@@ -44,7 +45,8 @@ def test_the_parts_that_load_programs_import_them_so(tmp_path: Path) -> None:
 def test_what_a_caller_imports_later_is_whole(tmp_path: Path) -> None:
     """Hidden from OpenVINO, its package for reports is still there for others."""
     code = (
-        "from handlers.imports import import_openvino; import_openvino(); import openvino_telemetry; print(1)"
+        "from handlers.runtime.imports import import_openvino; import_openvino();"
+        "import openvino_telemetry; print(1)"
     )
     assert run(code, tmp_path) == "1\n"
 
@@ -52,7 +54,7 @@ def test_what_a_caller_imports_later_is_whole(tmp_path: Path) -> None:
 def test_who_wants_it_to_report_is_heard(tmp_path: Path) -> None:
     """A variable that is set already stays as it is."""
     code = (
-        "import os; from handlers.imports import import_onnxruntime; import_onnxruntime();"
+        "import os; from handlers.runtime.imports import import_onnxruntime; import_onnxruntime();"
         "print(os.environ['ORT_DISABLE_TELEMETRY'])"
     )
     assert run(code, tmp_path, ORT_DISABLE_TELEMETRY="0") == "0\n"
@@ -61,7 +63,7 @@ def test_who_wants_it_to_report_is_heard(tmp_path: Path) -> None:
 def test_a_forked_process_ends(tmp_path: Path) -> None:
     """The threads of its reports kept the exit of a forked process waiting forever."""
     code = (
-        "import os; from handlers.imports import import_onnxruntime; import_onnxruntime()\n"
+        "import os; from handlers.runtime.imports import import_onnxruntime; import_onnxruntime()\n"
         "child = os.fork()\n"
         "if child: print(os.waitpid(child, 0)[1])"
     )

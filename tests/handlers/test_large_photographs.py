@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from export import decoding, golden
-from handlers.decoding import decode_fast
-from handlers.image_files import ImageError
-from handlers.jpeg import MAX_SCANS, Structure, read_structure, scale_for
-from handlers.preprocess import Pixels, decode_image
+from handlers.preprocess.fast import decode_fast
+from handlers.preprocess.image_files import ImageError
+from handlers.preprocess.jpeg import MAX_SCANS, Structure, read_structure, scale_for
+from handlers.preprocess.reference import Pixels, decode_image
+from models import checkpoint
 from tests.handlers.images import encoded, motif
-from training import checkpoint
 
-MINI = Path(__file__).resolve().parents[2] / "training" / "checkpoints" / "mini"
+MINI = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
 BYTES = 20_000_000
 DECODERS: list[Callable[..., Pixels]] = [
     decode_image,

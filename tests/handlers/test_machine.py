@@ -13,7 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.machine import parse_memberships, parse_mounts, parse_numbers, usable_cores, usable_memory
+from handlers.runtime.machine import (
+    parse_memberships,
+    parse_mounts,
+    parse_numbers,
+    usable_cores,
+    usable_memory,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MOUNTINFO = Path("/proc/self/mountinfo")
@@ -249,7 +255,7 @@ def test_a_real_group_is_read_as_the_kernel_shows_it() -> None:
         except OSError:
             pytest.skip("no control group may be made here")
         join = "".join(f"echo $$ > '{group}/cgroup.procs' && " for group in groups.values())
-        count = "from handlers.machine import *; print(usable_cores(), usable_memory())"
+        count = "from handlers.runtime.machine import *; print(usable_cores(), usable_memory())"
         command = ["sh", "-c", join + 'exec "$0" -c "$1"', sys.executable, count]
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     cores, memory = map(int, done.stdout.split())

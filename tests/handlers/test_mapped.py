@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers import mapped
+from handlers.runtime import mapped
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="madvise drops pages on Linux only")
 SIZE = 1 << 20

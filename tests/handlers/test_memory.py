@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from handlers.decoding import decode_fast
-from handlers.memory import Memory
+from handlers.preprocess.fast import decode_fast
+from handlers.preprocess.memory import Memory
 from tests.handlers.images import encoded, motif
 
 PATIENCE = 60.0

@@ -8,7 +8,7 @@ import re
 import pytest
 import yaml
 
-from handlers.budget import Budget
+from handlers.deadline import Budget
 from handlers.embedding_pb2 import EmbedRequest
 from handlers.metrics import DEFINITIONS, Metrics, Tally
 from tests.handlers.images import encoded, motif

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.passes import plan_passes
-from handlers.shapes import few_lengths, few_rows
+from handlers.runtime.passes import plan_passes
+from handlers.runtime.shapes import few_lengths, few_rows
 
 LENGTHS = (4, 8, 16, 32)
 Plan = list[tuple[int, list[int]]]

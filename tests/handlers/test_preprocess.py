@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from handlers.image_files import supported_formats
-from handlers.preprocess import Pixels, to_pixels
+from handlers.preprocess.image_files import supported_formats
+from handlers.preprocess.reference import Pixels, to_pixels
 from tests.handlers.images import PNG, SIZE, decode, difference, encoded, motif, png_chunk
 
 
@@ -215,5 +215,5 @@ def test_broken_metadata_is_ignored(kind: str, exif: bytes) -> None:
 
 def test_no_torch_needed() -> None:
     """Training workers and tools can import the preprocessing without loading torch."""
-    program = "import sys, handlers.preprocess; sys.exit('torch' in sys.modules)"
+    program = "import sys, handlers.preprocess.reference; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

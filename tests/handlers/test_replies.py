@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from handlers import kserve, openai
-from handlers.answers import Embedded
 from handlers.config import Settings, TowerMeta
 from handlers.embedding_pb2 import EmbedRequest
-from handlers.encoding import encode
-from handlers.envelope import read_envelope
+from handlers.outcomes import Embedded
+from handlers.protocol.dialects import kserve, openai
+from handlers.protocol.encoding import encode
+from handlers.protocol.envelope import read_envelope
 from tests.handlers.conftest import DIM, LIMITS
 from tests.handlers.worker import Call, Worker, grpc, http
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handlers import device, runtime_choice, runtimes
 from handlers.clip_text import TextHandler
-from handlers.device import Placement
+from handlers.runtime import choice, device, runtimes
+from handlers.runtime.device import Placement
 from tests.handlers.conftest import LIMITS
 from tests.handlers.worker import Worker, grpc, http
 
@@ -36,18 +36,18 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def speeds(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Runtime → rows a second that a trial finds; what is not in it cannot run. Empty: real trials."""
     rates: dict[str, float] = {}
-    real = runtime_choice._rates
+    real = choice._rates
 
     def measured(*arguments: Any) -> dict[str, float]:
         return dict(rates) if rates else real(*arguments)
 
-    monkeypatch.setattr(runtime_choice, "_rates", measured)
+    monkeypatch.setattr(choice, "_rates", measured)
     return rates
 
 
 def settle(folder: Path) -> str:
     programs = {form: folder / f"program.{form}" for form in ("pt2", "onnx")}
-    return runtime_choice.settle(CANDIDATES, programs, TRIAL, folder=folder, threads=1).runtime
+    return choice.settle(CANDIDATES, programs, TRIAL, folder=folder, threads=1).runtime
 
 
 def kept(state: Path) -> Path:
@@ -97,7 +97,7 @@ def test_another_archive_or_cpu_is_measured_anew(
     assert settle(text_folder) == "torch"
     speeds |= {"openvino": 9.0, "torch": 1.0}
     assert settle(vision_folder) == "openvino"
-    monkeypatch.setattr(runtime_choice, "cpu_kind", lambda: "another")
+    monkeypatch.setattr(choice, "cpu_kind", lambda: "another")
     assert settle(text_folder) == "openvino"
 
 
@@ -157,7 +157,7 @@ def test_workers_that_start_together_agree(
         fast = ("openvino", "torch")[next(turn) % 2]
         return {"openvino": 1.0, "torch": 1.0} | {fast: 9.0}
 
-    monkeypatch.setattr(runtime_choice, "_rates", measured)
+    monkeypatch.setattr(choice, "_rates", measured)
     # A file system without locks: nothing but the file itself keeps them together.
     monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError("no locks")))
     found: list[str] = []

@@ -14,8 +14,8 @@ import openvino
 import pytest
 import torch
 
-from handlers import device, runtimes
-from handlers.device import RUNTIMES
+from handlers.runtime import device, runtimes
+from handlers.runtime.device import RUNTIMES
 from tests.handlers.conftest import SIZE
 from tests.handlers.test_device import CPU, candidates, runner
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handlers import runner, runtimes
 from handlers.clip_text import TextHandler
+from handlers.runtime import runner, runtimes
 from tests.handlers.conftest import WORDS
 from tests.handlers.worker import Worker, http
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from export import golden
-from handlers.decoding import decode_fast
-from handlers.preprocess import Resize, decode_image, to_pixels
+from handlers.preprocess.fast import decode_fast
+from handlers.preprocess.reference import Resize, decode_image, to_pixels
 
 FILTERS: dict[Resize, Image.Resampling] = {
     "squash-bicubic": Image.Resampling.BICUBIC,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from handlers.clip_text import TextHandler
 from handlers.embedding_pb2 import EmbedRequest
-from handlers.runner import Runner
+from handlers.runtime.runner import Runner
 from tests.handlers.conftest import DIM, LIMITS, MAX_TOKENS, SPACE
 from tests.handlers.worker import Call, Reply, Worker, form, grpc, http
 

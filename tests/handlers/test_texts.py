@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.errors import ItemFault
-from handlers.texts import is_unknown, read_text, shows
+from handlers.preprocess.texts import is_unknown, read_text, shows
 
 # Properties by their names in the Unicode Character Database; Python's tables lack these.
 UNSEEN = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{White_Space}\p{Cc}\p{Cf}\u2800]")

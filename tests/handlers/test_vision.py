@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from handlers.batching import Notes
-from handlers.decoding import decode_fast
 from handlers.embedding_pb2 import EmbedRequest
-from handlers.memory import Memory
+from handlers.preprocess.fast import decode_fast
+from handlers.preprocess.memory import Memory
 from tests.handlers.conftest import DIM, SIZE
 from tests.handlers.images import encoded, motif
 from tests.handlers.worker import Call, Reply, Worker, grpc, http

@@ -10,11 +10,11 @@ COUNTS = re.compile(r"cpu_count|sched_getaffinity|PoolExecutor\(\)|\bPool\(\)")
 
 
 def test_nothing_else_counts_cores() -> None:
-    """Whoever needs the number of cores asks handlers.machine, which knows the container's quota."""
+    """Whoever needs the number of cores asks handlers.runtime.machine, which knows the container's quota."""
     found = [
         path.relative_to(REPOSITORY).as_posix()
         for folder in FOLDERS
         for path in sorted((REPOSITORY / folder).rglob("*.py"))
         if COUNTS.search(path.read_text(encoding="utf-8"))
     ]
-    assert found == ["handlers/machine.py"]
+    assert found == ["handlers/runtime/machine.py"]

@@ -8,7 +8,7 @@ import server
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelclip.manifest import read_manifest
+from babelclip.model_store.manifest import read_manifest
 from serving import workers
 from serving.workers import GB, Needs, choose, heap_bytes, needs
 from tests.clients.operated import make_store
@@ -116,7 +116,7 @@ def test_without_a_heap_java_takes_a_quarter() -> None:
 
 
 def test_a_container_of_two_cores_gets_one_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The launcher counts what handlers.machine counts, for all spaces of the store."""
+    """The launcher counts what handlers.runtime.machine counts, for all spaces of the store."""
     entry = read_manifest(make_store(tmp_path / "store", "1.0")).default
     told: list[str] = []
     monkeypatch.setattr(workers, "usable_cores", lambda: 2)

@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 
 from babelclip import Client
-from handlers.device import multiplies_bfloat16
+from handlers.runtime.device import multiplies_bfloat16
 from tests.e2e.support import REPOSITORY, launched
 from tests.systems import families
 from tests.systems.spoilers import spoilers

@@ -48,9 +48,9 @@ from benchmarks.vocabularies import (
     tokenizer,
 )
 from export import golden
-from handlers.preprocess import decode_image
-from training import checkpoint
-from training.models import DualEncoder, ModelConfig, TextConfig, VisionConfig
+from handlers.preprocess.reference import decode_image
+from models import checkpoint
+from models.modules import DualEncoder, ModelConfig, TextConfig, VisionConfig
 
 TEXTS = list(golden.texts().values())
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from training import heads_options
-from training.heads_options import HeadsOptions
+from training.stages.heads import options as heads_options
+from training.stages.heads.options import HeadsOptions
 
 
 def flags(models: Path, data: Path, folder: Path, *more: str) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.datasets.folders import picture, write_pictures, write_tar
-from training import captioned
+from training.datasets import captioned
 from training.datasets.examples import Examples
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint
-from training.models import DualEncoder
+from models import checkpoint
+from models.modules import DualEncoder
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import torch
 
-from training import data
-from training.emoji import DRAWINGS, HELD_OUT_FAMILY, TRAIN_FAMILIES, known_names
-from training.train import embed_captions
+from training.recipes.mini import data
+from training.recipes.mini.dataset import DRAWINGS, HELD_OUT_FAMILY, TRAIN_FAMILIES, known_names
+from training.recipes.mini.train import embed_captions
 
 
 def test_the_held_out_family_is_never_trained_on() -> None:

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training import checkpoint
-from training.evaluate import evaluate, one_locale, rank_of, recalls
+from models import checkpoint
+from training.recipes.mini.evaluate import evaluate, one_locale, rank_of, recalls
 
 
 def test_a_wrong_answer_of_equal_score_counts_as_better() -> None:

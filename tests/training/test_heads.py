@@ -24,17 +24,22 @@ from export.__main__ import export
 from export.options import Options
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
+from models.dual_encoder import Towers
+from models.files.weights import CheckpointError
+from models.loaders import registry
 from tests.handlers.worker import Worker, http
 from tests.systems import families
 from tests.training.heads_flags import flags, options
-from training import heads, heads_inputs, heads_options, sources, stage_options, states
+from training import states
 from training.datasets import coco as examples
 from training.datasets.decoding import decode
-from training.heads_launcher import main
-from training.heads_options import OptionsError
 from training.loop import RunError
-from training.source_files import CheckpointError
-from training.towers import Towers
+from training.stages import options as stage_options
+from training.stages.heads import inputs as heads_inputs
+from training.stages.heads import options as heads_options
+from training.stages.heads import stage as heads
+from training.stages.heads.launcher import main
+from training.stages.heads.options import OptionsError
 
 SUBJECTS = ("ocean", "bicycle", "elephant", "guitar", "bread", "tower", "dancer", "market")
 PLACES = ("at night", "in the rain", "on a hill", "by the river", "in the kitchen", "from above")
@@ -181,11 +186,11 @@ def test_two_processes_train_heads_that_can_be_exported(phase_1: Path, models: P
     assert all(0 <= row["image_retrieval_recall@1"] <= 1 for row in rows)
     assert not list(phase_1.glob("*.partial"))
     assert json.loads((phase_1 / "heads.json").read_text())["epochs_done"] == 8
-    loaded = sources.load(phase_1)
+    loaded = registry.load(phase_1)
     assert loaded.meta["dim"] == 512
     trained = loaded.model.text.head.state_dict()
     torch.testing.assert_close(trained, state_of(phase_1 / "text-coco.ckpt"))
-    assert sources.space_of(phase_1) != sources.space_of(models)
+    assert registry.space_of(phase_1) != registry.space_of(models)
 
 
 def test_phase_2_starts_from_the_heads_of_phase_1(
@@ -217,8 +222,8 @@ def test_both_phases_end_in_archives_that_serve_the_trained_heads(
     rows = epochs_of(run)
     assert rows[-1]["training_loss"] < rows[0]["training_loss"]
     result = export(run, store, Options(forms=("onnx",)))
-    assert result["space"] == sources.space_of(run)
-    trained = sources.load(run)
+    assert result["space"] == registry.space_of(run)
+    trained = registry.load(run)
     pictures = [
         (googlecc / "images" / name).read_bytes() for name in sorted(os.listdir(googlecc / "images"))[:4]
     ]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.training.heads_flags import flags, options
-from training import heads_options
-from training.heads_launcher import main
+from training.stages.heads import options as heads_options
+from training.stages.heads.launcher import main
 
 # What the model card lists, with its defaults; --wandb-enabled is True there and off here, unless asked for.
 CARD: dict[str, Any] = {

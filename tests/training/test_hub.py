@@ -12,9 +12,9 @@ from threading import Thread
 import huggingface_hub
 import pytest
 
+from models.checkpoint import CheckpointError
+from models.loaders import hub, open_clip, registry
 from tests.systems import families
-from training import hub, openclip, sources
-from training.checkpoint import CheckpointError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -110,9 +110,9 @@ def test_a_model_is_fetched_by_its_name_without_what_is_not_needed(served: Hub, 
     for surplus in ("open_clip_pytorch_model.bin", "pytorch_model.bin", "README.md"):
         (folder / surplus).write_bytes(b"large")
     served.add("laion/tiny", folder)
-    fetched = sources.locate("hf-hub:laion/tiny")
-    assert sources.space_of(fetched) == sources.space_of(folder)
-    loaded = sources.load(fetched)
+    fetched = registry.locate("hf-hub:laion/tiny")
+    assert registry.space_of(fetched) == registry.space_of(folder)
+    loaded = registry.load(fetched)
     assert (loaded.meta["dim"], loaded.meta["name"]) == (16, "laion--tiny")
     assert not {"open_clip_pytorch_model.bin", "pytorch_model.bin", "README.md"} & set(served.asked)
 
@@ -125,7 +125,7 @@ def test_heads_come_with_the_models_they_were_trained_on(served: Hub, tmp_path: 
         served.add(name, folder / part)
         shutil.rmtree(folder / part)
     served.add("gzomer/tiny", folder)
-    assert sources.load(sources.locate("hf-hub:gzomer/tiny")).meta["dim"] == 512
+    assert registry.load(registry.locate("hf-hub:gzomer/tiny")).meta["dim"] == 512
 
 
 def test_of_two_forms_the_complete_one_is_fetched(served: Hub, tmp_path: Path) -> None:
@@ -133,12 +133,12 @@ def test_of_two_forms_the_complete_one_is_fetched(served: Hub, tmp_path: Path) -
     folder = tmp_path / "clip"
     families.clip(folder, true=False)
     described = {"model_cfg": {"embed_dim": 16, "vision_cfg": {}, "text_cfg": {"width": 32}}}
-    (folder / openclip.CONFIG).write_text(json.dumps(described))
+    (folder / open_clip.CONFIG).write_text(json.dumps(described))
     for surplus in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin"):
         (folder / surplus).write_bytes(b"large")
     served.add("laion/clip", folder)
-    loaded = sources.load(sources.locate("hf-hub:laion/clip"))
-    assert (loaded.meta["source"], loaded.meta["space"]) == ("CLIPModel", sources.space_of(folder))
+    loaded = registry.load(registry.locate("hf-hub:laion/clip"))
+    assert (loaded.meta["source"], loaded.meta["space"]) == ("CLIPModel", registry.space_of(folder))
     assert {name for name in served.asked if "model." in name} == {"model.safetensors"}
 
 
@@ -146,7 +146,7 @@ def test_a_checkpoint_of_this_project_comes_from_the_hub_too(served: Hub, tmp_pa
     """Whoever publishes a model that was trained here gives it by its name like any other."""
     families.own(tmp_path / "own", true=False)
     served.add("someone/own", tmp_path / "own")
-    assert sources.load(sources.locate("hf-hub:someone/own")).meta["space"] == sources.space_of(
+    assert registry.load(registry.locate("hf-hub:someone/own")).meta["space"] == registry.space_of(
         tmp_path / "own"
     )
 
@@ -157,11 +157,11 @@ def test_offline_the_cached_snapshot_is_used_at_once(
     """With HF_HUB_OFFLINE=1 nothing is asked of the network, and what was fetched before is loaded."""
     families.laion_base(tmp_path / "laion", true=False)
     served.add("laion/tiny", tmp_path / "laion")
-    before = sources.space_of(sources.locate("hf-hub:laion/tiny"))
+    before = registry.space_of(registry.locate("hf-hub:laion/tiny"))
     asked = served.requests
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     for name in ("hf-hub:laion/tiny", "hf-hub:laion/tiny@main", f"hf-hub:laion/tiny@{COMMIT}"):
-        assert sources.load(sources.locate(name)).meta["space"] == before
+        assert registry.load(registry.locate(name)).meta["space"] == before
     assert served.requests == asked
 
 
@@ -176,11 +176,11 @@ def test_without_the_hub_the_cached_snapshot_is_used_after_one_try(
         served.add(name, folder / part)
         shutil.rmtree(folder / part)
     served.add("gzomer/tiny", folder)
-    before = sources.space_of(sources.locate("hf-hub:gzomer/tiny"))
+    before = registry.space_of(registry.locate("hf-hub:gzomer/tiny"))
     asked, served.down = served.requests, True
     if gone:
         served.stop()
-    assert sources.load(sources.locate("hf-hub:gzomer/tiny")).meta["space"] == before
+    assert registry.load(registry.locate("hf-hub:gzomer/tiny")).meta["space"] == before
     assert served.requests == asked + (not gone)
     [said] = [line for line in capsys.readouterr().err.splitlines() if "cannot be reached" in line]
     assert said.startswith("hf-hub:gzomer/tiny: the hub cannot be reached: ")
@@ -197,7 +197,7 @@ def test_what_is_not_cached_is_said_in_one_line(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
     served.stop()
     with pytest.raises(CheckpointError) as caught:
-        sources.locate("hf-hub:laion/tiny@v2")
+        registry.locate("hf-hub:laion/tiny@v2")
     assert says in str(caught.value)
     assert f"hf-hub:laion/tiny@v2 is not in the cache {tmp_path / 'cache'}" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -214,10 +214,10 @@ def test_a_cache_of_another_tool_serves_as_it_is(
     (snapshot / "refs/main").write_text(COMMIT)
     (tmp_path / "cache/babelclip").write_text("no folder, so that none can be made in it")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    loaded = sources.load(sources.locate("hf-hub:laion/tiny"))
+    loaded = registry.load(registry.locate("hf-hub:laion/tiny"))
     assert (loaded.meta["name"], loaded.meta["space"]) == (
         "laion--tiny",
-        sources.space_of(tmp_path / "laion"),
+        registry.space_of(tmp_path / "laion"),
     )
 
 
@@ -240,7 +240,7 @@ def test_processes_may_fetch_one_model_at_once(tmp_path: Path) -> None:
 def test_what_the_hub_does_not_have_is_said_in_one_line(served: Hub, name: str) -> None:
     """A wrong name is an error that repeats it, not a stack trace."""
     with pytest.raises(CheckpointError) as caught:
-        sources.locate(name)
+        registry.locate(name)
     assert name.partition("@")[0] in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -248,10 +248,10 @@ def test_what_the_hub_does_not_have_is_said_in_one_line(served: Hub, name: str) 
 def test_a_path_that_is_not_there_is_named() -> None:
     """A mistyped folder is told from a folder of the wrong kind."""
     with pytest.raises(CheckpointError, match="models/typo: no such file or folder"):
-        sources.locate("models/typo")
+        registry.locate("models/typo")
 
 
 def test_a_name_of_the_hub_without_its_prefix_is_recognised() -> None:
     """Other tools take the bare name; what it is called here is said."""
     with pytest.raises(CheckpointError, match="on the hub it would be hf-hub:openai/clip-vit-base-patch32"):
-        sources.locate("openai/clip-vit-base-patch32")
+        registry.locate("openai/clip-vit-base-patch32")

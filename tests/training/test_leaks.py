@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.training.datasets.folders import picture
-from training import leaks
+from training.datasets import leaks
 
 
 def table(folder: Path, images: dict[str, bytes]) -> Path:

@@ -4,7 +4,7 @@ import torch
 from tokenizers import Tokenizer
 
 from tests.miniature import make_model
-from training.lengths import ByLength, by_length
+from training.by_length import ByLength, by_length
 
 
 def test_groups_of_like_length_give_the_same_vectors_in_order(words: Tokenizer) -> None:

@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from training import losses
+from training.recipes.mini import losses
 
 
 def test_contrastive_is_clips_loss_when_each_image_has_one_text() -> None:

@@ -13,8 +13,9 @@ import psutil
 import pytest
 from tokenizers import Tokenizer
 
+from models import checkpoint
 from tests.miniature import make_model
-from training import checkpoint, emoji_tables
+from training.recipes.mini import tables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = 900  # seconds; only a failure ever waits so long
@@ -33,8 +34,8 @@ def command(tmp_path_factory: pytest.TempPathFactory, words: Tokenizer, emoji_ro
     """Contrastive training of a tiny model with two processes that decode, all but --out."""
     folder = tmp_path_factory.mktemp("machines")
     checkpoint.save(folder / "start", make_model(words), words, languages=["en"], training={})
-    emoji_tables.main([str(emoji_root), str(folder)])
-    found = [sys.executable, "-m", "training.contrastive", str(folder / "start"), "--train", "both"]
+    tables.main([str(emoji_root), str(folder)])
+    found = [sys.executable, "-m", "training.stages.contrastive", str(folder / "start"), "--train", "both"]
     found += ["--data", str(folder / "captions.jsonl"), "--format", "table", "--device", "cpu"]
     return [*found, "--batch", "4", "--held-out", "0.4", "--workers", "2"]
 
@@ -68,7 +69,7 @@ def test_a_killed_process_ends_the_run_with_a_sentence(command: list[str], tmp_p
         assert run.stderr is not None
         said = run.stderr.read()
     assert run.returncode == 1
-    assert said.startswith("training.contrastive: a process that decodes images (pid ")
+    assert said.startswith("training.stages.contrastive: a process that decodes images (pid ")
     assert "was killed by SIGKILL, as the system does when memory is short: fewer --workers" in said
     assert len(said.splitlines()) == 1
 
@@ -96,7 +97,7 @@ def test_half_an_environment_of_torchrun_is_named(command: list[str], tmp_path: 
     )
     assert done.returncode == 1
     assert done.stderr.startswith(
-        "training.contrastive: WORLD_SIZE is set, as torchrun does, and the rest is"
+        "training.stages.contrastive: WORLD_SIZE is set, as torchrun does, and the rest is"
     )
     assert "RANK" in done.stderr
     assert len(done.stderr.splitlines()) == 1

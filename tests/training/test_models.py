@@ -2,8 +2,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training import data
-from training.models import DualEncoder, Memory, ModelConfig
+from models.modules import DualEncoder, Memory, ModelConfig
+from training.recipes.mini import data
 
 
 def test_padding_never_changes_a_text_vector(small_model: DualEncoder) -> None:

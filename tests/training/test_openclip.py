@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import XLMRobertaConfig
 
+from models.checkpoint import CheckpointError
+from models.loaders import open_clip, registry
 from tests.broken import assert_refused_in_one_line, spoil_weights
 from tests.systems import families
-from training import openclip, sources
-from training.checkpoint import CheckpointError
 
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -34,7 +34,7 @@ def source(made: Path, tmp_path: Path) -> Path:
 
 def spoil_config(part: str, **values: object) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
-        path = folder / openclip.CONFIG
+        path = folder / open_clip.CONFIG
         config = json.loads(path.read_text())
         places = {"": config, **config, **config["model_cfg"]}
         places[part].update(values)
@@ -55,7 +55,7 @@ def spoil_config(part: str, **values: object) -> Callable[[Path], None]:
         (lambda folder: (folder / WEIGHTS).write_bytes(b"\x00" * 40), "its weights cannot be read"),
         (lambda folder: (folder / WEIGHTS).unlink(), "no weights"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
-        (lambda folder: (folder / openclip.CONFIG).write_text("[]"), "must hold names and values"),
+        (lambda folder: (folder / open_clip.CONFIG).write_text("[]"), "must hold names and values"),
         (spoil_config("", model_cfg=3), "must have a model_cfg"),
         (spoil_config("", model_cfg={"embed_dim": 16}), "has no vision_cfg"),
         (spoil_config("text_cfg", hf_model_name="bert-base"), "the text model 'bert-base' is not known here"),
@@ -81,12 +81,12 @@ def test_old_keys_and_names_are_understood(source: Path) -> None:
     spoil_weights(
         WEIGHTS, lambda s: s.update({"text.transformer.embeddings.position_ids": torch.arange(514)[None]})
     )(source)
-    path = source / openclip.CONFIG
+    path = source / open_clip.CONFIG
     config = json.loads(path.read_text())
     text = config["model_cfg"]["text_cfg"]
     text |= {"pooler_type": text.pop("hf_pooler_type"), "proj": "mlp"}
     path.write_text(json.dumps(config))
-    assert sources.load(source).meta["dim"] == 16
+    assert registry.load(source).meta["dim"] == 16
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -94,8 +94,8 @@ def test_a_training_checkpoint_needs_no_config_beside_it(
     source: Path, legacy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """epoch_N.pt with its optimiser and DDP's prefix loads by open_clip's name of the architecture."""
-    config = json.loads((source / openclip.CONFIG).read_text())["model_cfg"]
-    monkeypatch.setattr(openclip.package(), "get_model_config", {"tiny": config}.get)
+    config = json.loads((source / open_clip.CONFIG).read_text())["model_cfg"]
+    monkeypatch.setattr(open_clip.package(), "get_model_config", {"tiny": config}.get)
     state = {f"module.{key}": value for key, value in load_file(source / WEIGHTS).items()}
     file = source / "epoch_3.pt"
     # A cosine schedule leaves a number of numpy's.
@@ -105,28 +105,28 @@ def test_a_training_checkpoint_needs_no_config_beside_it(
         file,
         _use_new_zipfile_serialization=not legacy,
     )
-    (source / openclip.CONFIG).unlink()
+    (source / open_clip.CONFIG).unlink()
     with pytest.raises(CheckpointError, match=r"open_clip_config\.json is missing"):
-        sources.load(file)
-    loaded = sources.load(file, "tiny")
-    assert loaded.meta["space"] == sources.space_of(file, "tiny")
+        registry.load(file)
+    loaded = registry.load(file, "tiny")
+    assert loaded.meta["space"] == registry.space_of(file, "tiny")
     expected = load_file(source / WEIGHTS)["text.proj.2.weight"]
     assert torch.equal(loaded.model.text.head[2].weight, expected)
     with pytest.raises(CheckpointError, match="no architecture 'unknown'"):
-        sources.load(file, "unknown")
+        registry.load(file, "unknown")
 
 
 def test_a_pickle_that_holds_more_than_tensors_is_refused(source: Path) -> None:
     """A .pt from elsewhere must not run code; what it holds beside tensors is not unpickled."""
     torch.save({"state_dict": {"trap": Path("x")}}, source / "epoch_1.pt")
     with pytest.raises(CheckpointError, match=r"cannot be read: it holds pathlib\.PosixPath"):
-        sources.load(source / "epoch_1.pt")
+        registry.load(source / "epoch_1.pt")
 
 
-@pytest.mark.parametrize("name", openclip.TEXT_MODELS)
+@pytest.mark.parametrize("name", open_clip.TEXT_MODELS)
 def test_the_known_text_models_are_those_of_the_published_configs(name: str) -> None:
     """The shapes that open_clip's own configs expect, so that the public weights fit."""
-    config = XLMRobertaConfig(**openclip.TEXT_MODELS[name])
+    config = XLMRobertaConfig(**open_clip.TEXT_MODELS[name])
     width = {"xlm-roberta-base": (768, 12), "xlm-roberta-large": (1024, 24)}[name]
     assert (config.hidden_size, config.num_hidden_layers) == width
     assert (config.vocab_size, config.max_position_embeddings, config.pad_token_id) == (250_002, 514, 1)

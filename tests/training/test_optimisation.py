@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from training import devices, objectives, optimisation
+from training import devices, losses
+from training import optimizer as optimisation
 
 CPU = devices.Device("cpu", torch.device("cpu"), bfloat16=False)
 
@@ -16,7 +17,7 @@ class Small(nn.Module):
         self.norm = nn.LayerNorm(4)
         self.linear = nn.Linear(4, 3)
         self.relative_bias = nn.Parameter(torch.ones(2, 2))
-        self.scale = objectives.LogitScale()
+        self.scale = losses.LogitScale()
         self.frozen = nn.Linear(3, 3).requires_grad_(False)
 
 
@@ -45,7 +46,7 @@ def test_only_matrices_decay() -> None:
 
 def test_no_group_is_empty() -> None:
     """Protects Gaudi's fused AdamW, which fails on an empty group."""
-    (only,) = optimisation.parameter_groups(objectives.LogitScale(), rate=1e-3)
+    (only,) = optimisation.parameter_groups(losses.LogitScale(), rate=1e-3)
     assert only["weight_decay"] == 0.0
     assert optimisation.parameter_groups(Small().frozen, rate=1e-3) == []
 

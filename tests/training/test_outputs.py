@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training import assemble, outputs
+from models import assemble, outputs
 from training.evaluation import plots
 
 REPOSITORY = Path(__file__).resolve().parents[2]

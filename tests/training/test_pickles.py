@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training import pickles
-from training.pickles import PickleError
-from training.source_files import read_state
+from models.files import pickles
+from models.files.pickles import PickleError
+from models.files.weights import read_state
 
 NUMBERS = [np.dtype(code).type(1) for code in "?bBhHiIlLqQefd"]
 

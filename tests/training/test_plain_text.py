@@ -14,11 +14,13 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from benchmarks import vocabularies
 from export import golden
 from export.vocabulary import trim
+from models import checkpoint
+from models.files import image_processor, weights
+from models.files.plain_text import is_canonical, plain, unknown_id
+from models.loaders import huggingface
 from tests.systems import families
-from training import checkpoint, huggingface, image_processor, source_files
-from training.plain_text import is_canonical, plain, unknown_id
 
-MINI = Path(__file__).resolve().parents[2] / "training" / "checkpoints" / "mini"
+MINI = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
 NFD_TEXTS = ["tiếng Việt", "한국어 사전", "Ångström", "বাড়ি", "क़लम", "மொழி", "لّٰه", "שָׁלוֹם"]
 
 
@@ -209,19 +211,19 @@ def test_the_space_tells_of_nfc(tmp_path: Path) -> None:
     """Vectors of texts that are not in NFC change with it, so they have another space; others keep theirs."""
     families.clip(tmp_path, true=False)
     path = tmp_path / "tokenizer.json"
-    assert source_files.text_rule(path) == ""
+    assert weights.text_rule(path) == ""
     files = [
         tmp_path / "config.json",
         image_processor.file_of(tmp_path),
         path,
         *huggingface.weights_of(tmp_path),
     ]
-    assert huggingface.space_of(tmp_path) == source_files.fingerprint(files)
+    assert huggingface.space_of(tmp_path) == weights.fingerprint(files)
     changed = Tokenizer.from_file(str(path))
     changed.normalizer = normalizers.Lowercase()
     changed.save(str(path))
-    assert source_files.text_rule(path) == "NFC"
-    assert huggingface.space_of(tmp_path) != source_files.fingerprint(files)
+    assert weights.text_rule(path) == "NFC"
+    assert huggingface.space_of(tmp_path) != weights.fingerprint(files)
 
 
 def test_the_committed_model_keeps_its_space_and_its_file() -> None:

@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from models.checkpoint import CheckpointError
+from models.loaders import projection_heads, registry
+from models.loaders.projection_heads import ProjectionHead
 from tests.broken import assert_refused_in_one_line
 from tests.systems import families
-from training import projection_heads, sources
-from training.checkpoint import CheckpointError
-from training.projection_heads import ProjectionHead
 
 
 @pytest.fixture(scope="module")
@@ -89,23 +89,23 @@ def test_a_broken_folder_is_refused_in_one_line(
 
 def test_the_scale_is_the_learned_one_where_training_tells_it(source: Path) -> None:
     """Heads of our own training keep their scale; the published ones have the 100 of their search."""
-    assert sources.load(source).meta["logit_scale"] == 100.0
+    assert registry.load(source).meta["logit_scale"] == 100.0
     (source / "heads.json").write_text('{"logit_scale": 23.5}')
-    assert sources.load(source).meta["logit_scale"] == 23.5
+    assert registry.load(source).meta["logit_scale"] == 23.5
     (source / "heads.json").write_text('{"logit_scale": "much"}')
     with pytest.raises(CheckpointError, match="logit_scale must be a number above 0"):
-        sources.load(source)
+        registry.load(source)
 
 
 def test_heads_by_the_names_of_training_are_found_if_they_are_the_only_ones(source: Path) -> None:
     """text-NAME.ckpt and vision-NAME.ckpt serve as well; of several none is guessed."""
-    space = sources.space_of(source)
+    space = registry.space_of(source)
     (source / "clip-text-projection.ckpt").rename(source / "text-7.ckpt")
     (source / "clip-visual-projection.ckpt").rename(source / "vision-7.ckpt")
-    assert sources.load(source).meta["space"] == sources.space_of(source) != space
+    assert registry.load(source).meta["space"] == registry.space_of(source) != space
     shutil.copy(source / "text-7.ckpt", source / "text-8.ckpt")
     with pytest.raises(CheckpointError, match=r"found text-7\.ckpt, text-8\.ckpt"):
-        sources.load(source)
+        registry.load(source)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -116,17 +116,17 @@ def test_heads_out_of_a_training_run_are_read(source: Path, legacy: bool) -> Non
     state = {f"module.{key}": value for key, value in due.items()}
     held = {"epoch": np.int64(7), "global_step": 10, "state_dict": state, "lr_schedulers": []}
     torch.save(held, path, _use_new_zipfile_serialization=not legacy)
-    found = sources.load(source).model.text.head.state_dict()
+    found = registry.load(source).model.text.head.state_dict()
     assert torch.equal(found["linear1.weight"], due["linear1.weight"])
 
 
 def test_the_text_model_may_be_a_pickle(source: Path) -> None:
     """xlm-roberta-base of before safetensors: pytorch_model.bin, of masked language modelling."""
     folder = source / "xlm-roberta-base"
-    before = sources.load(source).model.text.encoder.state_dict()
+    before = registry.load(source).model.text.encoder.state_dict()
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    after = sources.load(source).model.text.encoder.state_dict()
+    after = registry.load(source).model.text.encoder.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
@@ -161,9 +161,9 @@ def test_openais_own_program_is_loaded_only_when_it_is_openais(
         torch.jit.save(torch.jit.script(program), own / "RN50x4.pt")
     (own / "open_clip_config.json").unlink()
     with pytest.raises(CheckpointError, match=r"OpenAI's RN50x4\.pt has 7e526bd135e493ce"):
-        sources.load(source)
+        registry.load(source)
     found = hashlib.sha256((own / "RN50x4.pt").read_bytes()).hexdigest()
     monkeypatch.setattr(projection_heads, "openai_sha256", lambda: found)
     monkeypatch.setattr(projection_heads.openclip.package(), "get_model_config", lambda name: config)
-    loaded = sources.load(source).model.vision.encoder.state_dict()
+    loaded = registry.load(source).model.vision.encoder.state_dict()
     assert torch.equal(loaded["conv1.weight"], state["visual.conv1.weight"])

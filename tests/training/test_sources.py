@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from models.loaders import open_clip, registry
 from tests.broken import assert_refused_in_one_line
 from tests.systems import families
-from training import openclip, sources
 
 OWN_TEXT = {"model_cfg": {"embed_dim": 16, "vision_cfg": {}, "text_cfg": {"context_length": 77, "width": 32}}}
 
@@ -33,7 +33,7 @@ def both(forms: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def describe_own_text(folder: Path) -> None:
-    (folder / openclip.CONFIG).write_text(json.dumps(OWN_TEXT))
+    (folder / open_clip.CONFIG).write_text(json.dumps(OWN_TEXT))
 
 
 def drop(*names: str) -> Callable[[Path], None]:
@@ -50,7 +50,7 @@ def drop(*names: str) -> Callable[[Path], None]:
         (lambda folder: None, "open_clip text"),
         (describe_own_text, "AltCLIPModel"),
         (drop("open_clip_model.safetensors"), "AltCLIPModel"),
-        (lambda folder: (folder / openclip.CONFIG).write_text("{"), "AltCLIPModel"),
+        (lambda folder: (folder / open_clip.CONFIG).write_text("{"), "AltCLIPModel"),
         (drop("preprocessor_config.json"), "open_clip text"),
         (drop("model.safetensors"), "open_clip text"),
     ],
@@ -60,9 +60,9 @@ def test_of_two_forms_the_complete_one_is_loaded(
 ) -> None:
     """Most public CLIPs lie beside open_clip's files, whose text model may be its own, or weights missing."""
     change(both)
-    found = sources.load(both)
+    found = registry.load(both)
     assert found.meta["source"] == loaded
-    assert found.meta["space"] == sources.space_of(both)
+    assert found.meta["space"] == registry.space_of(both)
 
 
 def test_without_a_complete_one_what_open_clip_lacks_is_said(both: Path) -> None:
@@ -74,6 +74,6 @@ def test_without_a_complete_one_what_open_clip_lacks_is_said(both: Path) -> None
 def test_a_model_is_saved_in_the_form_that_it_was_loaded_from(both: Path, tmp_path: Path) -> None:
     """Training from a folder of two forms leaves the one that was trained."""
     describe_own_text(both)
-    sources.save(sources.load(both), tmp_path / "trained", scale=20.0, about={})
-    assert not (tmp_path / "trained" / openclip.CONFIG).exists()
-    assert sources.load(tmp_path / "trained").meta["source"] == "AltCLIPModel"
+    registry.save(registry.load(both), tmp_path / "trained", scale=20.0, about={})
+    assert not (tmp_path / "trained" / open_clip.CONFIG).exists()
+    assert registry.load(tmp_path / "trained").meta["source"] == "AltCLIPModel"

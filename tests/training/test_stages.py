@@ -15,11 +15,15 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
+from models import assemble, checkpoint
+from models.files.weights import read_state
+from models.loaders import registry
 from tests.miniature import NAMES, make_model
 from tests.systems import families
-from training import assemble, checkpoint, contrastive, emoji_tables, sources, states, teacher
+from training import states
 from training.datasets import splitting
-from training.source_files import read_state
+from training.recipes.mini import tables as emoji_tables
+from training.stages import contrastive, distillation
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -89,7 +93,7 @@ def test_tables_leave_held_out_locales_to_the_teacher(tables: Path) -> None:
 def test_a_student_comes_to_the_teachers_vectors(model: Path, tables: Path, tmp_path: Path) -> None:
     """Protects teacher learning: a fresh text tower learns all languages, and nothing else moves."""
     more = ["--epochs", "60", "--lr", "1e-2", "--language-column", "language"]
-    teacher.main(teacher_flags(model, tables, tmp_path, *more))
+    distillation.main(teacher_flags(model, tables, tmp_path, *more))
     measured = [row for row in log_of(tmp_path) if "trained_cosine" in row]
     assert measured[-1]["trained_cosine"] > max(0.95, measured[0]["trained_cosine"])
     assert measured[-1]["trained_recall@1"] == 1
@@ -120,11 +124,11 @@ def test_the_teacher_reads_each_source_once(
     model: Path, tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Protects the cache: a resumed run reads the teacher's vectors, and does not compute them again."""
-    teacher.main(teacher_flags(model, tables, tmp_path))
+    distillation.main(teacher_flags(model, tables, tmp_path))
     (file,) = tmp_path.glob("teacher-*.npy")
     assert np.load(file).shape == (4, 32)
     before = file.stat().st_mtime_ns
-    teacher.main(teacher_flags(model, tables, tmp_path, "--resume"))
+    distillation.main(teacher_flags(model, tables, tmp_path, "--resume"))
     assert file.stat().st_mtime_ns == before
 
 
@@ -147,7 +151,7 @@ def test_only_what_was_asked_for_learns(model: Path, tables: Path, tmp_path: Pat
         assert any("word_embeddings" in name for name in moved["text"])
         assert bool(moved["vision"]) == (train == "both")
         assert any("running_mean" in name for name in moved["vision"]) == (train == "both")
-    assert sources.load(tmp_path / "model").meta["space"] != sources.load(model).meta["space"]
+    assert registry.load(tmp_path / "model").meta["space"] != registry.load(model).meta["space"]
 
 
 @pytest.mark.parametrize("loss", contrastive.LOSSES)
@@ -217,7 +221,7 @@ def test_public_models_are_trained_and_written_in_their_own_form(
     families.FAMILIES[family](tmp_path / "start", true=False)
     flags = contrastive_flags(tmp_path / "start", tables, tmp_path / "run", "--train", "text")
     contrastive.main([*flags, "--lr", "1e-4"])
-    before, after = (sources.load(tmp_path / place) for place in ("start", "run/model"))
+    before, after = (registry.load(tmp_path / place) for place in ("start", "run/model"))
     assert type(after.public_model) is type(before.public_model)
     pixels = torch.randint(0, 255, (2, *[before.model.config.vision.size] * 2, 3), dtype=torch.uint8)
     with torch.inference_mode():
@@ -238,9 +242,9 @@ def test_siglip_goes_on_from_its_own_scale_and_bias(tables: Path, tmp_path: Path
         tmp_path / "start", tables, tmp_path / "run", "--loss", "sigmoid", "--epochs", "1"
     )
     contrastive.main([*flags, "--lr", "1e-5"])
-    trained = sources.load(tmp_path / "run" / "model")
+    trained = registry.load(tmp_path / "run" / "model")
     assert trained.meta["logit_scale"] == pytest.approx(112.0, abs=0.1)
-    bias = sources.logit_bias(trained)
+    bias = registry.logit_bias(trained)
     assert bias == pytest.approx(-16.0, abs=0.01)
     assert bias != -16.0, "it learns"
     assert log_of(tmp_path / "run")[-1]["bias"] == pytest.approx(bias)
@@ -251,12 +255,12 @@ def test_two_processes_train_one_model(model: Path, tables: Path, tmp_path: Path
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
     flags = contrastive_flags(model, tables, tmp_path, "--train", "text", "--epochs", "2")
     done = subprocess.run(
-        [*command, "training.contrastive", *flags], cwd=REPOSITORY, capture_output=True, text=True
+        [*command, "training.stages.contrastive", *flags], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     rows = log_of(tmp_path)
     assert [row["epoch"] for row in rows if "score" in row] == [1, 2]
-    assert sources.load(tmp_path / "model").meta["training"]["processes"] == 2
+    assert registry.load(tmp_path / "model").meta["training"]["processes"] == 2
 
 
 def test_what_cannot_be_trained_is_said_in_a_sentence(
@@ -286,7 +290,7 @@ def test_what_cannot_be_trained_is_said_in_a_sentence(
             "--held-out must be at least 0 and below 1",
         ),
         (
-            teacher.main,
+            distillation.main,
             teacher_flags(tmp_path / "nothing", tables, tmp_path / "none"),
             "nothing: no such file or folder",
         ),
@@ -343,9 +347,9 @@ def test_a_dual_encoder_of_models_that_never_met_learns_its_projections(tables: 
     out = tmp_path / "assembled"
     command = ["dual-encoder", "--vision", str(vision), "--text", str(text), "--dim", "16", "--out", str(out)]
     assemble.main(command)
-    before = sources.load(out)
+    before = registry.load(out)
     contrastive.main(contrastive_flags(out, tables, tmp_path / "run", "--train", "heads"))
-    after = sources.load(tmp_path / "run" / "model")
+    after = registry.load(tmp_path / "run" / "model")
     changed = [
         name
         for name, value in before.public_model.state_dict().items()
@@ -361,8 +365,10 @@ def test_an_altclip_begins_with_clips_towers_and_learns_from_clip(tables: Path, 
     clip, text = _trained_apart(tmp_path)
     start, run = tmp_path / "start", tmp_path / "run"
     assemble.main(["altclip", "--vision", str(clip), "--text", str(text), "--dim", "16", "--out", str(start)])
-    teacher.main(teacher_flags(clip, tables, run, "--student", str(start), "--epochs", "2", "--lr", "1e-3"))
-    theirs, ours = (sources.load(folder).public_model.state_dict() for folder in (clip, run / "model"))
+    distillation.main(
+        teacher_flags(clip, tables, run, "--student", str(start), "--epochs", "2", "--lr", "1e-3")
+    )
+    theirs, ours = (registry.load(folder).public_model.state_dict() for folder in (clip, run / "model"))
     for name, value in theirs.items():
         if name.startswith(("vision_model.", "visual_projection.", "text_projection.")):
             assert value.equal(ours[name]), name

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from training import devices, distributed, optimisation, states
-from training.source_files import CheckpointError
+from models.files.weights import CheckpointError
+from training import devices, distributed, states
+from training import optimizer as optimisation
 from training.states import Position
 
 CPU = devices.Device("cpu", torch.device("cpu"), bfloat16=False)

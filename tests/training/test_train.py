@@ -5,16 +5,26 @@ from pathlib import Path
 
 import torch
 
+from models import checkpoint
 from tests.miniature import NAMES
-from training import checkpoint, data
-from training.emoji import TRAIN_FAMILIES
-from training.train import teacher_targets
+from training.recipes.mini import data
+from training.recipes.mini.dataset import TRAIN_FAMILIES
+from training.recipes.mini.train import teacher_targets
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def train(run: Path, root: Path, stage: str, steps: int, *more: str) -> list[dict[str, object]]:
-    command = [sys.executable, "-m", "training.train", str(run), "--data", str(root), "--stage", stage]
+    command = [
+        sys.executable,
+        "-m",
+        "training.recipes.mini.train",
+        str(run),
+        "--data",
+        str(root),
+        "--stage",
+        stage,
+    ]
     command += ["--steps", str(steps), "--small-steps", "1", "--concepts", "2", "--teacher-captions", "16"]
     command += ["--save-every", "2", "--threads", "1", "--device", "cpu", *more]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
@@ -48,7 +58,16 @@ def test_a_run_keeps_the_locales_it_holds_out(tmp_path: Path, emoji_root: Path) 
     """Protects figures of held-out languages: a run that goes on with other ones is refused."""
     run = tmp_path / "run"
     train(run, emoji_root, "contrastive", 2)
-    command = [sys.executable, "-m", "training.train", str(run), "--data", str(emoji_root), "--steps", "4"]
+    command = [
+        sys.executable,
+        "-m",
+        "training.recipes.mini.train",
+        str(run),
+        "--data",
+        str(emoji_root),
+        "--steps",
+        "4",
+    ]
     command += ["--stage", "contrastive", "--concepts", "2", "--hold-out", "ja", "--device", "cpu"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 1
@@ -71,7 +90,14 @@ def test_the_teacher_stage_goes_on_from_a_checkpoint(tmp_path: Path, emoji_root:
 
 def test_the_teacher_stage_says_what_it_needs(tmp_path: Path, emoji_root: Path) -> None:
     """Protects whoever starts the second stage first from a stack trace."""
-    command = [sys.executable, "-m", "training.train", str(tmp_path / "run"), "--data", str(emoji_root)]
+    command = [
+        sys.executable,
+        "-m",
+        "training.recipes.mini.train",
+        str(tmp_path / "run"),
+        "--data",
+        str(emoji_root),
+    ]
     done = subprocess.run(
         [*command, "--stage", "teacher", "--steps", "1"], cwd=REPOSITORY, capture_output=True, text=True
     )
@@ -82,7 +108,14 @@ def test_the_teacher_stage_says_what_it_needs(tmp_path: Path, emoji_root: Path) 
 
 def test_what_a_step_cannot_be_made_of_is_refused(tmp_path: Path, emoji_root: Path) -> None:
     """Protects whoever asks for one drawing a concept, or too many concepts, from a stack trace."""
-    command = [sys.executable, "-m", "training.train", str(tmp_path / "run"), "--data", str(emoji_root)]
+    command = [
+        sys.executable,
+        "-m",
+        "training.recipes.mini.train",
+        str(tmp_path / "run"),
+        "--data",
+        str(emoji_root),
+    ]
     command += ["--stage", "contrastive", "--steps", "1"]
     for wrong, sentence in (
         (["--drawings", "1", "--concepts", "2"], "--drawings must be at least 2"),

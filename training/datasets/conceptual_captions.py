@@ -24,7 +24,7 @@ from pathlib import Path
 
 import httpx
 
-from training import outputs
+from models import outputs
 from training.datasets.examples import Examples, Gathering
 from training.datasets.fetching import FetchError, Limits, client, fetch
 from training.datasets.hosts import Hosts

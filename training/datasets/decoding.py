@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers.errors import ItemFault
-from handlers.preprocess import Resize, decode_image
+from handlers.preprocess.reference import Resize, decode_image
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 20_000_000

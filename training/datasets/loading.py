@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from handlers.preprocess import Resize
+from handlers.preprocess.reference import Resize
 from training.datasets import processes
 from training.datasets.decoding import MAX_BYTES, MAX_PIXELS, BrokenImage, decode, read_whole
 from training.datasets.examples import Example

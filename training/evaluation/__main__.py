@@ -1,7 +1,7 @@
 """Evaluate a model: retrieval or zero-shot classification, in any number of languages.
 
-    python -m training.evaluation training/checkpoints/mini --dataset FOLDER --task zeroshot_retrieval \
-        --language en de ja --output results.json
+    python -m training.evaluation training/recipes/mini/checkpoint \
+        --dataset FOLDER --task zeroshot_retrieval --language en de ja --output results.json
     python -m training.evaluation --url http://127.0.0.1:8080 --dataset FOLDER --task zeroshot_retrieval
     python -m training.evaluation --url mar:model_store --dataset FOLDER --task zeroshot_classification \
         --baseline results.json --max-drop 0.01
@@ -25,15 +25,16 @@ from rich.console import Console
 from rich.table import Table
 
 from babelclip import Client
-from handlers.machine import usable_cores
-from training import outputs, sources
+from handlers.runtime.machine import usable_cores
+from models import outputs
+from models.files.weights import CheckpointError
+from models.loaders import registry
 from training.evaluation import results, tasks
 from training.evaluation.caption_files import RetrievalData, open_retrieval
 from training.evaluation.datasets import WebDataset
 from training.evaluation.embedding import Embedder, LoadedModel, ServedModel
 from training.evaluation.errors import EvaluationError
 from training.evaluation.results import Result
-from training.source_files import CheckpointError
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -75,7 +76,7 @@ def open_model(options: argparse.Namespace) -> Iterator[Embedder]:
         CheckpointError, EvaluationError: it cannot be had.
     """
     if options.url is None:
-        loaded = sources.load(sources.locate(options.source), options.architecture)
+        loaded = registry.load(registry.locate(options.source), options.architecture)
         yield LoadedModel(loaded, options.source, torch.device(options.device))
         return
     try:

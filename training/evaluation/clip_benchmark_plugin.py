@@ -1,8 +1,8 @@
-"""CLIP_benchmark itself, with a model type more: whatever `training.sources.load` takes.
+"""CLIP_benchmark itself, with a model type more: whatever `models.loaders.registry.load` takes.
 
     pip install clip-benchmark requests "numpy<2.4"
     python -m training.evaluation.clip_benchmark_plugin eval --model_type babelclip --model mini \
-        --pretrained training/checkpoints/mini --dataset wds/NAME --dataset_root FOLDER \
+        --pretrained training/recipes/mini/checkpoint --dataset wds/NAME --dataset_root FOLDER \
         --task zeroshot_retrieval --recall_k 1 5 10 --no_amp --output mini.json
 
 takes every argument of `clip_benchmark`. `--model` is only the name in the result; `--pretrained` is the
@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from handlers.preprocess import Resize, to_pixels
-from training import sources
+from handlers.preprocess.reference import Resize, to_pixels
+from models.loaders import registry
 from training.evaluation.embedding import token_arrays
 
 MODEL_TYPE = "babelclip"
@@ -68,7 +68,7 @@ def load(
     Raises:
         CheckpointError: names the file and what is wrong with it.
     """
-    loaded = sources.load(sources.locate(pretrained))
+    loaded = registry.load(registry.locate(pretrained))
     config = loaded.model.config
 
     def tokenize(texts: list[str]) -> Tensor:

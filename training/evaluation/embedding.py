@@ -15,9 +15,9 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from handlers.machine import usable_cores
-from handlers.preprocess import Pixels, decode_image
-from training.checkpoint import Checkpoint
+from handlers.preprocess.reference import Pixels, decode_image
+from handlers.runtime.machine import usable_cores
+from models.checkpoint import Checkpoint
 from training.evaluation.errors import EvaluationError
 
 BATCH = 64
@@ -68,7 +68,7 @@ def token_arrays(
 
 
 class LoadedModel:
-    """A checkpoint, or any model that `training.sources.load` gives, in float32.
+    """A checkpoint, or any model that `models.loaders.registry.load` gives, in float32.
 
     Args:
         loaded: moved to `device`.

@@ -1,6 +1,6 @@
 """Codes of languages as data sets write them, and the client's sentences for class names by those codes."""
 
-from babelclip.templates import PLACEHOLDER, built_in_templates
+from babelclip.search.templates import PLACEHOLDER, built_in_templates
 from training.evaluation.errors import EvaluationError
 
 __all__ = ["ALIASES", "PLACEHOLDER", "built_in_templates", "canonical", "spellings", "templates_of"]

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from training import outputs
+from models import outputs
 from training.evaluation import results
 from training.evaluation.errors import EvaluationError
 from training.evaluation.results import Result
@@ -76,7 +76,7 @@ def training_curves(log: Path, path: Path) -> None:
     """The loss, and the share of a batch that is right, by step; one line a stage.
 
     Raises:
-        EvaluationError: matplotlib is missing, or the log is none of `training.train`'s.
+        EvaluationError: matplotlib is missing, or the log is none of `training.recipes.mini.train`'s.
     """
     plt = pyplot()
     stages: dict[str, list[dict[str, Any]]] = {}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from handlers.preprocess import upright_rgb
+from handlers.preprocess.reference import upright_rgb
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-SAMPLES = REPOSITORY / "training" / "samples"
+SAMPLES = REPOSITORY / "training" / "recipes" / "mini" / "samples"
 COUNT = 60
 LANGUAGES = ("de", "ja")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from models import checkpoint
 from tests.training.evaluation.shards import REPOSITORY
-from training import checkpoint
 from training.evaluation import clip_benchmark_plugin, results, tasks
 from training.evaluation.caption_files import open_retrieval
 from training.evaluation.datasets import WebDataset
@@ -31,7 +31,7 @@ for words in json.loads(sys.argv[1]):
     sys.argv[1:] = words
     clip_benchmark_plugin.main()
 """
-MINI = REPOSITORY / "training" / "checkpoints" / "mini"
+MINI = REPOSITORY / "training" / "recipes" / "mini" / "checkpoint"
 
 
 def run(*command: str | Path) -> None:

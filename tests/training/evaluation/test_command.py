@@ -6,7 +6,7 @@ import pytest
 from tests.training.evaluation.shards import COUNT, REPOSITORY
 from training.evaluation.__main__ import main
 
-MINI = str(REPOSITORY / "training" / "checkpoints" / "mini")
+MINI = str(REPOSITORY / "training" / "recipes" / "mini" / "checkpoint")
 
 
 def last_line(text: str) -> dict[str, object]:

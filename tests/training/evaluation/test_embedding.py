@@ -5,9 +5,9 @@ from tokenizers import Tokenizer
 
 from babelclip import Client
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
-from babelclip.transport import Call
+from babelclip.transports.base import Call
+from models import checkpoint
 from tests.training.evaluation.shards import REPOSITORY
-from training import checkpoint
 from training.evaluation.embedding import LoadedModel, Picture, ServedModel, token_arrays
 from training.evaluation.errors import EvaluationError
 
@@ -16,7 +16,7 @@ TEXTS = ["a long name of a red circle", "red", "青い丸", "", "blue circle"] *
 
 @pytest.fixture(scope="module")
 def mini() -> LoadedModel:
-    loaded = checkpoint.load(REPOSITORY / "training" / "checkpoints" / "mini")
+    loaded = checkpoint.load(REPOSITORY / "training" / "recipes" / "mini" / "checkpoint")
     return LoadedModel(loaded, "mini", torch.device("cpu"))
 
 

@@ -23,7 +23,9 @@ def results() -> list[Result]:
 def test_plots_are_pictures(tmp_path: Path) -> None:
     """Protects both plots: of results with and without intervals, and of the committed checkpoint's log."""
     plots.recall_by_language(results(), tmp_path / "recall.png")
-    plots.training_curves(REPOSITORY / "training/checkpoints/mini/log.jsonl", tmp_path / "training.png")
+    plots.training_curves(
+        REPOSITORY / "training/recipes/mini/checkpoint/log.jsonl", tmp_path / "training.png"
+    )
     for name in ("recall.png", "training.png"):
         with Image.open(tmp_path / name) as image:
             assert image.format == "PNG"

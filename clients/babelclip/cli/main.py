@@ -1,0 +1,293 @@
+"""The command line: `babelclip embed`, `similarity`, `search`, `embeddings`, `health`, `models`, `shadow`.
+
+    babelclip similarity "a red heart" "un chat noir" --image heart.png cat.jpg
+    babelclip search ~/Pictures "bonfire on a beach" --top 5
+    babelclip embeddings ~/Pictures ~/vectors --url mar:model_store
+
+Exit codes of all commands: 0 done; 1 done, but items have no vector, or the answer of a check is no; 2 wrong
+usage; 3 not done; 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from babelclip.cli import models as models_cli
+from babelclip.cli import report
+from babelclip.cli import shadow as shadow_cli
+from babelclip.cli.console import (
+    FAILED,
+    INCOMPLETE,
+    note,
+    plain_errors,
+    print_json,
+    print_table,
+    progress_bar,
+)
+from babelclip.cli.options import (
+    DEFAULT_URL,
+    AsJson,
+    Exclude,
+    ExcludeDefaults,
+    Folder,
+    Images,
+    ManyImages,
+    Texts,
+    Token,
+    TokenFile,
+    Url,
+)
+from babelclip.client.calls import require_answers
+from babelclip.client.sync import Client
+from babelclip.errors import CANARY_MISMATCH, RequestRefused, SpaceMismatch
+from babelclip.search.collection import NothingEmbedded, generate_embeddings
+from babelclip.search.folder import Skipped, find_images
+from babelclip.similarity import similarity
+
+# So many files are embedded between two steps of the progress bar.
+SEARCH_STEP = 32
+
+app = typer.Typer(
+    help="Embed, compare and search texts and images with a babelclip server.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(models_cli.app, name="models")
+app.command()(shadow_cli.shadow)
+
+
+@app.command(cls=ManyImages)
+def embed(
+    texts: Texts = None,
+    image: Images = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the vectors here: .npy, float32 [items, dim].")
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Turn texts, or images, into vectors.
+
+    In the .npy file the row of an item that failed is all zeros.
+    """
+    if bool(texts) == bool(image):
+        raise typer.BadParameter("give texts, or --image with files; one kind of item at a time")
+    with plain_errors(), Client(url, token=token, token_file=token_file) as client:
+        if image:
+            names, embeddings = [str(path) for path in image], client.embed_images(image, errors="return")
+        else:
+            names, embeddings = list(texts or ()), client.embed_texts(texts or (), errors="return")
+        require_answers(embeddings)
+        if output is not None:
+            with output.open("wb") as file:  # np.save would add a suffix to a plain path.
+                np.save(file, embeddings.vectors)
+        if as_json:
+            print_json(report.as_json(embeddings))
+        elif output is None and embeddings.ok.any():
+            print_table(report.vector_table(names, embeddings))
+        elif output is not None:
+            note(
+                f"wrote float32 {list(embeddings.vectors.shape)} of the space {embeddings.space} to {output}"
+            )
+    if report.print_failures(names, embeddings):
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command(name="similarity", cls=ManyImages)
+def compare(
+    texts: Texts = None,
+    image: Images = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Cosines of every text with every image, as a table."""
+    if not texts or not image:
+        raise typer.BadParameter("give at least one text, then --image with at least one file")
+    with plain_errors(), Client(url, token=token, token_file=token_file) as client:
+        rows = require_answers(client.embed_texts(texts, errors="return"))
+        columns = require_answers(client.embed_images(image, errors="return"))
+        cosines = similarity(rows, columns)
+    files = [str(path) for path in image]
+    if as_json:
+        print_json(
+            {
+                "space": client.space,
+                "texts": texts,
+                "images": files,
+                "cosines": [[None if np.isnan(c) else report.short(c) for c in row] for row in cosines],
+                "errors": [*report.failures(texts, rows), *report.failures(files, columns)],
+            }
+        )
+    elif not np.isnan(cosines).all():
+        print_table(report.cosine_table(texts, files, cosines))
+    if any([report.print_failures(texts, rows), report.print_failures(files, columns)]):
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def search(
+    folder: Folder,
+    queries: Annotated[list[str], typer.Argument(metavar="QUERY...", help="Texts, in any language.")],
+    top: Annotated[int, typer.Option(min=1, help="Results for each query.")] = 10,
+    exclude: Exclude = None,
+    exclude_defaults: ExcludeDefaults = True,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Rank the images of a folder by how well they fit a text.
+
+    Files that cannot be embedded are skipped and listed at the end.
+    """
+    with plain_errors(), Client(url, token=token, token_file=token_file) as client:
+        found = find_images(folder, exclude=exclude or (), exclude_defaults=exclude_defaults)
+        files = found.images
+        if not files:
+            raise ValueError(f"there are no images in {folder}")
+        asked = client.embed_texts(queries)
+        cosines = np.empty((len(queries), len(files)), dtype=np.float32)
+        skipped = [{"item": skip.path, "code": skip.code, "message": skip.message} for skip in found.skipped]
+        with progress_bar("embedding", len(files)) as progress:
+            for start in range(0, len(files), SEARCH_STEP):
+                part = files[start : start + SEARCH_STEP]
+                images = require_answers(client.embed_images(part, errors="return"))
+                cosines[:, start : start + len(part)] = similarity(asked, images)
+                skipped += report.failures([str(path) for path in part], images)
+                progress.advance(progress.task_ids[0], len(part))
+    ranked = [report.best(row, top) for row in cosines]
+    if as_json:
+        results = [
+            {
+                "query": query,
+                "results": [{"path": str(files[i]), "cosine": report.short(row[i])} for i in best],
+            }
+            for query, row, best in zip(queries, cosines, ranked, strict=True)
+        ]
+        print_json({"space": client.space, "queries": results, "skipped": skipped})
+    else:
+        for query, row, best in zip(queries, cosines, ranked, strict=True):
+            print_table(report.ranking_table(query, [(row[i], str(files[i])) for i in best]))
+    report.print_flags(queries, asked)
+    if skipped:
+        note(f"skipped {len(skipped)} of {len(files) + len(found.skipped)} images and folders:")
+        for error in skipped:
+            note(f"  {error['item']}: {error['code']}: {error['message']}")
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def embeddings(
+    folder: Folder,
+    output: Annotated[Path, typer.Argument(help="The folder to write to; made where there is none.")],
+    exclude: Exclude = None,
+    exclude_defaults: ExcludeDefaults = True,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Embed the images of a folder once, for many searches: embeddings.npy, urls.json and meta.json.
+
+    MultiLingualSearch of the Python package ranks them. Files that cannot be embedded are listed at the end.
+    What is interrupted goes on where it stopped, and what is done is not done again: the same command embeds
+    only images that are new or have changed.
+    """
+    with (
+        plain_errors(interrupted="interrupted; the same command goes on from here"),
+        Client(url, token=token, token_file=token_file) as client,
+        progress_bar("embedding") as bar,
+    ):
+        try:
+            made = generate_embeddings(
+                client,
+                folder,
+                output,
+                exclude=exclude or (),
+                exclude_defaults=exclude_defaults,
+                progress=lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total),
+                say=note,
+            )
+        except NothingEmbedded as error:
+            note(f"error: {error}")
+            _note_skipped(error.skipped)
+            raise typer.Exit(INCOMPLETE) from error
+    count, dim = made.embeddings.vectors.shape
+    if as_json:
+        skipped = [skip.as_json() for skip in made.skipped]
+        print_json({"space": made.embeddings.space, "images": count, "dim": dim, "skipped": skipped})
+    else:
+        note(f"wrote float32 [{count}, {dim}] of the space {made.embeddings.space} to {output}")
+        _note_skipped(made.skipped)
+    if made.skipped:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _note_skipped(skipped: Sequence[Skipped]) -> None:
+    for skip in skipped:
+        note(f"skipped {skip.path}: {skip.code}: {skip.message}")
+
+
+@app.command()
+def health(
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each tower.")] = 10.0,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Have both towers embed a known item, and compare; exit code 0 when both give the vectors they must.
+
+    Exit code 1 when a tower gives another vector or both are of two spaces, 3 when one cannot be asked.
+    """
+    with plain_errors(), Client(url, token=token, token_file=token_file, timeout=timeout) as client:
+        try:
+            space = client.health()
+        except (RequestRefused, SpaceMismatch) as error:
+            if isinstance(error, RequestRefused) and error.code != CANARY_MISMATCH:
+                raise
+            note(f"error: {error}")
+            raise typer.Exit(INCOMPLETE) from error
+    if as_json:
+        print_json({"status": "pass", "space": space})
+    else:
+        typer.echo(f"both towers work, in the space {space}")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(importlib.metadata.version("babelclip"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Embed, compare and search texts and images with a babelclip server."""
+
+
+def main() -> None:
+    """The entry point: runs the command line and ends the process, never with a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no UTF-8 gets escapes for what it cannot show.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    try:
+        app()
+    except Exception as error:
+        note(f"error: unexpected {type(error).__name__}: {error}")
+        sys.exit(FAILED)

@@ -1,0 +1,124 @@
+"""What both clients make of the arguments of a call, and of the parts of its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from babelclip.embeddings import Embeddings
+from babelclip.errors import DeadlineExceeded, ItemErrors, TransportError
+from babelclip.item_errors import DEADLINE_EXCEEDED, ItemError
+from babelclip.similarity import concatenate
+from babelclip.wire import smallest_message
+
+OnError = Literal["raise", "return"]
+Progress = Callable[[int], None]
+
+LARGEST_MESSAGE = 32_000_000
+"""Bytes: the server takes 33,554,432 unless told otherwise (`max_request_size` in config.properties)."""
+AHEAD = 2
+"""Messages of a call that are made and not yet taken by the caller, for each that may be under way.
+
+A server with several workers or batches answers out of turn, and a caller may be slow to take a result:
+meanwhile the next messages leave.
+"""
+
+NOT_TO_BE_SENT = (
+    "a client cannot be pickled: it holds connections, and perhaps a token. Send the other process its"
+    " address, and make a client there"
+)
+
+
+@dataclass
+class Course:
+    """How one call goes on when the server is gone.
+
+    Attributes:
+        keep: what has been received is kept, and the rest of the items have an error; else it is raised.
+        gone: the error since which nothing more is sent.
+    """
+
+    keep: bool = False
+    gone: DeadlineExceeded | None = None
+
+
+def collect(parts: Iterable[Embeddings], errors: OnError, progress: Progress | None) -> Embeddings:
+    """The parts of a stream as one result; see `Client.embed_texts`."""
+    check_on_error(errors)
+    found = []
+    done = 0
+    try:
+        for part in parts:
+            found.append(part)
+            done += len(part)
+            if progress is not None:
+                progress(done)
+    except TransportError as error:
+        error.embeddings = concatenate(found)
+        raise
+    return finished(found, errors)
+
+
+def finished(parts: list[Embeddings], errors: OnError) -> Embeddings:
+    """All parts as one.
+
+    Raises:
+        DeadlineExceeded: items had no answer in time, and `errors` is "raise".
+        ItemErrors: items failed, and `errors` is "raise".
+    """
+    embeddings = concatenate(parts)
+    if embeddings.errors and errors == "raise":
+        late = [error for error in embeddings.errors if error.code == DEADLINE_EXCEEDED]
+        if late:
+            raise _too_late(late, embeddings)
+        raise ItemErrors(embeddings.errors, embeddings)
+    return embeddings
+
+
+def require_answers(embeddings: Embeddings) -> Embeddings:
+    """The same, for those who go on to further calls, which is in vain when the server is gone.
+
+    Raises:
+        DeadlineExceeded: none of the items has a vector, for want of an answer in time.
+    """
+    late = [error for error in embeddings.errors if error.code == DEADLINE_EXCEEDED]
+    if late and not embeddings.ok.any():
+        raise _too_late(late, embeddings)
+    return embeddings
+
+
+def _too_late(late: list[ItemError], embeddings: Embeddings) -> DeadlineExceeded:
+    count = f"; {len(late)} of {len(embeddings)} items have no vector" if len(embeddings) > 1 else ""
+    error = DeadlineExceeded(late[0].message + count)
+    error.embeddings = embeddings
+    return error
+
+
+def check_on_error(errors: OnError) -> None:
+    """Raises ValueError for what is no way to treat errors."""
+    if errors not in ("raise", "return"):
+        raise ValueError(f'errors must be "raise" or "return", not {errors!r}')
+
+
+def message_limits(asked: int | None, *, served: bool) -> tuple[int, int]:
+    """Bytes of a message of several items, and of one item: what was asked, or the defaults.
+
+    Raises:
+        ValueError: it leaves no room for an item.
+    """
+    if asked is None:
+        return 6_000_000 if served else LARGEST_MESSAGE, LARGEST_MESSAGE
+    if asked < smallest_message():
+        raise ValueError(f"max_message_bytes must be at least {smallest_message()}, not {asked}")
+    return asked, asked
+
+
+def check_settings(*, timeout: float, concurrency: int, hedge_after: float | None) -> None:
+    """Raises ValueError for a setting that is out of range."""
+    if not timeout > 0:
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1 message, not {concurrency}")
+    if hedge_after is not None and not hedge_after > 0:
+        raise ValueError(f"hedge_after must be more than 0 seconds, not {hedge_after}")

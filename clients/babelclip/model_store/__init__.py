@@ -1,0 +1,1 @@
+"""A folder of archives and the manifest that lists them."""

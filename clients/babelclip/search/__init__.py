@@ -1,0 +1,1 @@
+"""Applications of the vectors: search, classification, collections of images."""

@@ -1,0 +1,214 @@
+"""A candidate version in the shadow of the one that serves: the same requests, compared and thrown away.
+
+    candidate = Client(url, version="2.0", token_file=…)
+    with Shadow(candidate, share=0.1) as shadow, Client(url, token_file=…, shadow=shadow) as client:
+        …                                    # the service as always; a tenth of its requests goes to both
+    print(shadow.report())                   # promote: no: image → image neighbours overlap by 0.31, …
+
+The caller waits for nothing: a thread sends the copies, and drops them where it cannot keep up. Vectors of
+one space are compared directly. Those of two spaces cannot be, but their neighbours can: of each item seen,
+the k nearest others by the serving version and by the candidate overlap by so much. What is kept of an item
+are its two vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from babelclip.client.splitting import Message
+from babelclip.embeddings import Embeddings, Vectors
+from babelclip.shadow.comparison import Limits, Report, Seen, judge
+from babelclip.wire import TOWERS, Tower
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from babelclip.client.sync import Client
+
+WAITING = 64  # copies of requests that wait for the thread
+
+
+@dataclass(frozen=True)
+class _Copy:
+    tower: Tower
+    items: list[bytes]
+    served: Embeddings
+    seconds: float
+
+
+class Shadow:
+    """Compares a candidate with what a client serves. Close it, or use `with`: that waits for the copies.
+
+    Args:
+        candidate: a client that names the candidate's version.
+        share: of the requests that are copied, from 0 to 1; by a hash of their first item, so that a request
+            that comes again is always, or never, copied.
+        keep: vectors of each tower, of the latest items.
+        wait: drop no copy; the caller waits where the thread cannot keep up. For replays, not for a service.
+        registry: a registry of prometheus_client that gets the figures as metrics.
+
+    Raises:
+        ValueError: `share` or `keep` is out of range, or the candidate names no version.
+    """
+
+    def __init__(
+        self,
+        candidate: Client,
+        *,
+        share: float = 0.1,
+        keep: int = 2000,
+        wait: bool = False,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, not {share}")
+        if keep < 2:
+            raise ValueError(f"keep must be at least 2 vectors, not {keep}")
+        if candidate.version is None:
+            raise ValueError("the candidate must be a client with a version of its own")
+        self._candidate = candidate
+        self._share = share
+        self._wait = wait
+        self._rows: dict[Tower, deque[tuple[Vectors, Vectors]]] = {t: deque(maxlen=keep) for t in TOWERS}
+        self._seconds: dict[Tower, deque[tuple[float, float]]] = {t: deque(maxlen=keep) for t in TOWERS}
+        self._failed: Counter[str] = Counter()
+        self._compared = 0
+        self._dropped = 0
+        self._closed = False
+        self._spaces: tuple[str, str] | None = None
+        self._lock = threading.Lock()
+        self._metrics = None if registry is None else _Metrics(registry)
+        self._copies: queue.Queue[_Copy | None] = queue.Queue(WAITING)
+        self._thread = threading.Thread(target=self._work, name="babelclip-shadow", daemon=True)
+        self._thread.start()
+
+    def observe(self, tower: Tower, message: Message, served: Embeddings, seconds: float) -> None:
+        """Called by a client with each message it has delivered."""
+        if self._closed or not message.items or not self._chosen(message.items[0]):
+            return
+        copy = _Copy(tower, message.items, served[message.indices], seconds)
+        try:
+            self._copies.put(copy, block=self._wait)
+        except queue.Full:
+            with self._lock:
+                self._dropped += 1
+
+    def report(self, limits: Limits | None = None) -> Report:
+        """What has been compared so far, and whether the candidate may be promoted."""
+        with self._lock:
+            seen = Seen(
+                rows={tower: list(kept) for tower, kept in self._rows.items() if kept},
+                seconds={tower: list(kept) for tower, kept in self._seconds.items() if kept},
+                spaces=self._spaces,
+                failed=dict(self._failed),
+                compared=self._compared,
+                dropped=self._dropped,
+            )
+        return judge(seen, limits or Limits())
+
+    def close(self) -> None:
+        """Takes no more, and waits until the copies so far are compared; the candidate stays open."""
+        self._closed = True
+        if self._thread.is_alive():
+            self._copies.put(None)
+            self._thread.join()
+
+    def __enter__(self) -> Shadow:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _chosen(self, item: bytes) -> bool:
+        digest = hashlib.sha256(item).digest()
+        return int.from_bytes(digest[:8], "big") < self._share * 2**64
+
+    def _work(self) -> None:
+        while (copy := self._copies.get()) is not None:
+            began = time.perf_counter()
+            try:
+                if copy.tower == "text":
+                    found = self._candidate.embed_texts((i.decode() for i in copy.items), errors="return")
+                else:
+                    found = self._candidate.embed_images(copy.items, errors="return")
+            except Exception as error:  # Whatever it is, the next copies are still to be compared.
+                self._lost(copy, type(error).__name__)
+            else:
+                self._enter(copy, found, time.perf_counter() - began)
+
+    def _lost(self, copy: _Copy, code: str) -> None:
+        count = int(copy.served.ok.sum())
+        with self._lock:
+            self._failed[code] += count
+            self._compared += count
+        if self._metrics is not None:
+            self._metrics.failed(copy.tower, code, count)
+
+    def _enter(self, copy: _Copy, found: Embeddings, seconds: float) -> None:
+        both = copy.served.ok & found.ok
+        alone = [error.code for error in found.errors if copy.served.ok[error.index]]
+        with self._lock:
+            self._failed.update(alone)
+            self._compared += int(copy.served.ok.sum())
+            if both.any():
+                spaces = (copy.served.space, found.space)
+                if self._spaces not in (None, spaces):  # Vectors of before have no neighbours among these.
+                    for kept in self._rows.values():
+                        kept.clear()
+                self._spaces = spaces
+            self._rows[copy.tower].extend(
+                (copy.served.vectors[i], found.vectors[i]) for i in np.flatnonzero(both)
+            )
+            self._seconds[copy.tower].append((copy.seconds, seconds))
+        if self._metrics is not None:
+            self._metrics.compared(copy, found, both, seconds)
+            for code in alone:
+                self._metrics.failed(copy.tower, code, 1)
+
+
+class _Metrics:
+    """The figures as they come, for Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        from prometheus_client import Counter as Count
+        from prometheus_client import Histogram
+
+        self._items = Count(
+            "babelclip_shadow_items", "Items compared, by outcome.", ["tower", "outcome"], registry=registry
+        )
+        self._cosine = Histogram(
+            "babelclip_shadow_cosine",
+            "Cosine of an item's two vectors, in one space.",
+            ["tower"],
+            registry=registry,
+            buckets=(0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999, 1.0),
+        )
+        self._seconds = Histogram(
+            "babelclip_shadow_request_seconds",
+            "Seconds of a request that went to both.",
+            ["tower", "version"],
+            registry=registry,
+        )
+
+    def compared(self, copy: _Copy, found: Embeddings, both: NDArray[np.bool_], seconds: float) -> None:
+        self._items.labels(copy.tower, "ok").inc(int(both.sum()))
+        self._seconds.labels(copy.tower, "serving").observe(copy.seconds)
+        self._seconds.labels(copy.tower, "candidate").observe(seconds)
+        if copy.served.space == found.space:
+            for cosine in (copy.served.vectors[both] * found.vectors[both]).sum(1):
+                self._cosine.labels(copy.tower).observe(float(cosine))
+
+    def failed(self, tower: Tower, code: str, count: int) -> None:
+        self._items.labels(tower, code).inc(count)

@@ -1,0 +1,1 @@
+"""Ways to a tower: HTTP, gRPC, and archives in this process."""

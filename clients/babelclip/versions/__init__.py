@@ -1,0 +1,1 @@
+"""Versions of a running server's models: added, made the default, taken back, removed."""

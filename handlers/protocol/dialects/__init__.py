@@ -1,0 +1,1 @@
+"""The forms in which a tower is called, one module each."""

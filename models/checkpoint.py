@@ -1,0 +1,122 @@
+"""Checkpoints: a folder of text.safetensors, vision.safetensors, tokenizer.json and a readable meta.json.
+
+meta.json holds the architecture, the logit scale, the languages, how the model was trained, and `space`: the
+fingerprint of all that decides what a vector means. Nothing here unpickles anything.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+
+from models.files.weights import CheckpointError, fit, read_state, read_tokenizer
+from models.modules import DualEncoder, ModelConfig
+
+FORMAT = 1
+TOWERS = ("text", "vision")
+PREPROCESSING = {"resize": "shortest side, bicubic, antialiased", "crop": "centre", "alpha": "over white"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    path: Path
+    model: DualEncoder  # float32, eval mode
+    tokenizer: Tokenizer
+    """As texts are cut with it (`models.files.plain_text`); the folder's file is the one to keep."""
+    meta: dict[str, Any]
+    public_model: Any = None
+    """The reference library's model that the towers are parts of; None where there is none."""
+
+
+def space_of(folder: Path, model: dict[str, Any]) -> str:
+    """16 hex digits of SHA-256 over both towers' files, the tokenizer and the model and preprocessing config.
+
+    safetensors orders tensors by dtype and name and writes no time stamps, so equal weights give equal files.
+    """
+    digest = hashlib.sha256()
+    digest.update(json.dumps({"model": model, "preprocessing": PREPROCESSING}, sort_keys=True).encode())
+    for name in ("text.safetensors", "vision.safetensors", "tokenizer.json"):
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def save(
+    folder: Path,
+    model: DualEncoder,
+    tokenizer: Tokenizer,
+    *,
+    languages: list[str],
+    training: dict[str, Any],
+    dtype: torch.dtype = torch.float16,
+) -> str:
+    """Write the checkpoint in place of what was at `folder`, whole or not at all; returns its space."""
+    scratch = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    for tower in TOWERS:
+        state = getattr(model, tower).state_dict()
+        stored = {k: v.to(dtype).contiguous() if v.is_floating_point() else v for k, v in state.items()}
+        save_file(stored, scratch / f"{tower}.safetensors")
+    tokenizer.save(str(scratch / "tokenizer.json"), pretty=False)
+    config = model.config.to_json()
+    meta = {
+        "format": FORMAT,
+        "name": model.config.name,
+        "space": space_of(scratch, json.loads(json.dumps(config))),
+        "dim": model.config.dim,
+        "logit_scale": round(float(model.scale().detach()), 4),
+        "model": config,
+        "preprocessing": PREPROCESSING,
+        "languages": languages,
+        "training": training,
+    }
+    text = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
+    (scratch / "meta.json").write_text(text, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(scratch, folder)
+    return str(meta["space"])
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """meta.json of a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, is no JSON, or is of another format.
+    """
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} is no checkpoint: it has no meta.json") from error
+    except ValueError as error:
+        raise CheckpointError(f"{folder}/meta.json is no JSON: {error}") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise CheckpointError(f"{folder}/meta.json is not of checkpoint format {FORMAT}")
+    return meta
+
+
+def load(folder: Path) -> Checkpoint:
+    """The checkpoint, checked: keys and shapes strictly, and the space against the files.
+
+    Raises:
+        CheckpointError: names the file and what is wrong with it.
+    """
+    meta = read_meta(folder)
+    model = DualEncoder(ModelConfig.from_json(meta["model"]))
+    for tower in TOWERS:
+        path = folder / f"{tower}.safetensors"
+        fit(getattr(model, tower), read_state(path), path)
+    tokenizer = read_tokenizer(folder / "tokenizer.json", model.config.text.vocab_size)
+    found = space_of(folder, meta["model"])
+    if found != meta["space"]:
+        raise CheckpointError(f"{folder}: its files are space {found}, but meta.json says {meta['space']}")
+    with torch.no_grad():
+        model.log_scale.fill_(meta["logit_scale"]).log_()
+    return Checkpoint(folder, model.eval(), tokenizer, meta)

@@ -1,0 +1,1 @@
+"""Files of models, read strictly: weights without pickle, tokenizers, image processors."""

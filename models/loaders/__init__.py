@@ -1,0 +1,1 @@
+"""Public models, each family from the files it is published in. `registry.load` finds the family."""

@@ -1,0 +1,208 @@
+"""Recall of a checkpoint on the held-out emoji drawings, in every locale, both ways.
+
+    python -m training.recipes.mini.evaluate training/recipes/mini/checkpoint --data data/emoji
+
+Each emoji's name in a locale looks for that emoji's Twemoji drawing among all Twemoji drawings (text →
+image), and the drawing looks for its name among all names of the locale (image → text). No Twemoji drawing
+was ever trained on; the names were. The data set is fetched and built when it is absent.
+
+Beside the model stand two baselines: a random ranking, and the nearest drawing, in which the emoji's
+drawings of the training families, averaged, look for the held-out drawing by the cosine of their pixels. The
+second knows every language perfectly and sees only pixels.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from handlers.runtime.machine import usable_cores
+from models import checkpoint, outputs
+from models.files.npm_packages import PackageError
+from models.modules import DualEncoder
+from training.recipes.mini import data
+from training.recipes.mini.dataset import HELD_OUT_FAMILY, TRAIN_FAMILIES, ensure
+
+CUTS = (1, 5, 10)
+BATCH = 512
+
+
+@torch.inference_mode()
+def embed_images(model: DualEncoder, pixels: Tensor) -> Tensor:
+    """uint8 [N, size, size, 3] → [N, dim]."""
+    return torch.cat([model.vision(part) for part in pixels.split(BATCH)])
+
+
+@torch.inference_mode()
+def embed_texts(model: DualEncoder, tokenizer: Tokenizer, texts: list[str]) -> Tensor:
+    """[len(texts), dim], in order."""
+    rows = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # like lengths together: little padding
+    out = torch.empty(len(rows), model.config.dim)
+    for start in range(0, len(order), BATCH):
+        part = order[start : start + BATCH]
+        out[part] = model.text(*data.pad([rows[i] for i in part], model.config.text.max_tokens))
+    return out
+
+
+def recalls(rank: Tensor) -> dict[str, float]:
+    """Share of ranks (0 is best) within each cut."""
+    return {f"r{k}": round((rank < k).float().mean().item(), 4) for k in CUTS}
+
+
+def rank_of(scores: Tensor, right: Tensor) -> Tensor:
+    """Rank of each row's best right column; a wrong one with the same score counts as better.
+
+    scores float [Q, C]; right bool [Q, C], at least one a row → int64 [Q].
+    """
+    best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
+    return ((scores >= best) & ~right).sum(1)
+
+
+def one_locale(text: Tensor, image: Tensor, labels: list[int], names: list[str]) -> dict[str, Any]:
+    """Both directions; text [T, D] are the names of `labels`, image [C, D] has one row a label."""
+    label = torch.tensor(labels)
+    scores = text @ image.T  # [T, C]
+    own = torch.zeros_like(scores, dtype=torch.bool)
+    own[torch.arange(len(labels)), label] = True
+    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    spelling = torch.tensor([number[name] for name in names])
+    same = spelling[:, None] == spelling[None, :]  # two emoji may share a name; either copy is then right
+    return {
+        "queries": len(labels),
+        "text_to_image": recalls(rank_of(scores, own)),
+        "image_to_text": recalls(rank_of(scores.T[label], same)),
+    }
+
+
+def nearest_drawing(root: Path, held_out: Tensor, size: int) -> dict[str, float]:
+    """Recall of mean training drawings looking for the held-out ones by the cosine of their pixels."""
+    known = data.load_drawings(root, TRAIN_FAMILIES, size)
+    flat = (255 - known.pixels.float()).flatten(1)  # white is 0: the drawing counts, not its background
+    mean = torch.zeros(len(held_out), flat.shape[1]).index_add_(0, known.label, flat)
+    candidates = (255 - held_out.float()).flatten(1)
+    scores = torch.nn.functional.normalize(mean, dim=1) @ torch.nn.functional.normalize(candidates, dim=1).T
+    return recalls(rank_of(scores, torch.eye(len(held_out), dtype=torch.bool)))
+
+
+def evaluate(folder: Path, root: Path, locales: list[str] | None = None) -> dict[str, Any]:
+    """The whole report: per locale, its mean and worst, and the baselines."""
+    loaded = checkpoint.load(folder)
+    held_out = data.load_drawings(root, (HELD_OUT_FAMILY,), loaded.model.config.vision.size)
+    image = embed_images(loaded.model, held_out.pixels)
+    label_of = {emoji: label for label, emoji in enumerate(data.read_concepts(root))}
+    rows = {}
+    for locale in track(
+        locales or data.locales_of(root), "locales", console=Console(stderr=True), transient=True
+    ):
+        captions = data.read_locale(root, locale)
+        names = [str(caption["name"]) for caption in captions.values()]
+        text = embed_texts(loaded.model, loaded.tokenizer, names)
+        rows[locale] = one_locale(text, image, [label_of[emoji] for emoji in captions], names)
+    count = len(held_out.label)
+    return {
+        "checkpoint": loaded.meta["name"],
+        "space": loaded.meta["space"],
+        "dataset": f"emoji–CLDR, {HELD_OUT_FAMILY}",
+        "candidates": count,
+        "mean": {
+            way: mean_of([row[way] for row in rows.values()]) for way in ("text_to_image", "image_to_text")
+        },
+        "worst": {way: worst_of(rows, way) for way in ("text_to_image", "image_to_text")},
+        "baselines": {
+            "random": {f"r{k}": round(k / count, 4) for k in CUTS},
+            "nearest_drawing": nearest_drawing(root, held_out.pixels, loaded.model.config.vision.size),
+        },
+        "locales": rows,
+    }
+
+
+def mean_of(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {key: round(sum(row[key] for row in rows) / len(rows), 4) for key in rows[0]}
+
+
+def worst_of(rows: dict[str, dict[str, Any]], way: str) -> dict[str, Any]:
+    locale = min(rows, key=lambda name: rows[name][way]["r10"])
+    return {"locale": locale, **rows[locale][way]}
+
+
+def compared(rows: dict[str, dict[str, Any]], held_out: list[str]) -> dict[str, Any]:
+    """Mean text → image R@10 of the named locales, of the others, and the first as a share of the second."""
+    named = [rows[locale]["text_to_image"]["r10"] for locale in held_out]
+    others = [row["text_to_image"]["r10"] for locale, row in rows.items() if locale not in held_out]
+    found = {name: sum(part) / max(1, len(part)) for name, part in (("held_out", named), ("others", others))}
+    return {
+        "r10_held_out": round(found["held_out"], 4),
+        "r10_others": round(found["others"], 4),
+        "held_out_share": round(found["held_out"] / max(found["others"], 1e-9), 4),
+    }
+
+
+def show(report: dict[str, Any]) -> None:
+    columns = [f"{way} R@{k}" for way in ("text→image", "image→text") for k in CUTS]
+    table = Table("", *columns, title=f"{report['dataset']}: {report['candidates']} candidates")
+
+    def add(name: str, *sides: dict[str, float]) -> None:
+        table.add_row(name, *[f"{side[f'r{k}']:.3f}" for side in sides for k in CUTS])
+
+    for locale, row in report["locales"].items():
+        add(locale, row["text_to_image"], row["image_to_text"])
+    table.add_section()
+    add("mean", report["mean"]["text_to_image"], report["mean"]["image_to_text"])
+    worst = report["worst"]
+    add(f"worst ({worst['text_to_image']['locale']})", worst["text_to_image"], worst["image_to_text"])
+    for name, row in report["baselines"].items():
+        add(name.replace("_", " "), row)
+    Console(width=120).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--data", type=Path, default=Path("data/emoji"), help="built when absent")
+    parser.add_argument("--locales", nargs="+", help="only these (default: all)")
+    parser.add_argument("--held-out", nargs="+", metavar="LOCALE", help="compare these with the others")
+    parser.add_argument("--output", type=Path, help="write the whole report as JSON")
+    options = parser.parse_args()
+    outputs.check("training.recipes.mini.evaluate", "--output", options.output)
+    torch.set_num_threads(usable_cores())
+    try:
+        report = evaluate(options.checkpoint, ensure(options.data), options.locales)
+    except (PackageError, checkpoint.CheckpointError) as error:
+        sys.exit(f"training.recipes.mini.evaluate: {error}")
+    unknown = sorted(set(options.held_out or ()) - set(report["locales"]))
+    if unknown:
+        sys.exit(
+            f"training.recipes.mini.evaluate: --held-out names {', '.join(unknown)}, which was not evaluated"
+        )
+    show(report)
+    if options.output:
+        options.output.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    mean, worst = report["mean"]["text_to_image"], report["worst"]["text_to_image"]
+    result = {
+        "locales": len(report["locales"]),
+        "r1_mean": mean["r1"],
+        "r10_mean": mean["r10"],
+        "r10_worst": worst["r10"],
+        "worst_locale": worst["locale"],
+        "random_r10": report["baselines"]["random"]["r10"],
+        "nearest_drawing_r1": report["baselines"]["nearest_drawing"]["r1"],
+        "nearest_drawing_r10": report["baselines"]["nearest_drawing"]["r10"],
+    }
+    if options.held_out:
+        result |= compared(report["locales"], options.held_out)
+    print("result: " + json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

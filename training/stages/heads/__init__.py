@@ -1,0 +1,1 @@
+"""Heads trained on the vectors of two frozen towers, as gzomer's Multilingual CLIP was."""

@@ -1,0 +1,72 @@
+"""What a run of `training.stages.heads.stage` leaves in its folder, beside its states."""
+
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.stages.heads.inputs import Learned
+from training.stages.heads.options import TEXT_MODEL, VISION_MODEL, HeadsOptions, OptionsError
+
+# What a run must keep when it is resumed: with another value it would go on as no uninterrupted run does.
+FIXED = (
+    "dataset_type",
+    "dataset_subset_size",
+    "dataset_train_split",
+    "hyperparam_num_layers",
+    "hyperparam_lr",
+    "hyperparam_epochs",
+    "hyperparam_batch_size",
+    "hyperparam_precision",
+    "seed",
+    "world_size",
+)
+
+
+def settings(options: HeadsOptions) -> dict[str, Any]:
+    """The values of FIXED, plain, by their flags."""
+    return {
+        "devices" if name == "world_size" else f"--{name.replace('_', '-')}": getattr(options, name)
+        for name in FIXED
+    }
+
+
+def link_models(options: HeadsOptions) -> None:
+    """Prepare the folder, so that it is a whole model once it holds heads.
+
+    Raises:
+        OptionsError: something else has the name of a frozen model.
+    """
+    options.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+    for name in (VISION_MODEL, TEXT_MODEL):
+        _link(options.checkpoint_dir / name, options.models_dir / name)
+
+
+def write_heads(options: HeadsOptions, learned: Learned, about: dict[str, Any]) -> None:
+    """Both heads as bare state dicts, and heads.json about them."""
+    folder, name = options.checkpoint_dir, options.dataset_type
+    for tower, head in (("text", learned.text), ("vision", learned.vision)):
+        state = {key: value.detach().cpu().clone() for key, value in head.state_dict().items()}
+        _whole(folder / f"{tower}-{name}.ckpt", partial(torch.save, state))
+    described = {"logit_scale": learned.scale().item(), **about}
+    text = json.dumps(described, indent=2) + "\n"
+    _whole(folder / "heads.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> None:
+    """The file appears whole, or the one before it stays."""
+    unfinished = path.with_name(f"{path.name}.partial")
+    write(unfinished)
+    os.replace(unfinished, path)
+
+
+def _link(path: Path, target: Path) -> None:
+    if path.exists() and path.samefile(target):
+        return
+    if os.path.lexists(path):
+        raise OptionsError(f"{path} must become a link to {target}, and is something else; move it away")
+    path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()), target_is_directory=True)

@@ -1,0 +1,122 @@
+"""What this stage trains with: frozen towers, the heads on them, and batches of captioned images."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import XLMRobertaModel
+
+from models.dual_encoder import Inputs, TextInput, TextTower, Towers, VisionTower
+from models.files import tokenizers
+from models.files.weights import fit, read_state
+from models.loaders import huggingface, projection_heads
+from models.loaders.projection_heads import MAX_TOKENS, UNUSED_TEXT_KEYS, ProjectionHead
+from training import distributed, losses
+from training.datasets import coco, conceptual_captions, loading
+from training.datasets.examples import Examples
+from training.datasets.loading import Loader
+from training.stages.heads.options import TEXT_MODEL, HeadsOptions, OptionsError
+
+TOKEN_BUCKET = 16  # texts are padded to a multiple of it: few lengths, so that a compiled tower has few forms
+
+
+class Learned(nn.Module):
+    """All that learns: both heads and the scale of their cosines."""
+
+    def __init__(self, text_width: int, vision_width: int, layers: int) -> None:
+        super().__init__()
+        self.text = ProjectionHead(text_width, layers=layers)
+        self.vision = ProjectionHead(vision_width, layers=layers)
+        self.scale = losses.LogitScale()
+
+
+def read_frozen(models: Path) -> tuple[Towers, Tokenizer]:
+    """Both public models as towers that learn nothing, without their heads, and the tokenizer.
+
+    Raises:
+        CheckpointError: names the file and what is wrong with it.
+    """
+    encoder: Any = huggingface.pretrained(
+        XLMRobertaModel, models / TEXT_MODEL, unused=UNUSED_TEXT_KEYS, add_pooling_layer=False
+    )
+    visual, vision_input = projection_heads.vision_model(models)
+    pad_id = int(encoder.config.pad_token_id)
+    tokenizer = tokenizers.read(models / TEXT_MODEL, int(encoder.config.vocab_size))
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_padding(pad_id=pad_id, pad_to_multiple_of=TOKEN_BUCKET)
+    text, vision = (
+        TextTower(encoder, "first", nn.Identity()),
+        VisionTower(visual, nn.Identity(), vision_input),
+    )
+    towers = Towers(text, vision, Inputs(TextInput(MAX_TOKENS, pad_id), vision_input))
+    return towers.requires_grad_(False).eval(), tokenizer
+
+
+def fresh_heads(options: HeadsOptions, frozen: Towers) -> Learned:
+    """New heads in the towers' widths, or those of the files that the flags name.
+
+    Raises:
+        CheckpointError: a file does not hold a head of this tower and number of layers.
+    """
+    encoder, visual = frozen.text.encoder, frozen.vision.encoder
+    learned = Learned(encoder.config.hidden_size, visual.output_dim, options.hyperparam_num_layers)  # type: ignore[union-attr,arg-type]
+    starts = (
+        (learned.text, options.checkpoint_load_text_path),
+        (learned.vision, options.checkpoint_load_vision_path),
+    )
+    for head, path in starts:
+        if path is not None:
+            # Copies, because training writes where the file's mapped tensors lie.
+            fit(head, {key: value.clone() for key, value in read_state(path).items()}, path)
+    return learned
+
+
+def read_examples(options: HeadsOptions) -> Examples:
+    """The captioned images of --dataset-dir; rows that are malformed or lack their image are counted.
+
+    Raises:
+        DataError: files are missing or of another layout.
+    """
+    folder = options.dataset_dir
+    if options.dataset_type == "coco":
+        annotations = folder / "annotations" / "captions_train2014.json"
+        found = coco.read(annotations, folder / "train2014", strict=False)
+    else:
+        found = conceptual_captions.read(folder, strict=False)
+    if options.dataset_subset_size is None:
+        return found
+    part = found[: options.dataset_subset_size]
+    part.left_out = found.left_out
+    return part
+
+
+def batches_of(part: Examples, options: HeadsOptions, frozen: Towers) -> Loader:
+    """This process's batches of one side of the split, all full.
+
+    Raises:
+        OptionsError: the part does not fill a step.
+    """
+    batch, world = options.hyperparam_batch_size, options.world_size
+    if len(part) < batch * world:
+        raise OptionsError(
+            f"after --dataset-train-split {options.dataset_train_split} a part has {len(part)} images, which "
+            f"do not fill a step of {batch} × {world}: a smaller --hyperparam-batch-size, or more images"
+        )
+    return loading.decoded(
+        part,
+        frozen.config.vision.size,
+        batch=batch,
+        workers=options.dataset_num_workers,
+        seed=options.seed,
+        rank=distributed.rank(),
+        world=world,
+        drop_last=True,
+    )
+
+
+def tokens(tokenizer: Tokenizer, captions: list[str]) -> tuple[Tensor, Tensor]:
+    """ids and mask int64 [N, L], L a multiple of TOKEN_BUCKET up to MAX_TOKENS."""
+    found = tokenizer.encode_batch(captions)
+    return torch.tensor([one.ids for one in found]), torch.tensor([one.attention_mask for one in found])
