@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import training  # noqa: F401  (before any import of transformers: see models.torchvision_operators)
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.places import REPOSITORY
 
 pytest.register_assert_rewrite("tests.broken")  # its assertions are to say what differs, as a test's do
 

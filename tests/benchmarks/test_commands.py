@@ -2,11 +2,11 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.places import REPOSITORY
+
 COMMANDS = (
     "limit",
     "serve",

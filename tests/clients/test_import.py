@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import REPOSITORY
 
 
 def test_importing_loads_only_what_every_user_needs() -> None:
@@ -18,7 +17,9 @@ def test_importing_loads_only_what_every_user_needs() -> None:
         "sys.exit(', '.join(sorted(heavy)) or 0)\n"
     )
     command = [sys.executable, "-W", "error", "-c", program]
-    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "clients")}, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env={"PYTHONPATH": str(REPOSITORY / "clients")}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

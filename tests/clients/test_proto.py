@@ -14,9 +14,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc
 
 from babelclip.transports import torchserve_pb2
+from tests.places import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "clients" / "babelclip"
+PACKAGE = REPOSITORY / "clients" / "babelclip"
 WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
 
 
@@ -30,7 +30,12 @@ def without_versions(code: str) -> str:
 @pytest.mark.parametrize("name", ["embedding", "transports/torchserve"])
 def test_generated_code_is_current(name: str, tmp_path: Path) -> None:
     """A changed .proto whose code was not regenerated (scripts/proto) is noticed."""
-    arguments = ["", f"--proto_path={ROOT / 'clients'}", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
+    arguments = [
+        "",
+        f"--proto_path={REPOSITORY / 'clients'}",
+        f"--python_out={tmp_path}",
+        f"--pyi_out={tmp_path}",
+    ]
     assert protoc.main([*arguments, f"babelclip/{name}.proto"]) == 0
     for file in (f"{name}_pb2.py", f"{name}_pb2.pyi"):
         made = (tmp_path / "babelclip" / file).read_text()
@@ -40,7 +45,7 @@ def test_generated_code_is_current(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["embedding_pb2.py", "embedding_pb2.pyi"])
 def test_handlers_hold_the_same_code(file: str) -> None:
     """The server and the client cannot drift apart in the wire format."""
-    assert (ROOT / "handlers" / file).read_bytes() == (PACKAGE / file).read_bytes()
+    assert (REPOSITORY / "handlers" / file).read_bytes() == (PACKAGE / file).read_bytes()
 
 
 @pytest.mark.parametrize("implementation", ["upb", "python"])
@@ -52,7 +57,7 @@ def test_client_and_handlers_share_one_process(implementation: str) -> None:
         "assert b.EmbedRequest.FromString(a.EmbedRequest(texts=[b'x']).SerializeToString()).texts == [b'x']\n"
     )
     environment = {
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'clients'}",
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'clients'}",
         "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation,
     }
     subprocess.run([sys.executable, "-W", "error", "-c", program], env=environment, check=True)

@@ -13,7 +13,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from models import checkpoint
-from tests.e2e.support import CHECKPOINT, REPOSITORY, Server, launched
+from tests.e2e.support import Server, launched
+from tests.places import MINI, REPOSITORY
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model store with the archives of the committed checkpoint, made by the export a user runs."""
     folder = tmp_path_factory.mktemp("store")
-    command = [sys.executable, "-m", "export", str(CHECKPOINT), "--store", str(folder)]
+    command = [sys.executable, "-m", "export", str(MINI), "--store", str(folder)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -38,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of another space, by the command in docs/operating.md: the same model with other weights."""
     folder = tmp_path_factory.mktemp("new")
-    loaded = checkpoint.load(CHECKPOINT)
+    loaded = checkpoint.load(MINI)
     torch.manual_seed(0)
     with torch.no_grad():
         for weights in loaded.model.parameters():
@@ -49,7 +50,7 @@ def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     text = (REPOSITORY / "docs" / "operating.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^\.venv/bin/python (-m export .*)$", text, re.MULTILINE)
-    here = {str(CHECKPOINT.relative_to(REPOSITORY)): folder / "other", "new_store": folder / "store"}
+    here = {str(MINI.relative_to(REPOSITORY)): folder / "other", "new_store": folder / "store"}
     # One form of the programs is enough here, and sooner made.
     words = [*(str(here.get(word, word)) for word in command.split()), "--programs", "onnx"]
     done = subprocess.run([sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True)

@@ -23,9 +23,8 @@ import psutil
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
 from babelclip.transports.torchserve import InferenceStub, bearer
 from babelclip.transports.torchserve_pb2 import PredictionsRequest
+from tests.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-CHECKPOINT = REPOSITORY / "training" / "recipes" / "mini" / "checkpoint"
 PROTOBUF = "application/x-protobuf"
 
 # How long a test waits for what must happen; only a failure ever waits so long.

@@ -12,7 +12,8 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from babelclip import Client
-from tests.e2e.support import REPOSITORY, Server
+from tests.e2e.support import Server
+from tests.places import REPOSITORY
 
 EXAMPLES = REPOSITORY / "examples"
 APPLE, CAT = (

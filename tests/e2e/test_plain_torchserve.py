@@ -17,7 +17,8 @@ import pytest
 from babelclip import BabelclipError, Client
 from serving.settings import free_ports
 from tests.conftest import run
-from tests.e2e.support import PATIENCE, REPOSITORY, alive
+from tests.e2e.support import PATIENCE, alive
+from tests.places import REPOSITORY
 
 
 @pytest.fixture(scope="module")

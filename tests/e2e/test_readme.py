@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import REPOSITORY, Server
+from tests.e2e.support import Server
+from tests.places import REPOSITORY
 
 SECTIONS = ("Call it from your service", "Search and compare", "Search a folder of photographs")
 

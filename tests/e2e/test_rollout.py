@@ -22,7 +22,8 @@ import pytest
 from babelclip import Client
 from babelclip.client.retry import Backoff
 from babelclip.embedding_pb2 import EmbedRequest
-from tests.e2e.support import REPOSITORY, Launcher, embed
+from tests.e2e.support import Launcher, embed
+from tests.places import REPOSITORY
 
 TOWERS = ("text", "vision")
 # A command that is stopped between the defaults of the two towers: it says so, and waits for what comes.
@@ -30,6 +31,7 @@ STOPPED_BETWEEN = """
 import sys
 from babelclip.versions.management import Management
 from babelclip.cli.main import main
+from tests.places import REPOSITORY
 change = Management.set_default
 def stopping(self, tower, version):
     if tower == "vision":

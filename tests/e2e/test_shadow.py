@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import REPOSITORY, launched
+from tests.e2e.support import launched
+from tests.places import SAMPLES
 
-SAMPLES = REPOSITORY / "training" / "recipes" / "mini" / "samples"
 RESIZED = "mode=mode, antialias=True)"
 # Red and blue change places in every image that is resized, which the canary is not.
 PLANTED = RESIZED + ".flip(1)"

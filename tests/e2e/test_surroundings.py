@@ -17,7 +17,8 @@ import pytest
 
 from babelclip import Client
 from babelclip.versions.management import Management
-from tests.e2e.support import REPOSITORY, launched
+from tests.e2e.support import launched
+from tests.places import REPOSITORY
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from babelclip.transports.torchserve import INFERENCE, MANAGEMENT, bearer
 from serving.java import find_java
 from serving.process import RunFolder, TorchServe
 from serving.settings import Addresses, free_ports, make_settings
-from tests.e2e.support import PATIENCE, REPOSITORY, Server
+from tests.e2e.support import PATIENCE, Server
+from tests.places import REPOSITORY
 
 FOREIGN = "http://127.0.0.1:9/foreign.mar"
 

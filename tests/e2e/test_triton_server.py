@@ -26,7 +26,8 @@ from tritonclient.utils import InferenceServerException
 from export import golden, parity, programs, triton
 from models import checkpoint
 from serving.settings import free_ports
-from tests.e2e.support import CHECKPOINT, PATIENCE
+from tests.e2e.support import PATIENCE
+from tests.places import MINI
 
 WHEEL = "nvidia-pytriton==0.7.0"  # Triton 2.51, whose Python backend is of before numpy 2
 PACKAGES = ("numpy<2", "onnxruntime")
@@ -61,7 +62,7 @@ class Triton:
 
 @pytest.fixture(scope="module")
 def loaded() -> checkpoint.Checkpoint:
-    return checkpoint.load(CHECKPOINT)
+    return checkpoint.load(MINI)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, loaded: checkpoint.Checkpoi
     for tower in ("text", "vision"):
         (work / tower).mkdir()
         programs.write_onnx(loaded.model, tower, work / tower / "program.onnx")
-    shutil.copy(CHECKPOINT / "tokenizer.json", work / "text")
+    shutil.copy(MINI / "tokenizer.json", work / "text")
     triton.write(work / "models", loaded, {tower: work / tower for tower in ("text", "vision")})
     for tower in ("text", "vision"):
         folder = work / "models" / f"mini_{tower}_tower"

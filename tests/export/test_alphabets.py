@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from export import alphabets, golden
 from export.alphabets import alphabet, collect, emoji_letters, is_letter, parse, read, write
+from tests.places import MINI
 
-CHECKPOINT = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
 NORMAL_FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 
@@ -144,7 +144,7 @@ def test_unknown_languages_are_refused_by_name(language: str, hint: str) -> None
 
 def test_every_language_of_the_default_model_is_known() -> None:
     """Protects whoever trims the default model to some of the languages that it lists."""
-    languages = json.loads((CHECKPOINT / "meta.json").read_text(encoding="utf-8"))["languages"]
+    languages = json.loads((MINI / "meta.json").read_text(encoding="utf-8"))["languages"]
     assert all(alphabet(language) for language in languages)
 
 

@@ -1,15 +1,13 @@
 """How the export decides whether JPEGs may be decoded at a reduced scale."""
 
 import io
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from export import decoding
 from models import checkpoint
-
-MINI = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
+from tests.places import MINI
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,7 @@ from export.__main__ import export
 from export.options import Options
 from models import checkpoint
 from tests import miniature
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.places import REPOSITORY
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +129,7 @@ import onnxruntime
 assert "torch" not in sys.modules
 assert sys.read_too
 import torch
+from tests.places import REPOSITORY
 assert torch.ones(2).sum() == 2
 """
     path = os.pathsep.join(str(tmp_path / name) for name in ("mar", "other"))

@@ -8,8 +8,7 @@ import pytest
 
 from export import __main__ as command
 from export import archive
-
-CHECKPOINT = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
+from tests.places import MINI
 
 
 @pytest.mark.parametrize(
@@ -25,7 +24,7 @@ def test_a_place_that_cannot_be_written_is_said_first(
     """Not after the minutes of an export, and with the option that leads elsewhere."""
     (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["export", str(CHECKPOINT), *options])
+    monkeypatch.setattr(sys, "argv", ["export", str(MINI), *options])
     with pytest.raises(SystemExit, match=rf"^export: .* cannot be written: .* {named}$"):
         command.main()
 
@@ -37,7 +36,7 @@ def test_a_disk_that_is_full_is_a_sentence(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device", "program.onnx")
 
     monkeypatch.setattr(command, "export", full)
-    monkeypatch.setattr(sys, "argv", ["export", str(CHECKPOINT), "--store", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["export", str(MINI), "--store", str(tmp_path)])
     with pytest.raises(SystemExit, match=r"export: .*No space left on device.*program\.onnx"):
         command.main()
 

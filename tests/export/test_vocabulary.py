@@ -2,7 +2,6 @@
 
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from tokenizers import Tokenizer, models
 from export import golden
 from export.alphabets import alphabet, emoji_letters, is_letter
 from export.vocabulary import Trimmed, VocabularyError, trim
+from tests.places import MINI
 
-CHECKPOINT = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
 LANGUAGES = ("en", "de", "ru", "ar", "hi", "ja", "th", "ko", "zh", "tr", "vi", "el", "he")
 SIGNS = sorted("▁  .,:;!?¿«»“”()%€$+−×°0123456789٣४🍎🐕🇩🇪👩🏽‍🚀❤️1️⃣Ⓜ️™㊙️🫨🜁")
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
@@ -22,7 +21,7 @@ SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 
 @functools.cache
 def mini() -> Tokenizer:
-    return Tokenizer.from_file(str(CHECKPOINT / "tokenizer.json"))
+    return Tokenizer.from_file(str(MINI / "tokenizer.json"))
 
 
 @functools.cache
@@ -102,7 +101,7 @@ def test_fewer_languages_need_fewer_pieces() -> None:
 
 def test_special_tokens_padding_and_truncation_stay() -> None:
     """Protects the frame of a text: where a model looks for its beginning, its end and its padding."""
-    tokenizer = Tokenizer.from_file(str(CHECKPOINT / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(MINI / "tokenizer.json"))
     tokenizer.enable_truncation(6)
     tokenizer.enable_padding(pad_id=1, pad_token="<pad>")
     result = trim(tokenizer, ["ru"])

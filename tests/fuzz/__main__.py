@@ -21,8 +21,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.e2e.support import REPOSITORY, Server, launched
+from tests.e2e.support import Server, launched
 from tests.fuzz.run import fuzz
+from tests.places import REPOSITORY
 
 
 @contextlib.contextmanager

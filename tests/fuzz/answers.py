@@ -12,7 +12,8 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from babelclip.embedding_pb2 import EmbedResponse
-from tests.e2e.support import REPOSITORY, Server
+from tests.e2e.support import Server
+from tests.places import REPOSITORY
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from babelclip.embedding_pb2 import EmbedResponse, ItemError, RequestError
-from tests.e2e.support import REPOSITORY, Server
+from tests.e2e.support import Server
 from tests.fuzz.answers import Judge
 from tests.fuzz.bodies import KINDS, make
+from tests.places import REPOSITORY
 
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"

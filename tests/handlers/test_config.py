@@ -17,6 +17,7 @@ from ts.utils.util import list_classes_from_module
 from handlers import clip_text, clip_vision
 from handlers.config import Settings, read_meta, worker_count
 from handlers.errors import PHRASE, STATUS
+from tests.places import REPOSITORY
 
 
 def test_settings_have_defaults() -> None:
@@ -102,7 +103,7 @@ def test_every_code_has_a_status() -> None:
 
 def test_every_code_is_documented() -> None:
     """docs/errors.md lists every code with its status."""
-    rows = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = (REPOSITORY / "docs" / "errors.md").read_text(encoding="utf-8")
     for code, status in STATUS.items():
         assert f"| `{code}` | {status} |" in rows
 

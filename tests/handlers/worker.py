@@ -16,8 +16,9 @@ from ts.service import Service
 
 from handlers.base import Handler
 from handlers.embedding_pb2 import EmbedResponse
+from tests.places import REPOSITORY
 
-METRICS_YAML = Path(__file__).parents[2] / "deploy" / "torchserve" / "metrics.yaml"
+METRICS_YAML = REPOSITORY / "deploy" / "torchserve" / "metrics.yaml"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.places import REPOSITORY
+
 CONFIG = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
 
 

@@ -1,9 +1,9 @@
 """One place counts the cores: elsewhere a container's limits would be forgotten."""
 
 import re
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.places import REPOSITORY
+
 FOLDERS = ("benchmarks", "clients", "export", "handlers", "scripts", "training")
 # What counts all cores of the machine, or takes as many threads or processes as it has.
 COUNTS = re.compile(r"cpu_count|sched_getaffinity|PoolExecutor\(\)|\bPool\(\)")

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 from tests.conftest import run
+from tests.places import REPOSITORY
 
 # Prints where the package is, after importing every module of it but the one that runs the command line.
 IMPORT_ALL = """
@@ -22,7 +23,7 @@ def test_the_wheel_holds_only_the_client(wheel: Path) -> None:
         names = set(archive.namelist())
     metadata = {name for name in names if name.startswith("babelclip-0.1.0.dist-info/")}
     assert {name.partition("/")[0] for name in names - metadata} == {"babelclip"}
-    root = Path(__file__).resolve().parents[2] / "clients"
+    root = REPOSITORY / "clients"
     sources = {
         path.relative_to(root).as_posix()
         for path in (root / "babelclip").rglob("*")

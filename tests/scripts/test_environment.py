@@ -9,8 +9,9 @@ import pytest
 
 from serving import LaunchError
 from serving.environment import check_paths, forget_proxies, passed_on
+from tests.places import REPOSITORY
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = REPOSITORY / "scripts"
 
 
 def test_what_would_change_the_server_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from serving import LaunchError
 from serving.process import LONGEST_TEMP_PATH, RunFolder
+from tests.places import REPOSITORY
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = REPOSITORY / "scripts"
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
@@ -46,6 +47,7 @@ sys.path.insert(0, {str(SCRIPTS)!r})
 from pathlib import Path
 from serving import LaunchError
 from serving.process import RunFolder
+from tests.places import REPOSITORY
 folder = RunFolder(Path({str(tmp_path / "run")!r}))
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -7,8 +7,7 @@ import pytest
 from serving import LaunchError
 from serving.properties import read_properties
 from serving.settings import LISTENERS, free_ports, make_settings
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.places import REPOSITORY
 
 
 def test_the_repositorys_settings_become_this_runs() -> None:

@@ -26,7 +26,8 @@ import psutil
 
 from babelclip import Client
 from handlers.runtime.device import multiplies_bfloat16
-from tests.e2e.support import REPOSITORY, launched
+from tests.e2e.support import launched
+from tests.places import REPOSITORY
 from tests.systems import families
 from tests.systems.spoilers import spoilers
 

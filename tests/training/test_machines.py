@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 
 from models import checkpoint
 from tests.miniature import make_model
+from tests.places import REPOSITORY
 from training.recipes.mini import tables
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = 900  # seconds; only a failure ever waits so long
 
 

@@ -15,10 +15,10 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
+from tests.places import REPOSITORY
 from training.datasets.processes import ordered
 from training.datasets.rows import DataError
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 PATIENCE = 600  # seconds; only a failure ever waits so long
 SHAPE = (4, 5)
 
@@ -155,6 +155,7 @@ def test_a_process_that_cannot_be_started_is_named(monkeypatch: pytest.MonkeyPat
 RUN = """
 import itertools, multiprocessing, time
 from training.datasets.processes import ordered
+from tests.places import REPOSITORY
 
 def work(task, array):
     return bytes(300_000)  # more than a pipe holds: some of them wait to send, others to be asked

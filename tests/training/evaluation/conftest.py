@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.evaluation.shards import COUNT, LANGUAGES, SAMPLES, Member, opaque, write_shards
+from tests.places import SAMPLES
+from tests.training.evaluation.shards import COUNT, LANGUAGES, Member, opaque, write_shards
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,6 @@ from PIL import Image
 
 from handlers.preprocess.reference import upright_rgb
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-SAMPLES = REPOSITORY / "training" / "recipes" / "mini" / "samples"
 COUNT = 60
 LANGUAGES = ("de", "ja")
 

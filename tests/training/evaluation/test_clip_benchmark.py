@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from models import checkpoint
-from tests.training.evaluation.shards import REPOSITORY
+from tests.places import MINI, REPOSITORY
 from training.evaluation import clip_benchmark_plugin, results, tasks
 from training.evaluation.caption_files import open_retrieval
 from training.evaluation.datasets import WebDataset
@@ -27,11 +27,11 @@ PACKAGES = ("clip-benchmark==1.6.2", "requests", "numpy<2.4")
 EVERY_COMMAND = """
 import json, sys
 from training.evaluation import clip_benchmark_plugin
+from tests.places import MINI, REPOSITORY
 for words in json.loads(sys.argv[1]):
     sys.argv[1:] = words
     clip_benchmark_plugin.main()
 """
-MINI = REPOSITORY / "training" / "recipes" / "mini" / "checkpoint"
 
 
 def run(*command: str | Path) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.evaluation.shards import COUNT, REPOSITORY
+from tests.places import REPOSITORY
+from tests.training.evaluation.shards import COUNT
 from training.evaluation.__main__ import main
 
 MINI = str(REPOSITORY / "training" / "recipes" / "mini" / "checkpoint")

@@ -7,7 +7,7 @@ from babelclip import Client
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
 from babelclip.transports.base import Call
 from models import checkpoint
-from tests.training.evaluation.shards import REPOSITORY
+from tests.places import REPOSITORY
 from training.evaluation.embedding import LoadedModel, Picture, ServedModel, token_arrays
 from training.evaluation.errors import EvaluationError
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.training.evaluation.shards import REPOSITORY
+from tests.places import REPOSITORY
 from training.evaluation import plots
 from training.evaluation.errors import EvaluationError
 from training.evaluation.results import Result

@@ -20,8 +20,8 @@ from handlers.runtime.machine import (
     usable_cores,
     usable_memory,
 )
+from tests.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 MOUNTINFO = Path("/proc/self/mountinfo")
 GIB = 1 << 30
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"

@@ -29,9 +29,9 @@ from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
 from handlers.runtime import device
 from tests.handlers.worker import Worker, grpc
+from tests.places import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = sorted((ROOT / "training" / "recipes" / "mini" / "samples").glob("*.png"))[:40]
+SAMPLES = sorted((REPOSITORY / "training" / "recipes" / "mini" / "samples").glob("*.png"))[:40]
 TEXTS = ["a red heart", "un chat noir", "विद्यालय", "自行车", "ጥቁር ድመት", "кофе " * 300, "𓀀𓀁"]
 
 
@@ -40,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archives of the committed checkpoint."""
     folder = tmp_path_factory.mktemp("store")
     command = [sys.executable, "-m", "export", "training/recipes/mini/checkpoint", "--store", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -243,7 +243,7 @@ def test_the_archives_code_runs_where_there_is_no_other(store: Path, client: Cli
         "print(sys.modules['handlers'].__file__, *vector[:4])\n"
     )
     (tmp_path / "scratch").mkdir()
-    environment = {"PYTHONPATH": str(ROOT / "clients"), "TMPDIR": str(tmp_path / "scratch")}
+    environment = {"PYTHONPATH": str(REPOSITORY / "clients"), "TMPDIR": str(tmp_path / "scratch")}
     command = [sys.executable, "-W", "error", "-P", "-c", program, f"mar:{store}", str(SAMPLES[0])]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -259,6 +259,7 @@ FORKED = """
 import os, sys
 import yaml
 from babelclip import Client
+from tests.places import REPOSITORY
 
 store, image, runtime = sys.argv[1:]
 read = yaml.safe_load  # which reads an archive's model-config.yaml

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.places import REPOSITORY
 
 
 def run(code: str, home: Path, **variables: str) -> str:

@@ -29,7 +29,7 @@ from models.files.weights import CheckpointError
 from models.loaders import registry
 from tests.handlers.worker import Worker, http
 from tests.systems import families
-from tests.training.heads_flags import flags, options
+from tests.training.stages.heads.flags import flags, options
 from training import states
 from training.datasets import coco as examples
 from training.datasets.decoding import decode

@@ -7,11 +7,10 @@ import torch
 
 from models import checkpoint
 from tests.miniature import NAMES
+from tests.places import REPOSITORY
 from training.recipes.mini import data
 from training.recipes.mini.dataset import TRAIN_FAMILIES
 from training.recipes.mini.train import teacher_targets
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def train(run: Path, root: Path, stage: str, steps: int, *more: str) -> list[dict[str, object]]:

@@ -17,8 +17,7 @@ from babelclip import Client, SpaceMismatch
 from babelclip.cli.console import printable
 from babelclip.cli.main import app
 from tests.clients.fake_server import DIM, SPACE, FakeServer, vector_of
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import REPOSITORY
 
 
 def run(server: FakeServer | None, *arguments: str | Path) -> Result:
@@ -288,7 +287,7 @@ def test_the_module_runs(web: FakeServer, tmp_path: Path) -> None:
         file.write(b"broken")
     (tmp_path / "good.png").write_bytes(b"good")
     environment = {
-        "PYTHONPATH": str(ROOT / "clients"),
+        "PYTHONPATH": str(REPOSITORY / "clients"),
         "PYTHONIOENCODING": "ascii",
         "BABELCLIP_URL": web.url,
     }
@@ -303,7 +302,7 @@ def test_the_module_runs(web: FakeServer, tmp_path: Path) -> None:
 def test_no_traceback_even_for_a_bug(tmp_path: Path) -> None:
     """An error that nobody foresaw is still one line and a failing exit code."""
     program = "import babelclip.cli.main as c; c.app = lambda: 1 / 0; c.main()"
-    environment = {"PYTHONPATH": str(ROOT / "clients")}
+    environment = {"PYTHONPATH": str(REPOSITORY / "clients")}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 3

@@ -18,9 +18,9 @@ from models import checkpoint
 from models.files import image_processor, weights
 from models.files.plain_text import is_canonical, plain, unknown_id
 from models.loaders import huggingface
+from tests.places import MINI
 from tests.systems import families
 
-MINI = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
 NFD_TEXTS = ["tiếng Việt", "한국어 사전", "Ångström", "বাড়ি", "क़लम", "மொழி", "لّٰه", "שָׁלוֹם"]
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from models import assemble, outputs
+from tests.places import REPOSITORY
 from training.evaluation import plots
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_what_can_be_written_passes_and_is_not_made(tmp_path: Path) -> None:
@@ -34,7 +33,8 @@ def test_another_users_folder_is_refused(tmp_path: Path) -> None:
 import os, sys
 sys.path.insert(0, {str(REPOSITORY)!r})
 from pathlib import Path
-from training import outputs
+from models import outputs
+from tests.places import REPOSITORY
 os.chdir("/")
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

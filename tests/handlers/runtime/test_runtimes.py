@@ -17,7 +17,7 @@ import torch
 from handlers.runtime import device, runtimes
 from handlers.runtime.device import RUNTIMES
 from tests.handlers.conftest import SIZE
-from tests.handlers.test_device import CPU, candidates, runner
+from tests.handlers.runtime.test_device import CPU, candidates, runner
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.heads_flags import flags, options
+from tests.training.stages.heads.flags import flags, options
 from training.stages.heads import options as heads_options
 from training.stages.heads.launcher import main
 

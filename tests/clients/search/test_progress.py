@@ -22,8 +22,7 @@ from babelclip.search.collection import read_collection
 from babelclip.search.progress import open_progress
 from babelclip.testing import InMemoryTransport
 from babelclip.transports.base import Call
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import REPOSITORY
 
 
 class Counting(InMemoryTransport):
@@ -90,6 +89,7 @@ import os, signal, sys
 from babelclip import Client, generate_embeddings
 from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.testing import InMemoryTransport
+from tests.places import REPOSITORY
 
 class Killed(InMemoryTransport):
     images = 0
@@ -106,7 +106,7 @@ with Client("unused", transport=Killed(space="one")) as client:
 
 def test_a_process_that_is_killed_keeps_what_was_answered(photographs: Path, tmp_path: Path) -> None:
     """kill -9 in the middle of a batch: the batches before it are not embedded again."""
-    environment = {"PYTHONPATH": str(ROOT / "clients")}
+    environment = {"PYTHONPATH": str(REPOSITORY / "clients")}
     command = [sys.executable, "-c", KILLED, str(photographs), str(tmp_path / "v")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr

@@ -19,13 +19,12 @@ from models import assemble, checkpoint
 from models.files.weights import read_state
 from models.loaders import registry
 from tests.miniature import NAMES, make_model
+from tests.places import REPOSITORY
 from tests.systems import families
 from training import states
 from training.datasets import splitting
 from training.recipes.mini import tables as emoji_tables
 from training.stages import contrastive, distillation
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from babelclip import Registry, RegistryError
 from babelclip.model_store.manifest import read_manifest
 from tests.clients.management_server import TOWERS, Refused
 from tests.clients.operated import Operated
+from tests.places import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
 Change = Callable[[Registry], object]
 Kill = pytest.mark.parametrize("when", ["before", "after"])
 
@@ -166,7 +166,7 @@ def test_a_killed_process_lets_go(world: Operated) -> None:
     """After a real kill -9 between the two towers, the lock is free and the same command goes on."""
     world.renew(added=True)
     command = [sys.executable, "-m", "babelclip", "models", "promote", "2.0", *world.options()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "clients")}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "clients")}
     process: subprocess.Popen[bytes]
 
     def kill() -> None:

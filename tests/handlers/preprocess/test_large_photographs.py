@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +18,8 @@ from handlers.preprocess.jpeg import MAX_SCANS, Structure, read_structure, scale
 from handlers.preprocess.reference import Pixels, decode_image
 from models import checkpoint
 from tests.handlers.images import encoded, motif
+from tests.places import MINI
 
-MINI = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint"
 BYTES = 20_000_000
 DECODERS: list[Callable[..., Pixels]] = [
     decode_image,
