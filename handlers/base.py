@@ -194,7 +194,7 @@ class Handler(ABC):
                 request.items = slice(request.items.start, len(payloads))
                 request.timeout = content.timeout
             except RequestFault as fault:
-                request.fault = fault
+                request.fault = fault.kept()
             except Exception as error:
                 request.fault = RequestFault(INTERNAL, report("parsing", error))
             requests.append(request)
@@ -245,7 +245,8 @@ class Handler(ABC):
                 waiting.append(position)
                 usable.append(payload)
         notes = Notes()
-        trouble: Exception | None = None
+        lost: str | None = None
+        in_time = True
         try:
             with contextlib.closing(self.groups(usable, notes, self.budget)) as groups:
                 for group in groups:
@@ -254,16 +255,18 @@ class Handler(ABC):
                         part = self._part(group, start)
                         start += len(part.positions)
                         self._forward(part, waiting, notes, done, tally)
+        except OutOfTime:
+            in_time = False
         except Exception as error:
-            trouble = error
+            lost = report("batching", error)
         done.update({waiting[position]: fault for position, fault in notes.failed.items()})
         tally.decode_cpu_seconds += notes.decode_cpu_seconds
         missing = [position for position in waiting if position not in done]
-        if isinstance(trouble, OutOfTime):
+        if not in_time:
             return not missing
-        if trouble or missing:
-            cause = trouble or RuntimeError("items were left without an outcome")
-            done.update(dict.fromkeys(missing, ItemFault(INTERNAL, report("batching", cause))))
+        if missing:
+            lost = lost or report("batching", RuntimeError("items were left without an outcome"))
+            done.update(dict.fromkeys(missing, ItemFault(INTERNAL, lost)))
         return True
 
     def _forward(

@@ -120,7 +120,7 @@ class TextHandler(Handler):
             try:
                 texts[position] = read_text(payload, max_bytes=self.settings.max_text_bytes)
             except ItemFault as fault:
-                notes.failed[position] = fault
+                notes.failed[position] = fault.kept()
         encodings = self._tokenise(texts, notes.failed, self.tokenizer.encode_batch_fast)
         tokens = {position: encoding.ids for position, encoding in encodings.items()}
         for position, encoding in encodings.items():

@@ -117,6 +117,6 @@ class VisionHandler(Handler):
                 memory=self.memory,
             )
         except ItemFault as fault:
-            return fault
+            return fault.kept()
         except Exception as error:
             return ItemFault(INTERNAL, report("decoding", error))

@@ -11,6 +11,8 @@ concerns another request of the same batch. docs/errors.md explains every code t
 
 from __future__ import annotations
 
+from typing import Self
+
 EMPTY_ITEM = "empty_item"
 INVALID_UTF8 = "invalid_utf8"
 TEXT_TOO_LONG = "text_too_long"
@@ -80,6 +82,16 @@ class _Fault(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+    def kept(self) -> Self:
+        """This, fit to be kept as an outcome: without the traceback, nor those of its causes.
+
+        The frames in a traceback hold all that the functions worked with, images of the whole batch too, and
+        with them the exception itself: a cycle that only the garbage collector frees, which in a process with
+        torch comes by seldom.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
 
     @property
     def status(self) -> int:
