@@ -110,7 +110,8 @@ def build(
             _place(programs / name, stage / name)
         if tower == "text":
             shutil.copy(programs / "tokenizer.json", stage / "tokenizer.json")
-            shutil.copy(Path(__file__).with_name("sitecustomize.py"), stage / "sitecustomize.py")
+            if options.lean:
+                shutil.copy(Path(__file__).with_name("sitecustomize.py"), stage / "sitecustomize.py")
         meta = tower_meta(loaded, tower, options, reduction=reduction, canaries=canaries)
         text = json.dumps(meta, indent=2, ensure_ascii=False)
         (stage / "meta.json").write_text(text + "\n", encoding="utf-8")

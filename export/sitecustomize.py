@@ -1,9 +1,10 @@
-"""Packed into text archives, and read when a worker starts: TorchServe has the archive on PYTHONPATH.
+"""Packed into low-memory text archives only, and read when a worker starts: TorchServe has the archive on
+PYTHONPATH.
 
-TorchServe's worker imports torch only to ask of each answer whether it is a tensor, which those of our
+TorchServe's worker imports torch only to ask of each response whether it is a tensor, which those of our
 handlers never are. The import takes seconds and 200 MB, which a text tower on ONNX Runtime has no other use
-for. So the worker gets a stand-in; handlers/clip_text.py takes it away again, and whoever imports torch from
-then on gets torch. Whatever else is called sitecustomize is read as well.
+for. So the worker gets a stand-in, until the archive's own package `handlers` is imported; whoever imports
+torch from then on gets torch. Whatever else is called sitecustomize is read as well.
 """
 
 import importlib.util
@@ -14,7 +15,17 @@ from pathlib import Path
 
 
 class Tensor:
-    """What no answer is an instance of."""
+    """What no response is an instance of."""
+
+
+class UntilHandlers:
+    """An entry of `sys.meta_path` that finds nothing, and takes the stand-in away before `handlers`."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """Called by Python before each import of a module that is not loaded yet."""
+        if name == "handlers" and sys.modules.get("torch") is stand_in:
+            del sys.modules["torch"]
 
 
 def read_the_next() -> None:
@@ -26,7 +37,10 @@ def read_the_next() -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
+stand_in = types.ModuleType("torch", "stand-in")
+stand_in.Tensor = Tensor  # type: ignore[attr-defined]
+
 read_the_next()
 if "torch" not in sys.modules:
-    sys.modules["torch"] = types.ModuleType("torch", "stand-in")
-    sys.modules["torch"].Tensor = Tensor  # type: ignore[attr-defined]
+    sys.modules["torch"] = stand_in
+    sys.meta_path.insert(0, UntilHandlers)

@@ -7,7 +7,6 @@ reported as truncated. One with letters that the tokenizer does not know is repo
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,10 +24,6 @@ from handlers.incidents import report
 from handlers.preprocess.texts import is_unknown, read_text
 from handlers.runtime.passes import plan_passes
 from handlers.runtime.shapes import few_lengths
-
-# What the archive's sitecustomize.py put there for TorchServe's worker, which is done with it.
-if getattr(sys.modules.get("torch"), "__doc__", None) == "stand-in":
-    del sys.modules["torch"]
 
 # Texts that are tokenised together and sorted by length. Enough that few passes are not full; few enough that
 # tokenising them, which cannot be broken off, takes seconds even when all are of the longest kind.

@@ -49,7 +49,7 @@ def test_archives_hold_all_that_serving_needs(store: Path, source: Path) -> None
             "handlers/base.py",
             f"clip_{tower}.py",
         } <= names
-        assert ("tokenizer.json" in names) == ("sitecustomize.py" in names) == (tower == "text")
+        assert ("tokenizer.json" in names) == (tower == "text")
         assert not any("__pycache__" in name for name in names)
         assert (meta["tower"], meta["space"]) == (tower, space)
         assert (described["modelVersion"], described["handler"]) == ("2.0", f"clip_{tower}.py")
@@ -113,31 +113,62 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     assert done.stderr.strip() == f"export: {tmp_path} is no checkpoint: it has no meta.json"
 
 
-def test_a_text_worker_starts_without_torch(store: Path, tmp_path: Path) -> None:
-    """TorchServe's worker code gets a stand-in, the handler takes it away, and torch stays importable."""
-    with zipfile.ZipFile(store / "test-text.mar") as mar:
-        mar.extractall(tmp_path / "mar")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "sitecustomize.py").write_text("import sys\nsys.read_too = True\n")
-    program = """
-import sys
-import ts.model_service_worker
-assert not hasattr(sys.modules["torch"], "cuda"), "TorchServe imported torch itself"
-import clip_text
-from handlers import device, runtimes
-import onnxruntime
-assert "torch" not in sys.modules
-assert sys.read_too
-import torch
-from tests.places import REPOSITORY
-assert torch.ones(2).sum() == 2
-"""
-    path = os.pathsep.join(str(tmp_path / name) for name in ("mar", "other"))
+@pytest.fixture(scope="session")
+def lean_store(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
+    target = tmp_path_factory.mktemp("lean")
+    export(source, target, Options(dtype="bfloat16", forms=("onnx",), lean=True))
+    return target
+
+
+def start_like_torchserve(archive: Path, folder: Path, program: str) -> None:
+    """Run a program as TorchServe runs a worker, with the unpacked archive on PYTHONPATH; it must succeed."""
+    with zipfile.ZipFile(archive) as mar:
+        mar.extractall(folder / "mar")
+    (folder / "other").mkdir()
+    (folder / "other" / "sitecustomize.py").write_text("import sys\nsys.read_too = True\n")
+    path = os.pathsep.join(str(folder / name) for name in ("mar", "other"))
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_lean_text_worker_starts_without_torch(lean_store: Path, tmp_path: Path) -> None:
+    """TorchServe gets a stand-in for torch, which gives way to the handlers; torch stays importable."""
+    program = """
+import sys
+import ts.model_service_worker
+assert not hasattr(sys.modules["torch"], "cuda"), "TorchServe imported torch itself"
+import clip_text
+from handlers.runtime import device, runtimes
+import onnxruntime
+assert "torch" not in sys.modules
+assert sys.read_too
+import torch
+assert torch.ones(2).sum() == 2
+"""
+    start_like_torchserve(lean_store / "test-text.mar", tmp_path, program)
+
+
+def test_a_plain_archive_has_nothing_in_place_of_torch(store: Path, lean_store: Path, tmp_path: Path) -> None:
+    """What changes the meaning of `import torch` in a worker is there only for who asked for it."""
+    with_it = []
+    for archive in (*store.glob("*.mar"), *lean_store.glob("*.mar")):
+        with zipfile.ZipFile(archive) as mar:
+            sources = [name for name in mar.namelist() if name.endswith(".py")]
+            if any(b'stand-in"' in mar.read(name) or "sitecustomize" in name for name in sources):
+                with_it.append(archive)
+    assert with_it == [lean_store / "test-text.mar"]
+    program = """
+import sys
+import ts.model_service_worker
+assert sys.modules["torch"].cuda
+import clip_text
+assert sys.modules["torch"].cuda
+assert sys.read_too
+"""
+    start_like_torchserve(store / "test-text.mar", tmp_path, program)
