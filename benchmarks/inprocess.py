@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks import inputs
 from handlers.base import Handler
-from handlers.batching import Group, Notes
+from handlers.batching import Group, PreprocessResult
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
 
@@ -61,5 +61,5 @@ class InProcess:
             self.handler.runner(*group.arrays)
 
     def _groups(self, count: int) -> Iterator[Group]:
-        self.handler.budget.restart()
-        return self.handler.groups(self.take(count), Notes(), self.handler.budget)
+        self.handler.deadline.restart()
+        return self.handler.groups(self.take(count), PreprocessResult(), self.handler.deadline)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.towers import FOLDER
-from handlers.runtime.device import multiplies_bfloat16
+from handlers.runtime.device import has_native_bfloat16
 from handlers.runtime.machine import usable_cores
 
 matplotlib.use("Agg")
@@ -31,7 +31,7 @@ def machine() -> dict[str, Any]:
         "cpu": model,
         "cores": usable_cores(),
         "vectors": torch.backends.cpu.get_cpu_capability(),
-        "multiplies_bfloat16": multiplies_bfloat16("cpu"),
+        "multiplies_bfloat16": has_native_bfloat16("cpu"),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": torch.__version__,
     }

@@ -43,7 +43,7 @@ PARTS = {"text": ("text_tokens", "text_tower", "text"), "vision": ("vision_pixel
 HANDLERS = {
     "text_tokens": ("errors", "incidents", "preprocess/texts"),
     "vision_pixels": (
-        *("errors", "incidents", "preprocess/image_files", "preprocess/jpeg", "preprocess/jpegxl"),
+        *("errors", "incidents", "limits", "preprocess/image_files", "preprocess/jpeg", "preprocess/jpegxl"),
         *("preprocess/memory", "preprocess/reference", "runtime/machine"),
     ),
 }

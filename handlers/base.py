@@ -1,10 +1,10 @@
-"""The batch contract of both towers: N requests in, N answers out, in order, each item with its own status.
+"""The batch contract of both towers: N requests in, N responses out, in order, each item with its own status.
 
-    N requests → flat list of items → decoded or tokenised → forward passes of like shape → N answers
+    N requests → flat list of items → decoded or tokenised → forward passes of like shape → N responses
 
-TorchServe fails a whole batch when a handler raises or returns another number of answers, so nothing raises
-out of `handle`: a bad item costs itself, a bad request costs itself, an unexpected failure costs where it
-happened, with an id that stands in the log.
+TorchServe fails a whole batch when a handler raises or returns another number of responses, so nothing raises
+out of `handle`: a bad item costs only itself, a bad request only itself, and an unexpected failure only the
+step in which it happened; its id stands in the response and in the log.
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from handlers.batching import Array, Group, Notes, Row, forward, part_of, smallest_first
-from handlers.canary import Canary, check_canary
+from handlers.batching import Array, Group, PreprocessResult, Row, forward, part_of, smallest_first
 from handlers.config import Settings, TowerMeta, read_meta, response_timeout, worker_count
-from handlers.deadline import Budget, OutOfTime
-from handlers.errors import INTERNAL, ItemFault, RequestFault
-from handlers.incidents import report
-from handlers.metrics import Metrics, Tally
-from handlers.outcomes import Embedded, Outcome
-from handlers.protocol.answers import truncated, unknown
-from handlers.protocol.envelope import read_envelope
+from handlers.deadline import Deadline, DeadlineExceeded
+from handlers.errors import INTERNAL, ItemError
+from handlers.incidents import log_incident
+from handlers.metrics import BatchStats, Metrics
+from handlers.outcomes import Embedding, Outcome
 from handlers.protocol.items import Payload
-from handlers.protocol.parsing import read_items
-from handlers.protocol.replies import Request, reply
+from handlers.protocol.rendering import truncated, unknown
+from handlers.protocol.requests import Request, read_request
+from handlers.protocol.responses import build_responses
 from handlers.runtime import choice, device, shapes
 from handlers.runtime.device import Placement
 from handlers.runtime.machine import usable_cores
 from handlers.runtime.runner import Runner
+from handlers.self_test import check_self_test
 
 _log = logging.getLogger(__name__)
 
@@ -47,17 +46,17 @@ class Handler(ABC):
 
     tower: ClassVar[str]
     varied_lengths: ClassVar[bool]
-    """Whether its items are of more lengths than one."""
+    """Whether its items differ in length."""
     meta: TowerMeta
     settings: Settings
     placement: Placement
     row_sizes: Sequence[int]
     """The row counts that a pass may have, ascending."""
     runner: Runner
-    budget: Budget
+    deadline: Deadline
     clock: Callable[[], float] = time.perf_counter
     _ended: float | None = None
-    """When the latest batch did."""
+    """When the latest batch ended, by `clock`."""
 
     @abstractmethod
     def load(self, folder: Path) -> None:
@@ -69,15 +68,15 @@ class Handler(ABC):
 
     @abstractmethod
     def groups(
-        self, payloads: Sequence[bytes | str], notes: Notes, budget: Budget
+        self, payloads: Sequence[bytes | str], result: PreprocessResult, deadline: Deadline
     ) -> Generator[Group, None, None]:
-        """Decode or tokenise the payloads, about in their order, and yield them in groups of like shape.
+        """Decode or tokenise the payloads, roughly in their order, and yield them in groups of like shape.
 
-        Every position of `payloads` is afterwards either in exactly one group or in `notes.failed`. Closed
+        Afterwards every position of `payloads` is either in exactly one group or in `result.failed`. Closed
         early, it leaves no work behind. Unexpected failures may be raised.
 
         Raises:
-            OutOfTime: the preparation took all of the budget.
+            DeadlineExceeded: the preparation took all of the time.
         """
 
     def initialize(self, context: Any) -> None:
@@ -92,7 +91,7 @@ class Handler(ABC):
         version = str(model.get("modelVersion") or "")
         self.meta = replace(read_meta(folder, tower=self.tower), version=version)
         self.settings = Settings.from_model_config(model_config)
-        self.budget = Budget(response_timeout(model_config), self.clock)
+        self.deadline = Deadline(response_timeout(model_config), self.clock)
         placements = device.choose(
             device=self.settings.device,
             dtype=self.settings.dtype,
@@ -114,7 +113,7 @@ class Handler(ABC):
             self.examples,
             row_sizes=self.row_sizes,
             threads=self.threads,
-            lean=self.settings.lean,
+            low_memory=self.settings.low_memory,
         )
         self.meta = replace(self.meta, numerics=f"{placement.kind} {placement.dtype} {placement.runtime}")
         self._shapes: set[tuple[int, int]] = set()
@@ -139,7 +138,7 @@ class Handler(ABC):
         )
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
-        """The inputs of N requests → the bodies of N answers, in the same order.
+        """The inputs of N requests → the bodies of N responses, in the same order.
 
         Raises:
             SystemExit: the device was lost in an earlier batch, and only a new process gets it back.
@@ -147,167 +146,164 @@ class Handler(ABC):
         if self._lost:
             sys.exit("the device is lost; TorchServe starts a new worker")
         began = self.clock()
-        self.budget.restart()
-        tally = Tally()
-        met = len(self._shapes)
-        requests, payloads = self._parse(data, context)
+        self.deadline.restart()
+        stats = BatchStats()
+        shapes_before = len(self._shapes)
+        payloads: list[Payload] = []
+        requests = [
+            read_request(
+                context.get_all_request_header(index),
+                inputs,
+                payloads,
+                meta=self.meta,
+                settings=self.settings,
+            )
+            for index, inputs in enumerate(data)
+        ]
         parsed = self.clock()
-        outcomes = self._embed(requests, payloads, tally)
+        outcomes = self._embed(requests, payloads, stats)
         embedded = self.clock()
         for request in requests:
-            if request.canary:
-                request.fault = check_canary(self.meta.canary, outcomes[request.items][0])
-        most = self.settings.max_response_bytes
-        bodies = reply(requests, outcomes, self.meta, context, max_bytes=most)
+            if request.self_test:
+                request.error = check_self_test(self.meta.self_test, outcomes[request.items][0])
+        max_bytes = self.settings.max_response_bytes
+        bodies = build_responses(requests, outcomes, self.meta, context, max_bytes=max_bytes)
         for request in requests:
             transport = "grpc" if request.envelope.grpc else "http"
-            tally.requests[transport, request.fault.code if request.fault else "ok"] += 1
-            if not request.canary:
+            stats.requests[transport, request.error.code if request.error else "ok"] += 1
+            if not request.self_test:
                 found = outcomes[request.items]
-                tally.items.update(o.code if isinstance(o, ItemFault) else "ok" for o in found)
-                tally.flags["truncated"] += len(truncated(found))
-                tally.flags["unknown"] += len(unknown(found))
-        if len(self._shapes) > met:
-            tally.shapes = len(self._shapes)
+                stats.items.update(o.code if isinstance(o, ItemError) else "ok" for o in found)
+                stats.flags["truncated"] += len(truncated(found))
+                stats.flags["unknown"] += len(unknown(found))
+        if len(self._shapes) > shapes_before:
+            stats.shapes = len(self._shapes)
         ended = self.clock()
-        tally.seconds |= {
+        stats.seconds |= {
             "idle": began - (began if self._ended is None else self._ended),
             "parse": parsed - began,
-            "decode": embedded - parsed - tally.seconds["forward"],
+            "decode": embedded - parsed - stats.seconds["forward"],
             "encode": ended - embedded,
         }
         self._ended = ended
-        self._metrics.record(tally)
+        self._metrics.record(stats)
         return bodies
 
-    def _parse(self, data: Sequence[Mapping[str, Any]], context: Any) -> tuple[list[Request], list[Payload]]:
-        requests: list[Request] = []
-        payloads: list[Payload] = []
-        for index, one in enumerate(data):
-            envelope = read_envelope(context.get_all_request_header(index), one)
-            request = Request(envelope, items=slice(len(payloads), len(payloads)))
-            try:
-                content = read_items(envelope, one, meta=self.meta, settings=self.settings)
-                items = content.items
-                request.canary = isinstance(items, Canary)
-                payloads += [items.item] if isinstance(items, Canary) else items
-                request.items = slice(request.items.start, len(payloads))
-                request.timeout = content.timeout
-            except RequestFault as fault:
-                request.fault = fault.kept()
-            except Exception as error:
-                request.fault = RequestFault(INTERNAL, report("parsing", error))
-            requests.append(request)
-        return requests, payloads
-
-    def _embed(self, requests: Sequence[Request], payloads: list[Payload], tally: Tally) -> list[Outcome]:
+    def _embed(
+        self, requests: Sequence[Request], payloads: list[Payload], stats: BatchStats
+    ) -> list[Outcome]:
         """Payloads of all requests → the outcome of each, at the same position.
 
-        They are embedded as far as the budget goes, those of requests with few items first; the rest is
-        `overloaded`. TorchServe sends the answers of a batch together. So the caller who gives up first ends
-        it for all who said how long they wait, and who send the rest again; what others wait for is embedded
-        as far as the worker's own time goes.
+        They are embedded as far as the time goes, those of requests with few items first; the rest is
+        `overloaded`. TorchServe sends the responses of a batch together. So the caller who gives up first
+        ends it for all who said how long they wait, and who send the rest again; what others wait for is
+        embedded as far as the worker's own time goes.
         """
         done: dict[int, Outcome] = {}
-        tally.seconds["forward"] = 0.0
+        stats.seconds["forward"] = 0.0
         waits = [request.timeout for request in requests if request.timeout is not None]
-        self.budget.callers_wait(min(waits, default=None))
-        in_time = self._pass_over(payloads, smallest_first(r.items for r in requests), done, tally)
+        self.deadline.callers_wait(min(waits, default=None))
+        in_time = self._pass_over(payloads, smallest_first(r.items for r in requests), done, stats)
         if waits and not in_time:
             hurried = [r.items for r in requests if r.timeout is not None]
             late = [p for items in hurried for p in range(items.start, items.stop) if p not in done]
-            done.update(dict.fromkeys(late, self.budget.fault()))
-            self.budget.callers_wait(None)
+            done.update(dict.fromkeys(late, self.deadline.error()))
+            self.deadline.callers_wait(None)
             order = smallest_first(r.items for r in requests if r.timeout is None)
             rest = [position for position in order if position not in done]
-            in_time = self._pass_over(payloads, rest, done, tally)
+            in_time = self._pass_over(payloads, rest, done, stats)
         if not in_time:
-            fault = self.budget.fault()
-            done.update({position: fault for position in range(len(payloads)) if position not in done})
+            error = self.deadline.error()
+            done.update({position: error for position in range(len(payloads)) if position not in done})
         self._check_device(done.values())
         return [done[position] for position in range(len(payloads))]
 
     def _pass_over(
-        self, payloads: list[Payload], order: Iterable[int], done: dict[int, Outcome], tally: Tally
+        self, payloads: list[Payload], order: Iterable[int], done: dict[int, Outcome], stats: BatchStats
     ) -> bool:
         """Embed the payloads at the positions of `order` and enter their outcomes into `done`.
 
         Returns:
-            Whether all have one; False when the budget was spent before.
+            Whether all have one; False when the time was over before.
         """
         waiting: list[int] = []
         usable: list[bytes | str] = []
         for position in order:
             payload = payloads[position]
-            if isinstance(payload, ItemFault):
+            if isinstance(payload, ItemError):
                 done[position] = payload
             else:
                 waiting.append(position)
                 usable.append(payload)
-        notes = Notes()
+        result = PreprocessResult()
         lost: str | None = None
         in_time = True
         try:
-            with contextlib.closing(self.groups(usable, notes, self.budget)) as groups:
+            with contextlib.closing(self.groups(usable, result, self.deadline)) as groups:
                 for group in groups:
                     start = 0
                     while start < len(group.positions):
                         part = self._part(group, start)
                         start += len(part.positions)
-                        self._forward(part, waiting, notes, done, tally)
-        except OutOfTime:
+                        self._forward(part, waiting, result, done, stats)
+        except DeadlineExceeded:
             in_time = False
         except Exception as error:
-            lost = report("batching", error)
-        done.update({waiting[position]: fault for position, fault in notes.failed.items()})
-        tally.decode_cpu_seconds += notes.decode_cpu_seconds
+            lost = log_incident("batching", error)
+        done.update({waiting[position]: error for position, error in result.failed.items()})
+        stats.decode_cpu_seconds += result.decode_cpu_seconds
         missing = [position for position in waiting if position not in done]
         if not in_time:
             return not missing
         if missing:
-            lost = lost or report("batching", RuntimeError("items were left without an outcome"))
-            done.update(dict.fromkeys(missing, ItemFault(INTERNAL, lost)))
+            lost = lost or log_incident("batching", RuntimeError("items were left without an outcome"))
+            done.update(dict.fromkeys(missing, ItemError(INTERNAL, lost)))
         return True
 
     def _forward(
-        self, group: Group, waiting: list[int], notes: Notes, done: dict[int, Outcome], tally: Tally
+        self,
+        group: Group,
+        waiting: list[int],
+        result: PreprocessResult,
+        done: dict[int, Outcome],
+        stats: BatchStats,
     ) -> None:
         slots = self._slots(group)
-        self.budget.check(slots)
+        self.deadline.check(slots)
         began = self.clock()
         rows = forward(group, self.runner, dim=self.meta.dim)
         seconds = self.clock() - began
         self._shapes.add((self.runner.padded_rows(len(group.positions)), slots))
-        self.budget.took(slots, seconds)
-        tally.seconds["forward"] += seconds
+        self.deadline.record(slots, seconds)
+        stats.seconds["forward"] += seconds
         for position, row in zip(group.positions, rows, strict=True):
-            done[waiting[position]] = _outcome(row, notes, position)
-        tally.add_pass(group, slots=slots, max_batch=self.settings.max_batch)
+            done[waiting[position]] = _outcome(row, result, position)
+        stats.add_pass(group, slots=slots, max_batch=self.settings.max_batch)
 
     def _part(self, group: Group, start: int) -> Group:
-        """The rows of a group from `start` on that should go through the tower next, nearly always all."""
+        """The rows of a group from `start` on that should go through the tower next: nearly always all."""
         per_row = group.slots // len(group.positions)
-        rows = self.budget.largest(
+        rows = self.deadline.largest(
             len(group.positions) - start, lambda rows: self.runner.padded_rows(rows) * per_row
         )
         return part_of(group, start, start + rows)
 
     def _slots(self, group: Group) -> int:
-        """Tokens or images that are computed for a group."""
+        """Tokens or images that are computed for a group, padding included."""
         rows = len(group.positions)
         return self.runner.padded_rows(rows) * (group.slots // rows)
 
     def _check_device(self, outcomes: Iterable[Outcome]) -> None:
-        if any(isinstance(o, ItemFault) and o.code == INTERNAL for o in outcomes):
+        if any(isinstance(o, ItemError) and o.code == INTERNAL for o in outcomes):
             self._lost = self.runner.placement.kind != "cpu" and self.runner.lost()
 
 
-def _outcome(row: Row, notes: Notes, position: int) -> Outcome:
-    if isinstance(row, ItemFault):
+def _outcome(row: Row, result: PreprocessResult, position: int) -> Outcome:
+    if isinstance(row, ItemError):
         return row
-    return Embedded(
+    return Embedding(
         row,
-        tokens=notes.tokens.get(position, 0),
-        truncated=position in notes.cut,
-        unknown=position in notes.unknown,
+        tokens=result.tokens.get(position, 0),
+        truncated=position in result.cut,
+        unknown=position in result.unknown,
     )

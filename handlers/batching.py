@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.errors import INTERNAL, ItemFault
-from handlers.incidents import report
+from handlers.errors import INTERNAL, ItemError
+from handlers.incidents import log_incident
 
 Array = NDArray[Any]
-Row = NDArray[np.float32] | ItemFault
+Row = NDArray[np.float32] | ItemError
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Group:
 
 
 @dataclass
-class Notes:
-    """What a tower writes down about items on their way, by their position in the flat list."""
+class PreprocessResult:
+    """What preprocessing finds out about items, by their position in the flat list."""
 
-    failed: dict[int, ItemFault] = field(default_factory=dict)
+    failed: dict[int, ItemError] = field(default_factory=dict)
     tokens: dict[int, int] = field(default_factory=dict)
     """Of texts: how many tokens they have, before any cut."""
     cut: set[int] = field(default_factory=set)
@@ -44,7 +44,7 @@ class Notes:
     unknown: set[int] = field(default_factory=set)
     """Texts with letters that the tokenizer does not know."""
     decode_cpu_seconds: float = 0.0
-    """What the pool's threads spent on images, on the CPU, whether or not a pass ran meanwhile."""
+    """CPU time that the pool's threads spent on images, whether or not a pass ran meanwhile."""
 
 
 def smallest_first(requests: Iterable[slice]) -> list[int]:
@@ -57,29 +57,29 @@ def smallest_first(requests: Iterable[slice]) -> list[int]:
 
 
 def part_of(group: Group, start: int, stop: int) -> Group:
-    """Some rows of a group, itself where they are all."""
+    """The rows of a group from `start` to `stop`; the group itself where these are all."""
     rows = len(group.positions)
     if stop - start == rows:
         return group
     return Group(
         positions=group.positions[start:stop],
         arrays=tuple(array[start:stop] for array in group.arrays),
-        used=group.used * stop // rows - group.used * start // rows,  # of texts about, in all parts exactly
+        used=group.used * stop // rows - group.used * start // rows,  # about; the parts together have all
         slots=group.slots // rows * (stop - start),
         bucket=group.bucket,
     )
 
 
 def forward(group: Group, run: Callable[..., NDArray[np.float32]], *, dim: int) -> list[Row]:
-    """One pass over a group → a vector, float32 [dim], or a fault for each of its items.
+    """One pass over a group → a vector, float32 [dim], or an error for each of its items.
 
-    If the pass fails, every item has a pass of its own, so that only the one at fault pays.
+    If the pass fails, every item has a pass of its own, so that only the one at fault fails.
     """
     try:
         return _rows(run(*group.arrays), len(group.positions), dim)
     except Exception as error:
         if len(group.positions) == 1:
-            return [ItemFault(INTERNAL, report("forward", error))]
+            return [ItemError(INTERNAL, log_incident("forward", error))]
     singles = (_single(group, index) for index in range(len(group.positions)))
     return [row for single in singles for row in forward(single, run, dim=dim)]
 
@@ -91,11 +91,11 @@ def _single(group: Group, index: int) -> Group:
 
 def _rows(vectors: NDArray[np.float32], count: int, dim: int) -> list[Row]:
     if vectors.shape != (count, dim):
-        raise RuntimeError(f"the tower gave an array {vectors.shape} where ({count}, {dim}) was due")
+        raise RuntimeError(f"the tower gave an array {vectors.shape}, and not ({count}, {dim})")
     finite = [bool(np.isfinite(vector).all()) for vector in vectors]
     return [vector if sound else _not_finite() for vector, sound in zip(vectors, finite, strict=True)]
 
 
-def _not_finite() -> ItemFault:
+def _not_finite() -> ItemError:
     error = RuntimeError("the tower gave a vector that is not finite")
-    return ItemFault(INTERNAL, report("forward", error))
+    return ItemError(INTERNAL, log_incident("forward", error))

@@ -1,8 +1,8 @@
 """The text tower: texts in any of its languages → vectors. Entry module of its MAR.
 
-A text goes to the tokenizer as it came: normalisation is the tokenizer's, as in training. One that shows
-nothing is `empty_item`; one longer than the tower's token limit is cut to it, keeping the final </s>, and
-reported as truncated. One with letters that the tokenizer does not know is reported as unknown.
+A text goes to the tokenizer as it came: normalisation is the tokenizer's, as in training. One without a
+visible character is `empty_item`; one longer than the tower's token limit is cut to it, keeping the final
+</s>, and reported as truncated. One with letters that the tokenizer does not know is reported as unknown.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from handlers.base import Handler
-from handlers.batching import Array, Group, Notes
+from handlers.batching import Array, Group, PreprocessResult
 from handlers.config import TextMeta
-from handlers.deadline import Budget
-from handlers.errors import INTERNAL, ItemFault
-from handlers.incidents import report
+from handlers.deadline import Deadline
+from handlers.errors import INTERNAL, ItemError
+from handlers.incidents import log_incident
 from handlers.preprocess.texts import is_unknown, read_text
 from handlers.runtime.passes import plan_passes
 from handlers.runtime.shapes import few_lengths
 
-# Texts that are tokenised together and sorted by length. Enough that few passes are not full; few enough that
-# tokenising them, which cannot be broken off, takes seconds even when all are of the longest kind.
+# Texts that are tokenised together and sorted by length. Enough that most passes are full; few enough that
+# tokenising them, which cannot be interrupted, takes seconds even when all are of the longest kind.
 _WINDOW = 256
 
 
@@ -47,7 +47,7 @@ class TextHandler(Handler):
         self.specials = self.tokenizer.num_special_tokens_to_add(False)
 
     def initialize(self, context: Any) -> None:
-        """As every tower; then it is settled which shapes the passes have, and what a pass is worth."""
+        """As every tower; then the shapes of its passes are decided, and what a pass costs is measured."""
         super().initialize(context)
         every = range(self.text.buckets[0], self.text.max_tokens + 1)
         self.sizes: Sequence[int] = self.lengths if self.placement.keeps_shapes else every
@@ -60,7 +60,7 @@ class TextHandler(Handler):
         return declared if self.placement.static else few_lengths(declared[0], declared[-1])
 
     def _pass_cost(self) -> float:
-        """How many tokens could be computed in the time that a pass costs by itself (launch, weights).
+        """The fixed cost of a pass (launch, reading the weights), in tokens that could be computed instead.
 
         Measured, because no constant suits a large tower on a CPU (about a dozen), a small one and a GPU.
         """
@@ -68,13 +68,13 @@ class TextHandler(Handler):
         shapes = [(1, self.text.buckets[0]), (self._rows(likely), likely)]
         (few, short), (many, long) = [(r * length, self._seconds(r, length)) for r, length in shapes]
         a_token = (long - short) / max(1, many - few)
-        # No pass can be worth more than the largest one. A token that seems to cost nothing was drowned in
-        # noise: then as few passes as possible.
+        # No pass can cost more than the largest one. Where, by noise, a token seems to cost nothing: as few
+        # passes as possible.
         most = float(self._rows(self.text.buckets[-1]) * self.text.buckets[-1])
         return min(max(0.0, short / a_token - few), most) if a_token > 0 else most
 
     def _seconds(self, rows: int, length: int) -> float:
-        """The shorter of two passes; both shapes have been met in the warm-up."""
+        """Of two passes the shorter one's; the warm-up has met the shape."""
         arrays = self._example(rows, length)
         taken = []
         for _ in range(2):
@@ -89,11 +89,11 @@ class TextHandler(Handler):
         return sizes[: max(1, bisect_right(sizes, tokens // length))] if tokens else sizes
 
     def _rows(self, length: int) -> int:
-        """The most of these."""
+        """The largest of these."""
         return self._row_sizes(length)[-1]
 
     def examples(self, rows: int) -> Iterable[tuple[Array, ...]]:
-        """Padding tokens marked as content, in every length: only the shape matters."""
+        """Padding tokens marked as content, of every length: only the shape matters."""
         for length in self.lengths:
             yield self._example(min(rows, self._rows(length)), length)
 
@@ -102,29 +102,29 @@ class TextHandler(Handler):
         return ids, np.ones_like(ids)
 
     def groups(
-        self, payloads: Sequence[bytes | str], notes: Notes, budget: Budget
+        self, payloads: Sequence[bytes | str], result: PreprocessResult, deadline: Deadline
     ) -> Generator[Group, None, None]:
         """Texts of like token count together, padded to the longest of them, or to a declared length."""
         for start in range(0, len(payloads), _WINDOW):
-            budget.check()
-            yield from self._window(dict(enumerate(payloads[start : start + _WINDOW], start)), notes)
+            deadline.check()
+            yield from self._window(dict(enumerate(payloads[start : start + _WINDOW], start)), result)
 
-    def _window(self, payloads: dict[int, bytes | str], notes: Notes) -> Iterator[Group]:
+    def _window(self, payloads: dict[int, bytes | str], result: PreprocessResult) -> Iterator[Group]:
         texts: dict[int, str] = {}
         for position, payload in payloads.items():
             try:
                 texts[position] = read_text(payload, max_bytes=self.settings.max_text_bytes)
-            except ItemFault as fault:
-                notes.failed[position] = fault.kept()
-        encodings = self._tokenise(texts, notes.failed, self.tokenizer.encode_batch_fast)
+            except ItemError as error:
+                result.failed[position] = error.kept()
+        encodings = self._tokenise(texts, result.failed, self.tokenizer.encode_batch_fast)
         tokens = {position: encoding.ids for position, encoding in encodings.items()}
         for position, encoding in encodings.items():
             rest = encoding.overflowing
-            notes.tokens[position] = len(encoding) + sum(len(part) - self.specials for part in rest)
+            result.tokens[position] = len(encoding) + sum(len(part) - self.specials for part in rest)
             if rest:
-                notes.cut.add(position)
-        self._note_unknown(texts, tokens, notes)
-        positions = [position for position in tokens if position not in notes.failed]
+                result.cut.add(position)
+        self._mark_unknown(texts, tokens, result)
+        positions = [position for position in tokens if position not in result.failed]
         plan = plan_passes(
             [len(tokens[position]) for position in positions],
             self.sizes,
@@ -143,32 +143,34 @@ class TextHandler(Handler):
             bucket = next(size for size in self.text.buckets if size >= length)
             yield Group(members, arrays=(ids, mask), used=used, slots=ids.size, bucket=bucket)
 
-    def _note_unknown(self, texts: dict[int, str], tokens: dict[int, list[int]], notes: Notes) -> None:
+    def _mark_unknown(
+        self, texts: dict[int, str], tokens: dict[int, list[int]], result: PreprocessResult
+    ) -> None:
         unknown = self.text.unknown_id
         if unknown is None:
             return
         # Where in the text a token is, encode_batch_fast does not say; few texts have to be looked at again.
         suspects = {position: texts[position] for position, ids in tokens.items() if unknown in ids}
-        found = self._tokenise(suspects, notes.failed, self.tokenizer.encode_batch) if suspects else {}
+        found = self._tokenise(suspects, result.failed, self.tokenizer.encode_batch) if suspects else {}
         for position, encoding in found.items():
             places = zip(encoding.ids, encoding.offsets, strict=True)
             if is_unknown(texts[position], [place for token, place in places if token == unknown]):
-                notes.unknown.add(position)
+                result.unknown.add(position)
 
     def _tokenise(
         self,
         texts: dict[int, str],
-        failed: dict[int, ItemFault],
+        failed: dict[int, ItemError],
         encode: Callable[[list[str]], list[Encoding]],
     ) -> dict[int, Encoding]:
-        """Position → encoding; a text that the tokenizer chokes on costs only itself."""
+        """Position → encoding; a text on which the tokenizer fails costs only itself."""
         try:
             return dict(zip(texts, encode(list(texts.values())), strict=True))
         except BaseException as error:  # A panic in the tokenizer's Rust code is no Exception.
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             if len(texts) == 1:
-                failed[next(iter(texts))] = ItemFault(INTERNAL, report("tokenising", error))
+                failed[next(iter(texts))] = ItemError(INTERNAL, log_incident("tokenising", error))
                 return {}
         singly = [self._tokenise({position: text}, failed, encode) for position, text in texts.items()]
         return {position: encoding for part in singly for position, encoding in part.items()}

@@ -1,7 +1,7 @@
 """The vision tower: encoded images → vectors. Entry module of its MAR.
 
 Images are decoded in a pool of threads; while one group goes through the tower, the images of the next are
-being decoded. On a device of its own a tower gets a batch in two halves, so that this happens in every batch.
+being decoded. On an accelerator a batch is divided in two, so that this happens in every batch.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from handlers.base import Handler
-from handlers.batching import Array, Group, Notes
+from handlers.batching import Array, Group, PreprocessResult
 from handlers.config import VisionMeta
-from handlers.deadline import Budget, OutOfTime
-from handlers.errors import IMAGE_UNDECODABLE, INTERNAL, ItemFault
-from handlers.incidents import report
+from handlers.deadline import Deadline, DeadlineExceeded
+from handlers.errors import IMAGE_UNDECODABLE, INTERNAL, ItemError
+from handlers.incidents import log_incident
+from handlers.limits import BYTES_PER_PIXEL
 from handlers.preprocess.fast import decode_fast, prepare_thread
-from handlers.preprocess.image_files import BYTES_A_PIXEL, supported_formats
+from handlers.preprocess.image_files import supported_formats
 from handlers.preprocess.memory import Memory
 from handlers.preprocess.reference import Pixels
 
@@ -33,13 +34,13 @@ class VisionHandler(Handler):
     varied_lengths = False
 
     def load(self, folder: Path) -> None:
-        """The threads that decode, and the decoders, so that not the first request loads them."""
+        """Start the threads that decode, and load the decoders, so that the first request need not."""
         if self.meta.vision is None:
             raise ValueError("meta.json lacks the section vision")
         self.vision: VisionMeta = self.meta.vision
         supported_formats()
-        # What all threads have together: as much as the most demanding image that is allowed.
-        self.memory = Memory(BYTES_A_PIXEL * self.settings.max_pixels)
+        # All threads together have as much as the most demanding image that is allowed.
+        self.memory = Memory(BYTES_PER_PIXEL * self.settings.max_pixels)
         self.pool = ThreadPoolExecutor(
             self.settings.decode_threads or self.threads,
             thread_name_prefix="decode",
@@ -52,7 +53,7 @@ class VisionHandler(Handler):
         return [(np.zeros((rows, size, size, 3), dtype=np.uint8),)]
 
     def groups(
-        self, payloads: Sequence[bytes | str], notes: Notes, budget: Budget
+        self, payloads: Sequence[bytes | str], result: PreprocessResult, deadline: Deadline
     ) -> Generator[Group, None, None]:
         """Images in their order, at most `max_batch` together, at least two groups where that pays."""
         # Two groups ahead keep the threads busy during a pass; more would only hold pixels in memory.
@@ -63,17 +64,17 @@ class VisionHandler(Handler):
         images: list[Pixels] = []
         try:
             for position in range(len(payloads)):
-                # The first image has all of the worker's time: each batch gets done some.
-                left = budget.left_before(len(members)) if position else budget.left()
+                # The first image has all of the worker's time, so that each batch gets something done.
+                left = deadline.left_before(len(members)) if position else deadline.left()
                 decoded, seconds = pending[0].result(left)
                 pending.popleft()
-                notes.decode_cpu_seconds += seconds
+                result.decode_cpu_seconds += seconds
                 pending.extend(
                     self.pool.submit(self._timed, p)
                     for p in payloads[position + ahead : position + ahead + 1]
                 )
-                if isinstance(decoded, ItemFault):
-                    notes.failed[position] = decoded
+                if isinstance(decoded, ItemError):
+                    result.failed[position] = decoded
                     continue
                 members.append(position)
                 images.append(decoded)
@@ -85,7 +86,7 @@ class VisionHandler(Handler):
         except TimeoutError:
             if members:
                 yield self._group(members, images)
-            raise OutOfTime from None
+            raise DeadlineExceeded from None
         finally:
             # The next batch must not wait for images that nobody waits for any more.
             for future in pending:
@@ -97,15 +98,15 @@ class VisionHandler(Handler):
         bucket = min(1 << (rows - 1).bit_length(), self.settings.max_batch)
         return Group(members, arrays=(np.stack(images),), used=rows, slots=rows, bucket=bucket)
 
-    def _timed(self, payload: bytes | str) -> tuple[Pixels | ItemFault, float]:
-        """And the seconds this thread's CPU worked for it."""
+    def _timed(self, payload: bytes | str) -> tuple[Pixels | ItemError, float]:
+        """The decoded image, and the CPU seconds that this thread spent on it."""
         began = time.thread_time()
         decoded = self._decode(payload)
         return decoded, time.thread_time() - began
 
-    def _decode(self, payload: bytes | str) -> Pixels | ItemFault:
+    def _decode(self, payload: bytes | str) -> Pixels | ItemError:
         if isinstance(payload, str):
-            return ItemFault(IMAGE_UNDECODABLE, "a text was sent where an encoded image is due")
+            return ItemError(IMAGE_UNDECODABLE, "a text was sent where an encoded image is due")
         try:
             return decode_fast(
                 payload,
@@ -116,7 +117,7 @@ class VisionHandler(Handler):
                 reduction=self.vision.reduction,
                 memory=self.memory,
             )
-        except ItemFault as fault:
-            return fault.kept()
+        except ItemError as error:
+            return error.kept()
         except Exception as error:
-            return ItemFault(INTERNAL, report("decoding", error))
+            return ItemError(INTERNAL, log_incident("decoding", error))

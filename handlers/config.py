@@ -13,32 +13,35 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from handlers.canary import Canary, read_canary
-from handlers.preprocess.image_files import LARGEST_MAX_PIXELS
+from handlers import limits
 from handlers.preprocess.reference import RESIZES, Resize
 from handlers.runtime.device import RUNTIMES
+from handlers.self_test import SelfTest, read_self_test
 
 FORMAT = 2
+# The names that settings had before; archives that were made with them must still be served.
+_FORMER_NAMES = {"lean": "low_memory"}
 
 
 @dataclass(frozen=True)
 class Settings:
     """The section `babelclip:` of model-config.yaml."""
 
-    max_items: int = 2048
-    """Items of one request; OpenAI takes as many."""
-    max_response_bytes: int = 33_554_432
-    """Bytes of one answer. Above max_response_size of config.properties TorchServe kills the worker."""
-    max_text_bytes: int = 16_384
+    max_items: int = limits.MAX_ITEMS
+    """Items of one request."""
+    max_response_bytes: int = limits.MAX_RESPONSE_BYTES
+    """Bytes of one response, at most max_response_size of config.properties."""
+    max_text_bytes: int = limits.MAX_TEXT_BYTES
     """UTF-8 bytes of one text."""
-    max_image_bytes: int = 20_000_000
+    max_image_bytes: int = limits.MAX_IMAGE_BYTES
     """Encoded bytes of one image."""
-    max_pixels: int = 50_000_000
+    max_pixels: int = limits.MAX_PIXELS
     """Width × height that one image is decoded to, by its header. A JPEG may have eight times as many, as it
-    can be decoded at a reduced size. All that a worker decodes at a time has 40 bytes for each, 2 GB."""
-    max_batch: int = 32
+    can be decoded at a reduced size. All images that a worker decodes at a time take at most
+    `limits.BYTES_PER_PIXEL` for each."""
+    max_batch: int = limits.MAX_BATCH
     """Rows of one forward pass."""
-    max_pass_tokens: int = 4096
+    max_pass_tokens: int = limits.MAX_PASS_TOKENS
     """Tokens of one forward pass, padding included; 0: as many as `max_batch` texts have. More need more
     memory, and on CPUs are no faster."""
     decode_threads: int = 0
@@ -51,8 +54,9 @@ class Settings:
     """auto (BABELCLIP_DTYPE, else the fastest that is sound), float32 or bfloat16; see there."""
     runtime: str = "auto"
     """auto, torch, onnxruntime or openvino; see handlers.runtime.device."""
-    lean: bool = False
-    """Whether ONNX Runtime widens stored weights in each pass, which takes longer, instead of once."""
+    low_memory: bool = False
+    """Whether ONNX Runtime widens stored weights in each pass, which takes longer, instead of once; `lean`
+    before."""
     compile: bool = False
     """torch.compile with static shapes on CUDA and CPU. On HPU compilation follows PT_HPU_LAZY_MODE."""
 
@@ -76,8 +80,8 @@ class Settings:
         for name in ("max_pass_tokens", "decode_threads", "threads"):
             if getattr(self, name) < 0:
                 raise ValueError(f"babelclip.{name} must be at least 0, not {getattr(self, name)}")
-        if self.max_pixels > LARGEST_MAX_PIXELS:
-            raise ValueError(f"babelclip.max_pixels must be at most {LARGEST_MAX_PIXELS:,}")
+        if self.max_pixels > limits.LARGEST_MAX_PIXELS:
+            raise ValueError(f"babelclip.max_pixels must be at most {limits.LARGEST_MAX_PIXELS:,}")
         if self.device not in ("auto", "cpu", "cuda", "hpu"):
             raise ValueError(f"babelclip.device must be auto, cpu, cuda or hpu, not {self.device!r}")
         if self.runtime not in ("auto", *RUNTIMES):
@@ -96,10 +100,13 @@ class Settings:
         if not isinstance(section, Mapping):
             raise ValueError("babelclip in model-config.yaml must hold names and values")
         known = {field.name for field in fields(Settings)}
-        unknown = sorted(str(name) for name in section if name not in known)
+        unknown = sorted(str(name) for name in section if name not in known and name not in _FORMER_NAMES)
         if unknown:
             raise ValueError(f"unknown settings in babelclip: {', '.join(unknown)}; known: {sorted(known)}")
-        return Settings(**section)
+        for former, name in _FORMER_NAMES.items():
+            if former in section and name in section:
+                raise ValueError(f"babelclip.{former} is the former name of {name}; give one of them")
+        return Settings(**{_FORMER_NAMES.get(str(name), str(name)): value for name, value in section.items()})
 
 
 def worker_count(model_config: Mapping[str, Any] | None) -> int:
@@ -116,8 +123,8 @@ def worker_count(model_config: Mapping[str, Any] | None) -> int:
 def response_timeout(model_config: Mapping[str, Any] | None) -> float:
     """Seconds after which TorchServe kills a worker that has not answered, by model-config.yaml."""
     seconds = (model_config or {}).get("responseTimeout")
-    # TorchServe's own default; another one given in config.properties is not told to handlers.
-    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else 120.0
+    # A default of config.properties is not told to handlers.
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else limits.RESPONSE_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,7 @@ class TowerMeta:
     dtype: str
     programs: Mapping[str, Path]
     """By form, pt2 or onnx."""
-    canary: Canary
+    self_test: SelfTest
     text: TextMeta | None
     vision: VisionMeta | None
     version: str = ""
@@ -182,7 +189,7 @@ def read_meta(folder: Path, *, tower: str) -> TowerMeta:
             logit_scale=float(raw["logit_scale"]),
             dtype=str(raw["dtype"]),
             programs=programs,
-            canary=read_canary(raw["canary"], tower),
+            self_test=read_self_test(raw["canary"], tower),
             text=_text(raw["text"]) if tower == "text" else None,
             vision=_vision(raw["vision"]) if tower == "vision" else None,
         )

@@ -1,12 +1,13 @@
 """The error codes a caller can meet, and the two exceptions that carry them.
 
-An `ItemFault` costs one item of a request; a `RequestFault` refuses a request as a whole. Neither ever
+An `ItemError` costs one item of a request; a `RequestError` refuses a request as a whole. Neither ever
 concerns another request of the same batch. docs/errors.md explains every code to callers.
 
     Exception
-    ├── ItemFault
-    │   └── image_files.ImageError
-    └── RequestFault
+    └── CodedError
+        ├── ItemError
+        │   └── image_files.ImageError
+        └── RequestError
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ PHRASE: dict[int, str] = {
 }
 
 
-class _Fault(Exception):
+class CodedError(Exception):
     """A code for programs and a sentence for people, both safe to show to the caller."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -99,9 +100,9 @@ class _Fault(Exception):
         return STATUS[self.code]
 
 
-class ItemFault(_Fault):
+class ItemError(CodedError):
     """One item cannot be embedded; the others of its request can."""
 
 
-class RequestFault(_Fault):
+class RequestError(CodedError):
     """A request is refused as a whole."""

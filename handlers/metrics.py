@@ -18,8 +18,8 @@ from handlers.batching import Group
 _log = logging.getLogger(__name__)
 
 _LABELS = ("tower", "version")
-# Name → type, unit, labels beyond _LABELS. A histogram of TorchServe has fixed buckets from 0.005 to 10:
-# right for seconds; of the batch only sum and count are of use, that is the mean.
+# Name → type, unit, labels beyond _LABELS. A histogram of TorchServe has fixed buckets from 0.005 to 10,
+# which suit seconds; of babelclip_batch_items only sum and count are useful, which give the mean.
 DEFINITIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "babelclip_requests_total": ("counter", "Count", ("transport", "code")),
     "babelclip_items_total": ("counter", "Count", ("code",)),
@@ -36,7 +36,7 @@ DEFINITIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 @dataclass
-class Tally:
+class BatchStats:
     """What happened in one batch."""
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -44,7 +44,7 @@ class Tally:
     items: Counter[str] = field(default_factory=Counter)
     """"ok" or the code of the failure → items."""
     flags: Counter[str] = field(default_factory=Counter)
-    """What an embedded item's answer says of it, "truncated" or "unknown" → items."""
+    """What the response says of an embedded item, "truncated" or "unknown" → items."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage → seconds; the stages of all batches fill the whole time of the worker."""
     used_slots: int = 0
@@ -88,26 +88,26 @@ class Metrics:
         # TorchServe splits labels at commas and colons ("cuda:1").
         self._safely([("babelclip_info", 1, (space, device.replace(":", "_"), dtype, runtime))])
 
-    def record(self, tally: Tally) -> None:
+    def record(self, stats: BatchStats) -> None:
         """Send what happened in one batch."""
         lines: list[tuple[str, float, tuple[str, ...]]] = [
-            ("babelclip_requests_total", count, labels) for labels, count in tally.requests.items()
+            ("babelclip_requests_total", count, labels) for labels, count in stats.requests.items()
         ]
-        lines += [("babelclip_items_total", count, (code,)) for code, count in tally.items.items()]
-        lines += [("babelclip_flagged_items_total", n, (flag,)) for flag, n in tally.flags.items() if n]
-        if tally.all_slots:
-            padding = tally.all_slots - tally.used_slots
-            lines.append(("babelclip_slots_total", tally.used_slots, ("content",)))
+        lines += [("babelclip_items_total", count, (code,)) for code, count in stats.items.items()]
+        lines += [("babelclip_flagged_items_total", n, (flag,)) for flag, n in stats.flags.items() if n]
+        if stats.all_slots:
+            padding = stats.all_slots - stats.used_slots
+            lines.append(("babelclip_slots_total", stats.used_slots, ("content",)))
             lines.append(("babelclip_slots_total", padding, ("padding",)))
-            lines.append(("babelclip_rows_total", tally.rows, ("item",)))
-            lines.append(("babelclip_rows_total", tally.free_rows, ("free",)))
-        lines += [("babelclip_passes_total", n, (str(bucket),)) for bucket, n in tally.passes.items()]
-        if tally.decode_cpu_seconds:
-            lines.append(("babelclip_decode_cpu_seconds_total", round(tally.decode_cpu_seconds, 6), ()))
-        if tally.shapes:
-            lines.append(("babelclip_shapes", tally.shapes, ()))
-        lines.append(("babelclip_batch_items", tally.items.total(), ()))
-        lines += [("babelclip_stage_seconds", round(s, 6), (stage,)) for stage, s in tally.seconds.items()]
+            lines.append(("babelclip_rows_total", stats.rows, ("item",)))
+            lines.append(("babelclip_rows_total", stats.free_rows, ("free",)))
+        lines += [("babelclip_passes_total", n, (str(bucket),)) for bucket, n in stats.passes.items()]
+        if stats.decode_cpu_seconds:
+            lines.append(("babelclip_decode_cpu_seconds_total", round(stats.decode_cpu_seconds, 6), ()))
+        if stats.shapes:
+            lines.append(("babelclip_shapes", stats.shapes, ()))
+        lines.append(("babelclip_batch_items", stats.items.total(), ()))
+        lines += [("babelclip_stage_seconds", round(s, 6), (stage,)) for stage, s in stats.seconds.items()]
         self._safely(lines)
 
     def _safely(self, lines: list[tuple[str, float, tuple[str, ...]]]) -> None:

@@ -17,8 +17,8 @@ import triton_python_backend_utils as pb_utils
 from tokenizers import Encoding, Tokenizer
 from triton_requests import items, parameters, refusal
 
-from handlers.errors import INTERNAL, ItemFault
-from handlers.incidents import report
+from handlers.errors import INTERNAL, ItemError
+from handlers.incidents import log_incident
 from handlers.preprocess.texts import read_text
 
 
@@ -42,11 +42,11 @@ class TritonPythonModel:
 
     def _respond(self, payloads: list[bytes]) -> pb_utils.InferenceResponse:
         encodings: list[Encoding] = []
-        faults: dict[int, ItemFault] = {}
+        faults: dict[int, ItemError] = {}
         for position, payload in enumerate(payloads):
             try:
                 encodings.append(self._tokenise(read_text(payload, max_bytes=self.max_bytes)))
-            except ItemFault as fault:
+            except ItemError as fault:
                 faults[position] = fault
         if faults:
             return refusal(faults, len(payloads))
@@ -65,4 +65,4 @@ class TritonPythonModel:
         except BaseException as error:  # A panic in the tokenizer's Rust code is no Exception.
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
-            raise ItemFault(INTERNAL, report("tokenising", error)) from error
+            raise ItemError(INTERNAL, log_incident("tokenising", error)) from error

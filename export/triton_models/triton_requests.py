@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import triton_python_backend_utils as pb_utils
 
-from handlers.errors import ItemFault
+from handlers.errors import ItemError
 
 
 def parameters(args: Mapping[str, str]) -> dict[str, str]:
@@ -25,7 +25,7 @@ def items(request: pb_utils.InferenceRequest, name: str) -> list[bytes]:
     return found
 
 
-def refusal(faults: Mapping[int, ItemFault], count: int) -> pb_utils.InferenceResponse:
+def refusal(faults: Mapping[int, ItemError], count: int) -> pb_utils.InferenceResponse:
     """The error of a request of `count` items of which some cannot be embedded, by their positions.
 
     Triton has a status for each request and none for its items, so the request fails with the code and the

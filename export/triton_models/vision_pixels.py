@@ -15,8 +15,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from triton_requests import items, parameters, refusal
 
-from handlers.errors import INTERNAL, ItemFault
-from handlers.incidents import report
+from handlers.errors import INTERNAL, ItemError
+from handlers.incidents import log_incident
 from handlers.preprocess.image_files import supported_formats
 from handlers.preprocess.reference import Pixels, decode_image
 from handlers.runtime.machine import usable_cores
@@ -45,13 +45,13 @@ class TritonPythonModel:
         """Called when the model is unloaded."""
         self.pool.shutdown()
 
-    def _respond(self, decoded: list[Pixels | ItemFault]) -> pb_utils.InferenceResponse:
-        faults = {at: found for at, found in enumerate(decoded) if isinstance(found, ItemFault)}
+    def _respond(self, decoded: list[Pixels | ItemError]) -> pb_utils.InferenceResponse:
+        faults = {at: found for at, found in enumerate(decoded) if isinstance(found, ItemError)}
         if faults:
             return refusal(faults, len(decoded))
         return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", np.stack(decoded))])
 
-    def _decode(self, data: bytes) -> Pixels | ItemFault:
+    def _decode(self, data: bytes) -> Pixels | ItemError:
         try:
             return decode_image(
                 data,
@@ -60,7 +60,7 @@ class TritonPythonModel:
                 max_pixels=self.max_pixels,
                 max_bytes=self.max_bytes,
             )
-        except ItemFault as fault:
+        except ItemError as fault:
             return fault
         except Exception as error:
-            return ItemFault(INTERNAL, report("decoding", error))
+            return ItemError(INTERNAL, log_incident("decoding", error))

@@ -1,1 +1,1 @@
-"""From a caller's bytes to a tower's input, and what of them is opened at all."""
+"""From a caller's bytes to a tower's input, and which of them are opened at all."""

@@ -3,7 +3,7 @@
 Same checks, same geometry, same errors; two steps differ. A JPEG may be decoded at 1/2, 1/4 or 1/8 of its
 size, which libjpeg does within the inverse cosine transform; how much of the resolution must be left is
 measured at export for each model (`reduction`). And torch resizes: its filters for uint8 are Pillow's,
-vectorised, and differ by a level of 255 here and there.
+vectorised, and some of their values differ by one level of 255.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ def decode_fast(
     `prepare_thread`.
 
     A JPEG is decoded at the smallest scale that leaves its shortest side at least `reduction` × `size`
-    pixels; 0: as the reference does. `memory` is what decoding takes its part of, where several threads
-    decode.
+    pixels; 0: as the reference does. `memory` is shared by the threads that decode.
 
     Raises:
         ImageError: as `decode_image`.

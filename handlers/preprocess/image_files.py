@@ -1,7 +1,7 @@
 """Image files from outside: which may be decoded at all, and what is wrong with one that cannot be.
 
 A file is looked through before Pillow decodes it, because a small one can ask for hours of work: by its
-pixels, or by the number of its scans, tiles or notes.
+pixels, or by the number of its scans, tiles or compressed texts.
 """
 
 from __future__ import annotations
@@ -22,25 +22,18 @@ from handlers.errors import (
     IMAGE_TOO_MANY_BYTES,
     IMAGE_TRUNCATED,
     IMAGE_UNDECODABLE,
-    ItemFault,
+    ItemError,
 )
+from handlers.limits import BYTES_PER_PIXEL, MAX_SIDE
 from handlers.preprocess import jpeg, jpegxl
 from handlers.preprocess.memory import Memory
 
-# Pillow refuses to crop what has more than twice its MAX_IMAGE_PIXELS; no limit of ours can exceed that. An
-# image of so many can take 7 GB.
-LARGEST_MAX_PIXELS = 178_956_970
-# Bytes that decoding takes for each pixel that is allowed, at most: of a progressive JPEG in CMYK, which has
-# four times as many, the coefficients that are held, and the reduced picture.
-BYTES_A_PIXEL = 40
-# The longest side a JPEG can have. A longer one in another format is no photograph, and decoding costs by
-# rows as well as by pixels.
-MAX_SIDE = 65_535
 # Strips or tiles of a TIFF, each of which costs Pillow microseconds, also where they lie over one another.
 # The largest image that is allowed by default has fewer of 16×16.
 MAX_TILES = 200_000
-# A longer compressed text in a PNG is not unpacked: it may come to more than Pillow's limit, a megabyte.
-MAX_PACKED_NOTE = 65_536
+# Bytes of a compressed text in a PNG; a longer one is not unpacked, as it may come to more than Pillow's
+# limit, a megabyte.
+MAX_COMPRESSED_TEXT = 65_536
 _TILE_TAGS = (273, 324)  # StripOffsets, TileOffsets
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Formats that Pillow decodes into rows of bytes in one step. Others have frames and planes of their own.
@@ -51,7 +44,7 @@ _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 _AVIF_BRANDS = (b"avif", b"avis")
 
 
-class ImageError(ItemFault):
+class ImageError(ItemError):
     """An image cannot be embedded; `code` is one of the image codes of `handlers.errors`."""
 
 
@@ -97,7 +90,7 @@ def decoded(
         size: pixels of a side of the tower's input.
         reduction: as a multiple of `size`, how little of its shortest side a JPEG may be decoded to; 0: it is
             decoded in full where that is allowed.
-        memory: what the image's part is taken of, from before it is decoded to the end of the block.
+        memory: shared by the threads that decode; what the image needs of it is taken until the block ends.
 
     Raises:
         ImageError: `empty_item`, `image_too_many_bytes`, `image_too_large`, `image_truncated` or
@@ -115,7 +108,7 @@ def decoded(
                 image, needed = _open_jpeg(data, size, max_pixels, reduction)
             elif jpegxl.is_jpeg_xl(data):
                 _check_size(*jpegxl.read_size(data), max_pixels)
-                image, needed = None, BYTES_A_PIXEL * max_pixels  # Its decoder decodes when it opens.
+                image, needed = None, BYTES_PER_PIXEL * max_pixels  # Its decoder decodes when it opens.
             else:
                 image = _open(data)
                 _check_size(*image.size, max_pixels)
@@ -137,13 +130,13 @@ def decoded(
 
 
 def _open(data: bytes) -> Image.Image:
-    """As Image.open, without its warning of many pixels: how many are too many is this tower's affair."""
+    """As Image.open, without its warning of many pixels: how many are too many is for this tower to say."""
     if data.startswith((b"II", b"MM")) and _tiles(data) > MAX_TILES:
         raise ImageError(
             IMAGE_UNDECODABLE,
             f"the TIFF has more than {MAX_TILES:,} strips or tiles; save it with larger ones",
         )
-    data = _without_notes(data)
+    data = _without_ancillary_chunks(data)
     for name in supported_formats():
         factory, accepts = Image.OPEN[name]
         if accepts is None or accepts(data[:16]) is True:
@@ -190,12 +183,12 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _is_plain(image: Image.Image) -> bool:
-    """Whether decoding takes no more than the picture itself and its copy of three bytes a pixel."""
+    """Whether decoding takes no more than the picture itself and its copy of three bytes per pixel."""
     return image.format in _PLAIN_FORMATS and image.mode in _PLAIN_MODES and not image.has_transparency_data
 
 
 def _tiles(tiff: bytes) -> int:
-    """How many strips or tiles the first page of a TIFF names, as far as it can be read."""
+    """How many strips or tiles the first page of a TIFF lists, as far as it can be read."""
     order, most = "<" if tiff.startswith(b"II") else ">", 0
     large = tiff[2:3] == b"\x2b"  # BigTIFF
     header, count_of, entry = ("8xQ", "Q", "HHQ8x") if large else ("4xI", "H", "HHI4x")
@@ -211,8 +204,8 @@ def _tiles(tiff: bytes) -> int:
     return most
 
 
-def _without_notes(data: bytes) -> bytes:
-    """A PNG without its colour profiles and large compressed texts; any other file as it is.
+def _without_ancillary_chunks(data: bytes) -> bytes:
+    """A PNG without its ancillary chunks of colour profiles and large compressed texts; other files as is.
 
     Pillow would unpack every one of them, and refuse the picture for one of more than a megabyte. No vector
     depends on them, but the orientation may stand in a small text.
@@ -224,15 +217,15 @@ def _without_notes(data: bytes) -> bytes:
         length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
         end = place + 12 + length
         after_name = data[place + 8 : place + 8 + 81].partition(b"\0")[2]
-        packed = kind == b"zTXt" or (kind == b"iTXt" and after_name.startswith(b"\1"))
-        if kind != b"iCCP" and not (packed and length > MAX_PACKED_NOTE):
+        compressed = kind == b"zTXt" or (kind == b"iTXt" and after_name.startswith(b"\1"))
+        if kind != b"iCCP" and not (compressed and length > MAX_COMPRESSED_TEXT):
             kept.append(data[place:end])
         place = end
     return b"".join(kept)
 
 
 def _undecodable(data: bytes, error: Exception) -> ImageError:
-    """What to tell the caller about bytes that Pillow could not decode; nothing of Pillow's own words."""
+    """What to tell the caller about bytes that Pillow could not decode, in words of our own."""
     formats = supported_formats()
     lacking = _lacking(data, formats)
     if lacking:

@@ -1,4 +1,4 @@
-"""JPEG files: what one asks of a decoder, read from its markers, and the scale that it can be decoded at.
+"""JPEG files: the work that decoding takes, read from the markers, and the scale at which one is decoded.
 
 libjpeg decodes at 1/2, 1/4 or 1/8 of the size within the inverse cosine transform, row by row, so a large
 photograph costs little more memory than its reduced picture. Not so where several scans make one picture, as
@@ -29,7 +29,7 @@ _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 
 @dataclass(frozen=True)
 class Structure:
-    """What the markers of a JPEG tell about the work of decoding it."""
+    """What the markers of a JPEG say about the work of decoding it."""
 
     scans: int
     """How often its pixels are gone through, counted to one more than `MAX_SCANS`."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 
 class Memory:
-    """A number of bytes, of which each thread takes what its image needs and waits where others have them.
+    """A number of bytes: each thread takes what its image needs, and waits while others have it.
 
-    An image that needs more than there is takes all of it, and is decoded alone.
+    An image that needs more than the total takes all of it, and is decoded alone.
     """
 
     def __init__(self, total: int) -> None:
@@ -19,7 +19,7 @@ class Memory:
 
     @contextlib.contextmanager
     def taking(self, amount: int) -> Iterator[None]:
-        """Has `amount` bytes, waiting for them first; one thread may not do so twice at a time."""
+        """Wait for `amount` bytes and hold them; a thread must not hold any already."""
         amount = min(amount, self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= amount)

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from handlers.errors import EMPTY_ITEM, INVALID_UTF8, TEXT_TOO_LONG, ItemFault
+from handlers.errors import EMPTY_ITEM, INVALID_UTF8, TEXT_TOO_LONG, ItemError
 
 # White space, controls and format characters: bidi marks, zero-width ones, the soft hyphen, tags, the BOM.
 _UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
@@ -26,42 +26,42 @@ def read_text(payload: bytes | str, *, max_bytes: int) -> str:
     """UTF-8 or a string → the text as it came, but for a byte order mark, which is no part of it.
 
     Raises:
-        ItemFault: `text_too_long` with more than `max_bytes` of UTF-8, `invalid_utf8`, or `empty_item` where
-            there is nothing to see.
+        ItemError: `text_too_long` with more than `max_bytes` of UTF-8, `invalid_utf8`, or `empty_item` where
+            no character is visible.
     """
     # A JSON string can hold half of a surrogate pair, which is no character and has no UTF-8.
     try:
         encoded = payload if isinstance(payload, bytes) else payload.encode()
         if len(encoded) > max_bytes:
-            raise ItemFault(
+            raise ItemError(
                 TEXT_TOO_LONG, f"the text has {len(encoded):,} bytes; at most {max_bytes:,} are allowed"
             )
         text = payload if isinstance(payload, str) else payload.decode()
     except UnicodeError as error:
-        raise ItemFault(INVALID_UTF8, "the text is not valid UTF-8") from error
-    if not shows(text):
-        raise ItemFault(EMPTY_ITEM, "the text is empty; at least one visible character is needed")
+        raise ItemError(INVALID_UTF8, "the text is not valid UTF-8") from error
+    if not is_visible(text):
+        raise ItemError(EMPTY_ITEM, "the text is empty; at least one visible character is needed")
     return text.removeprefix("\ufeff")
 
 
-def shows(text: str) -> bool:
-    """Whether anything of a text is to be seen; with most texts the first character tells."""
+def is_visible(text: str) -> bool:
+    """Whether a text has a visible character; of most texts the first is one."""
     return "!" <= text[:1] <= "~" or any(map(_is_drawn, text))
 
 
-def is_unknown(text: str, stretches: Iterable[tuple[int, int]]) -> bool:
-    """Whether the stretches of a text that its tokenizer does not know matter for what the text says.
+def is_unknown(text: str, spans: Iterable[tuple[int, int]]) -> bool:
+    """Whether the spans of a text that its tokenizer does not know matter for its meaning.
 
-    They do when there is a letter or a digit in one of them, or nothing to see outside them. `stretches` are
+    They do when one of them has a letter or a digit, or when nothing outside them is visible. `spans` are
     (start, end), ascending.
     """
     known, at = [], 0
-    for start, end in stretches:
+    for start, end in spans:
         if any(map(str.isalnum, text[start:end])):
             return True
         known.append(text[at:start])
         at = end
-    return not shows("".join(known) + text[at:])
+    return not is_visible("".join(known) + text[at:])
 
 
 def _is_drawn(char: str) -> bool:

@@ -1,1 +1,1 @@
-"""Requests and responses: which dialect a body speaks, its items, and the answer in the same dialect."""
+"""Requests and responses: the dialect of a request, its items, and the response in the same dialect."""

@@ -1,7 +1,7 @@
-"""base64 as it is met: in lines, with the alphabet of URLs, without its padding, in a data URI.
+"""base64 as it occurs: in lines, with the alphabet of URLs, without its padding, in a data URI.
 
-`base64 FILE` breaks lines after 76 characters and ends with one; browsers and tokens use `-` and `_`; some
-encoders leave the `=` out. None of it leaves a doubt about the bytes. Anything else is no base64.
+`base64 FILE` breaks lines after 76 characters and ends with a line break; browsers and tokens use `-` and
+`_`; some encoders leave the `=` out. The bytes are never in doubt. Anything else is not base64.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class DataUri:
 
 
 def read_data_uri(text: str) -> DataUri | None:
-    """A text → the data URI that it is, None where it is none; parameters such as charset have no meaning."""
+    """A text → its data URI, None where it is none; parameters such as charset are ignored."""
     found = _URI.match(text)
     if found is None:
         return None
@@ -40,7 +40,7 @@ def read_data_uri(text: str) -> DataUri | None:
 
 
 def decode(encoded: str) -> bytes | None:
-    """base64 without white space → its bytes; None where it is none.
+    """base64 without white space → its bytes; None where it is not base64.
 
     The standard alphabet or that of URLs, but not both at once; padding as it should be, or none at all.
     """

@@ -1,15 +1,6 @@
-"""How a request came, and therefore how it is answered; known even where its content is refused.
+"""What one TorchServe request says before anything of it is checked: its headers, and its body or fields.
 
-Dialects, each answered in kind:
-
-    plain    {"inputs": [...]}                                          docs/errors.md
-    openai   OpenAI's embeddings call, by the path .../v1/embeddings    handlers.protocol.dialects.openai
-    kserve   {"instances": [...]}, KServe's V1 protocol                 handlers.protocol.dialects.kserve
-             (a request of its V2 protocol is refused in the same form)
-    health   Accept: application/health+json, a probe                   handlers.protocol.dialects.health
-
-A plain request is answered in protobuf or JSON, whichever its Accept header prefers; where that names
-neither, a protobuf request in protobuf and any other in JSON.
+Reading an envelope never fails, so that a request whose content is refused still has an answer in its form.
 """
 
 from __future__ import annotations
@@ -18,42 +9,35 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from handlers.protocol.foreign import is_kserve_v2
+from typing import Any
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
-HEALTH = "application/health+json"
 MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
 PROTOBUF_TYPES = (PROTOBUF, "application/protobuf")
 FORM_TYPES = (MULTIPART, URLENCODED)
 _JSON_TYPES = (JSON, "text/json", "text/x-json", "application/x-json")
-OPENAI_PATH = "v1/embeddings"
 
-# One of them at least comes with every HTTP request, and none with gRPC. TorchServe adds the first by itself,
+# At least one of them comes with every HTTP request, and none with gRPC. TorchServe adds the first by itself,
 # except at /models/MODEL/invoke, SageMaker's address.
 _HTTP_HEADERS = ("explain", "host", "content-length", "transfer-encoding", "content-type")
-
-Dialect = Literal["plain", "openai", "kserve", "health"]
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """What the headers of a request say, and as much of its body as decides the form of the answer."""
+    """One request, as TorchServe passed it on."""
 
     grpc: bool
-    protobuf: bool
-    """Answer with an EmbedResponse, else with JSON."""
-    single: bool
-    """One raw item: over HTTP its error is the status of the answer."""
-    content_type: str
+    inputs: Mapping[str, Any]
+    """By name: the fields of a form, the input map of gRPC, or the body alone."""
+    body: Any
+    """`body` of the inputs, else `data`; of a JSON request its value, or what came where that is no JSON."""
+    content_type: str = ""
     """Media type, lower case, without parameters, JSON's other names as JSON; "" over gRPC."""
-    charset: str
-    dialect: Dialect = "plain"
-    base64: bool = False
-    """Whether an OpenAI answer holds base64 instead of numbers."""
+    charset: str = ""
+    accept: str = ""
+    """The Accept header, lower case."""
     path: str = ""
     """What followed /predictions/MODEL/VERSION/ in the address."""
     explain: bool = False
@@ -61,51 +45,43 @@ class Envelope:
     coding: str = ""
     """How the body is compressed, as Content-Encoding says; "" where it is not."""
 
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The body of a JSON request where it is an object; empty for any other request."""
+        return self.body if self.content_type == JSON and isinstance(self.body, dict) else {}
 
-def read_envelope(headers: Mapping[str, Any], data: Mapping[str, Any]) -> Envelope:
-    """Request headers and input of one TorchServe request → its envelope. Never raises on outside bytes."""
+
+def read_envelope(headers: Mapping[str, Any], inputs: Mapping[str, Any]) -> Envelope:
+    """Request headers and inputs of one TorchServe request → its envelope. Never raises on outside bytes."""
     lowered = {str(name).lower(): value for name, value in headers.items()}
+    body = inputs["body"] if "body" in inputs else inputs.get("data")
     # A gRPC input may have keys of these names, which are no strings here.
     if not any(isinstance(lowered.get(name), str) for name in _HTTP_HEADERS):
-        return Envelope(grpc=True, protobuf=True, single="request" not in data, content_type="", charset="")
+        return Envelope(grpc=True, inputs=inputs, body=body)
     content_type, _, parameters = _text_of(lowered.get("content-type")).partition(";")
     content_type = content_type.strip().lower()
     if content_type in _JSON_TYPES:
         content_type = JSON
     charset = re.search(r"charset\s*=\s*\"?([\w.:-]+)", parameters, re.ASCII)
-    path = _text_of(lowered.get("url_path")).strip("/")
-    body = parse_json(data.get("body")) if content_type == JSON else None
-    fields = body if isinstance(body, dict) else {}
-    accept = _text_of(lowered.get("accept")).lower()
     coding = _text_of(lowered.get("content-encoding")).strip().lower()
-    dialect: Dialect = "plain"
-    if HEALTH in accept:
-        dialect = "health"
-    elif path == OPENAI_PATH:
-        dialect = "openai"
-    elif "instances" in fields or is_kserve_v2(fields):
-        dialect = "kserve"
-    sent_protobuf = content_type in PROTOBUF_TYPES
-    several = content_type == MULTIPART and len(data) > 1
     return Envelope(
         grpc=False,
-        protobuf=dialect == "plain" and wants_protobuf(accept, sent_protobuf),
-        single=not sent_protobuf and content_type != JSON and not several,
+        inputs=inputs,
+        body=_parse_json(body) if content_type == JSON else body,
         content_type=content_type,
         charset=charset.group(1).lower() if charset else "",
-        dialect=dialect,
-        base64=fields.get("encoding_format") == "base64",
-        path=path,
+        accept=_text_of(lowered.get("accept")).lower(),
+        path=_text_of(lowered.get("url_path")).strip("/"),
         explain=_text_of(lowered.get("explain")).lower() == "true",
         coding=coding if coding != "identity" else "",
     )
 
 
-def parse_json(body: Any) -> Any:
+def _parse_json(body: Any) -> Any:
     """The body of a JSON request → its value; what is no JSON comes back as it is.
 
-    TorchServe has parsed it unless it is not of exactly the type application/json, begins with a byte order
-    mark, or is no JSON; then its bytes or its text arrive.
+    TorchServe has parsed it unless its type is not exactly application/json, it begins with a byte order
+    mark, or it is no JSON; then its bytes or its text arrive.
     """
     try:
         if isinstance(body, str):

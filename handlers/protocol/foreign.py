@@ -1,4 +1,4 @@
-"""JSON bodies of calls that are not spoken here, told by their shape, so that the refusal can name what is.
+"""JSON bodies of calls that are not accepted, recognised by their shape, so that the refusal can say more.
 
 A gateway in front may translate them; a tower takes what `ACCEPTED` says.
 """
@@ -12,7 +12,7 @@ ACCEPTED = (
     '(KServe V1), or {"input": ["…", …]} to /predictions/MODEL/VERSION/v1/embeddings (OpenAI); '
     "an image is base64 or a data URI"
 )
-# A key that only one kind of call has, and whose it is; the first that a body has tells.
+# A key that only one kind of call has, and which call that is; the first that a body has decides.
 _KEYS = {
     "messages": "a chat (messages)",
     "texts": "Cohere's embed call (texts)",
@@ -33,7 +33,7 @@ def is_kserve_v2(body: Any) -> bool:
 
 
 def refusal(body: Any) -> str:
-    """A parsed JSON body of no call that is spoken here → a sentence: whose it is, and what is spoken."""
+    """A parsed JSON body of no accepted call → a sentence: which call it is, and what is accepted."""
     if is_kserve_v2(body):
         return f"KServe's V2 protocol (named tensors) is not spoken here; {ACCEPTED}"
     if not isinstance(body, dict):

@@ -1,4 +1,4 @@
-"""One item of a request as it came: bytes, a text that was decoded already, or why it cannot be used."""
+"""One item of a request: its bytes, its text where that was decoded already, or why it cannot be used."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from typing import Any
 
 from handlers.config import Settings
-from handlers.errors import IMAGE_TOO_MANY_BYTES, INVALID_ITEM, WRONG_TOWER, ItemFault
+from handlers.errors import IMAGE_TOO_MANY_BYTES, INVALID_ITEM, WRONG_TOWER, ItemError
 from handlers.preprocess.image_files import begins_as_image
 from handlers.protocol.base64_text import DataUri, decode, read_data_uri
 
-Payload = bytes | str | ItemFault
+Payload = bytes | str | ItemError
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
 # What a browser calls a file whose kind it does not know.
@@ -23,19 +23,19 @@ def json_item(item: Any, tower: str, settings: Settings) -> Payload:
     return _text(item) if tower == "text" else _image(item, settings)
 
 
-def wrong_tower(tower: str) -> ItemFault:
-    """What an item is told that `tower` does not embed."""
+def wrong_tower(tower: str) -> ItemError:
+    """The error of an item that `tower` does not embed."""
     if tower == "text":
-        return ItemFault(WRONG_TOWER, "an image was sent to the text tower; send it to the vision tower")
-    return ItemFault(WRONG_TOWER, "a text was sent to the vision tower; send it to the text tower")
+        return ItemError(WRONG_TOWER, "an image was sent to the text tower; send it to the vision tower")
+    return ItemError(WRONG_TOWER, "a text was sent to the vision tower; send it to the text tower")
 
 
 def from_base64(encoded: str, settings: Settings) -> Payload:
-    """base64 → the image's bytes, unless they are too many or it is none."""
+    """base64 → the image's bytes, or the error where they are too many or it is not base64."""
     pieces = encoded.split()
     compact = "".join(pieces)
     if len(compact) // 4 * 3 - 2 > settings.max_image_bytes:
-        return ItemFault(
+        return ItemError(
             IMAGE_TOO_MANY_BYTES,
             f"the image has about {len(compact) // 4 * 3:,} bytes; "
             f"at most {settings.max_image_bytes:,} are allowed",
@@ -43,7 +43,7 @@ def from_base64(encoded: str, settings: Settings) -> Payload:
     data = decode(compact)
     # Without their spaces, some words are base64 too.
     if data is None or (len(pieces) > 1 and not begins_as_image(data)):
-        return ItemFault(
+        return ItemError(
             INVALID_ITEM,
             "the image is not valid base64; lines, the alphabet of URLs and missing padding are no matter, "
             "other characters are",
@@ -52,10 +52,10 @@ def from_base64(encoded: str, settings: Settings) -> Payload:
 
 
 def image_in_text(text: str, settings: Settings) -> Payload:
-    """A text body at the vision tower: an image in base64, which TorchServe's own handlers take there."""
+    """A text body at the vision tower: an image in base64, as TorchServe's own handlers accept it."""
     uri = read_data_uri(text)
     decoded = _image(text, settings) if uri else from_base64(text, settings)
-    if isinstance(decoded, ItemFault) and decoded.code == INVALID_ITEM and uri is None:
+    if isinstance(decoded, ItemError) and decoded.code == INVALID_ITEM and uri is None:
         return wrong_tower("vision")
     return decoded
 
@@ -70,7 +70,7 @@ def image_in_bytes(data: bytes, settings: Settings) -> bytes:
 
 def _text(item: Any) -> Payload:
     if not isinstance(item, str):
-        return ItemFault(INVALID_ITEM, f"a text must be a JSON string, not {_named(item)}")
+        return ItemError(INVALID_ITEM, f"a text must be a JSON string, not {_named(item)}")
     uri = read_data_uri(item)
     if uri is not None and uri.base64 and uri.kind.startswith("image/"):
         return wrong_tower("text")
@@ -79,7 +79,7 @@ def _text(item: Any) -> Payload:
 
 def _image(item: Any, settings: Settings) -> Payload:
     if not isinstance(item, str):
-        return ItemFault(
+        return ItemError(
             INVALID_ITEM,
             f"an image must be a JSON string, base64 or a data:image URI of it, not {_named(item)}",
         )
@@ -87,7 +87,7 @@ def _image(item: Any, settings: Settings) -> Payload:
     if uri is not None:
         return _in_uri(uri, settings)
     if _URL.match(item.lstrip()):
-        return ItemFault(
+        return ItemError(
             INVALID_ITEM,
             "an address is not an image, fetching is not allowed; send base64 or data:image/...;base64,",
         )
@@ -96,12 +96,12 @@ def _image(item: Any, settings: Settings) -> Payload:
 
 def _in_uri(uri: DataUri, settings: Settings) -> Payload:
     if not uri.base64 or not (uri.kind.startswith("image/") or uri.kind in _UNKNOWN_KINDS):
-        return ItemFault(INVALID_ITEM, "the data URI holds no image in base64; send data:image/...;base64,")
+        return ItemError(INVALID_ITEM, "the data URI holds no image in base64; send data:image/...;base64,")
     return from_base64(uri.data, settings)
 
 
 def _named(item: Any) -> str:
-    """What an item is that should have been a string, in JSON's words."""
+    """The JSON type of an item that should have been a string."""
     if isinstance(item, dict):
         keys = ", ".join(
             json.dumps(str(key)[:32]) for key in list(item)[:3]

@@ -1,1 +1,1 @@
-"""Where and by what a tower program runs: devices, runtimes, shapes, memory."""
+"""Where and how a tower program runs: devices, runtimes, shapes, memory."""

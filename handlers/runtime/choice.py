@@ -1,16 +1,16 @@
 """Which runtime serves a tower where several could: measured once, kept, and followed by every worker.
 
-Two runtimes round differently in bfloat16, so that vectors of one space would differ by the runtime that
-happened to win when a worker started. The answer therefore belongs to the archive and the kind of CPU. It is
-a file in the folder of the environment's BABELCLIP_STATE_DIR, else in the user's cache
+Two runtimes round differently in bfloat16, so vectors of one space would differ with the runtime that
+happened to win when a worker started. The result is therefore kept for the archive and the kind of CPU, in a
+file in the folder of the environment's BABELCLIP_STATE_DIR, else in the user's cache
 (`$XDG_CACHE_HOME/babelclip`, `~/.cache/babelclip`), else, where neither can be written, in the unpacked
 archive, which lives as long as the server:
 
     runtime-{archive}-{CPU}.json    {"runtime": "openvino", "rows_per_second": {…}, "cpu": …, "measured": …}
 
 Whoever writes the file first decides. It changes when an operator deletes or edits it, names a runtime
-(`babelclip.runtime`, BABELCLIP_RUNTIME), or brings in another archive. Replicas that share the folder share
-the answer; others agree unless two runtimes differ by just about CLEARLY_FASTER.
+(`babelclip.runtime`, BABELCLIP_RUNTIME), or serves another archive. Replicas that share the folder share the
+result; others agree unless two runtimes differ by just about CLEARLY_FASTER.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from handlers.runtime.device import Placement
 _log = logging.getLogger(__name__)
 
 CLEARLY_FASTER = 1.25
-"""How much faster than the preferred runtime another must be to take its place: more than noise makes it."""
+"""How much faster than the preferred runtime another must be to take its place: more than noise explains."""
 STATE_DIR_VARIABLE = "BABELCLIP_STATE_DIR"
 # Of a trial: enough that one interruption does not decide, few enough that the start is not held up.
 _TRIAL_PASSES = 5
@@ -75,10 +75,10 @@ def settle(
 
 
 def state_folders(archive: Path) -> Iterator[Path]:
-    """Where the answer may be kept, the best place first."""
-    told = os.environ.get(STATE_DIR_VARIABLE)
-    if told:
-        yield Path(told)
+    """Where the result may be kept, the best place first."""
+    given = os.environ.get(STATE_DIR_VARIABLE)
+    if given:
+        yield Path(given)
     else:
         cache = os.environ.get("XDG_CACHE_HOME")
         with contextlib.suppress(RuntimeError):  # A user without a home.
@@ -109,7 +109,7 @@ def cpu_kind() -> str:
 
 @contextlib.contextmanager
 def _alone(state: Path) -> Iterator[None]:
-    """One worker at a time where the file system has locks: a trial beside another measures the other."""
+    """One worker at a time where the file system has locks: two trials at once would measure each other."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(ImportError, OSError):
             import fcntl

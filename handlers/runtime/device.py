@@ -4,15 +4,15 @@ Device: `babelclip.device` in model-config.yaml, else the environment's BABELCLI
 where Gaudi's software is installed and the container was given a card (HABANA_VISIBLE_DEVICES), CUDA where
 TorchServe assigned a GPU, else CPU. What was asked for and is not there stops the load.
 
-Dtype: matrix products run in bfloat16 where the hardware multiplies it (HPU, CUDA from Ampere on, CPUs with
-AMX or AVX512-BF16), whether the archive stores its weights in float32 or in bfloat16. Emulated bfloat16 is up
-to a hundred times slower, so all else runs in float32, by the archive's ONNX program; where it holds none, a
-bfloat16 program is emulated. 8-bit weights are for ONNX Runtime on CPUs, which multiplies 8-bit integers.
+Dtype: matmuls run in bfloat16 where the hardware has it natively (HPU, CUDA from Ampere on, CPUs with AMX or
+AVX512-BF16), whether the archive stores its weights in float32 or in bfloat16. Emulated bfloat16 is up to a
+hundred times slower, so other hardware computes in float32, by the archive's ONNX program; where it holds
+none, bfloat16 is emulated. 8-bit weights are for ONNX Runtime on CPUs, which multiplies 8-bit integers.
 `babelclip.dtype` decides otherwise, else the environment's BABELCLIP_DTYPE.
 
-Runtime: torch on HPU and CUDA. On CPUs ONNX Runtime, which is the fastest in float32; where the hardware
-multiplies bfloat16, OpenVINO, or torch where it is clearly faster: handlers.runtime.choice measures it once
-and keeps the answer. `babelclip.runtime` decides otherwise, else the environment's BABELCLIP_RUNTIME.
+Runtime: torch on HPU and CUDA. On CPUs ONNX Runtime, which is the fastest in float32; with native bfloat16
+OpenVINO, or torch where it is clearly faster: handlers.runtime.choice measures it once and keeps the result.
+`babelclip.runtime` decides otherwise, else the environment's BABELCLIP_RUNTIME.
 docs/decisions/0003-runtimes.md has the measurements.
 
 HPU: eager mode with `torch.compile(backend="hpu_backend")` by default; with PT_HPU_LAZY_MODE=1 an HPU graph.
@@ -50,7 +50,7 @@ class Placement:
     device: str
     """torch's name of the device, such as "cuda:1"."""
     dtype: str
-    """Of the matrix products: float32, bfloat16, or int8 where ONNX Runtime multiplies 8-bit weights."""
+    """Of the matmuls: float32, bfloat16, or int8 where ONNX Runtime multiplies 8-bit weights."""
     autocast: bool
     """Whether torch reaches `dtype` by autocast (the program itself is float32)."""
     compiler: str
@@ -111,7 +111,7 @@ def choose(
     compiler = "inductor" if compile else "none"
     if kind == "hpu":
         compiler = _start_hpu()
-    lower = dtype == "bfloat16" or (dtype == "auto" and multiplies_bfloat16(kind))
+    lower = dtype == "bfloat16" or (dtype == "auto" and has_native_bfloat16(kind))
     if kind != "cpu" or compile:
         names = _runtimes("torch", lower, forms)
     elif program_dtype == "int8":
@@ -134,7 +134,7 @@ def choose(
 
 
 def _dtype(runtime: str, program: str, lower: bool) -> str:
-    """Of the matrix products: torch computes in what a program stores, ONNX Runtime never in bfloat16."""
+    """Of the matmuls: torch computes in what a program stores, ONNX Runtime never in bfloat16."""
     if program == "int8":
         return "int8"
     if runtime == "torch":
@@ -143,7 +143,7 @@ def _dtype(runtime: str, program: str, lower: bool) -> str:
 
 
 def _runtimes(wanted: str, lower: bool, forms: Collection[str]) -> list[str]:
-    """What was asked for, or the runtimes worth trying on this CPU that are installed and have a program."""
+    """The wanted runtime, or those worth trying on this CPU that are installed and have a program."""
     if wanted != "auto":
         form, package = _NEEDS[wanted]
         if form not in forms:
@@ -204,23 +204,23 @@ def _start_hpu() -> str:
     return "hpu_graph" if os.environ["PT_HPU_LAZY_MODE"] == "1" else "hpu_backend"
 
 
-def multiplies_bfloat16(kind: str) -> bool:
-    """Whether the hardware multiplies bfloat16 by itself, which emulation does not count as."""
+def has_native_bfloat16(kind: str) -> bool:
+    """Whether the hardware has native bfloat16, which emulation does not count as."""
     if kind == "hpu":
         return True
     if kind == "cuda":
         return bool(_torch().cuda.is_bf16_supported(including_emulation=False))
-    told = _linux_tells_of_bfloat16()
-    if told is not None:
-        return told
+    reported = _linux_reports_bfloat16()
+    if reported is not None:
+        return reported
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(bool(getattr(_torch().cpu, check, bool)()) for check in checks)
 
 
-def _linux_tells_of_bfloat16() -> bool | None:
-    """Whether the CPU's flags name it; None where there are no flags, and torch must be asked.
+def _linux_reports_bfloat16() -> bool | None:
+    """Whether the CPU's flags list it; None where there are no flags, and torch must be asked.
 
-    torch would answer the same. A worker that runs by another runtime has 200 MB less without it.
+    torch would answer the same; a worker of another runtime saves 200 MB without it.
     """
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")

@@ -1,7 +1,7 @@
-"""ONNX Runtime and OpenVINO, imported so that they report to nobody.
+"""ONNX Runtime and OpenVINO, imported without their telemetry.
 
-As they come, ONNX Runtime (since 1.29) and OpenVINO tell their makers about the process and its models, and
-keep an identifier of the machine in the home folder. ONNX Runtime's reports have threads, too, over which a
+By default ONNX Runtime (since 1.29) and OpenVINO report the process and its models to their makers, and keep
+an identifier of the machine in the home folder. ONNX Runtime's telemetry also has threads, because of which a
 forked process never ends.
 """
 
@@ -12,11 +12,11 @@ import os
 import sys
 from typing import Any
 
-_REPORTS = "openvino_telemetry"
+_TELEMETRY = "openvino_telemetry"
 
 
 def import_onnxruntime() -> Any:
-    """The module `onnxruntime`; who sets ORT_DISABLE_TELEMETRY to 0 has it as it comes.
+    """The module `onnxruntime`; ORT_DISABLE_TELEMETRY=0 in the environment leaves its telemetry on.
 
     Raises:
         ModuleNotFoundError: it is not installed.
@@ -32,11 +32,11 @@ def import_openvino() -> Any:
         ModuleNotFoundError: it is not installed.
     """
     modules: dict[str, Any] = sys.modules
-    if _REPORTS in modules:  # Whoever imported it has decided.
+    if _TELEMETRY in modules:  # Whoever imported it has decided for it.
         return importlib.import_module("openvino")
-    # To Python this is a package that is not installed, and OpenVINO can do without it.
-    modules[_REPORTS] = None
+    # To Python a package of None is not installed, and OpenVINO works without it.
+    modules[_TELEMETRY] = None
     try:
         return importlib.import_module("openvino")
     finally:
-        del modules[_REPORTS]
+        del modules[_TELEMETRY]

@@ -1,8 +1,8 @@
-"""What this process may use of its machine: cores and memory, less what its container keeps from it.
+"""What this process may use of its machine: cores and memory, within the limits of its container.
 
 A container's limits are those of its control groups, of version 2, of version 1, or of one for some resources
-and the other for the rest. A group has what all the groups that it lies in leave it, so every one on the way
-up that can be seen is read, and the smallest counts. What cannot be read limits nothing.
+and the other for the rest. A group is also limited by the groups that contain it, so all of them that can be
+seen are read, and the smallest limit counts. What cannot be read limits nothing.
 
 Nothing is probed at import. `root` is the folder that stands for /, another one only in tests.
 """
@@ -22,7 +22,7 @@ _VERSION_2 = ""
 
 
 def usable_cores(root: Path = _ROOT) -> int:
-    """How many cores this process may keep busy, at least 1; of a quota of one and a half, 2."""
+    """How many cores this process may keep busy, at least 1; a quota of one and a half counts as 2."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for group in _groups(root, "cpu"):
         quota = _cpu_quota(group)
@@ -32,9 +32,9 @@ def usable_cores(root: Path = _ROOT) -> int:
 
 
 def usable_memory(root: Path = _ROOT) -> int:
-    """How many bytes may still be taken without swapping or the end of a process.
+    """How many bytes may still be allocated before the machine swaps or ends a process.
 
-    What the kernel keeps of files that were read counts as free, because it gives that up.
+    The kernel's cache of files counts as free, because the kernel gives it up.
     """
     free = _available(root)
     for group in _groups(root, "memory"):
@@ -113,25 +113,25 @@ def _cpu_quota(group: Path) -> int | None:
 
 
 def _room(group: Path) -> int | None:
-    """Bytes between the group's limit and what it cannot give up; None without a limit."""
-    told = parse_numbers(_read(group / "memory.stat") or "")
+    """Bytes between the group's limit and what it uses apart from the cache; None without a limit."""
+    stat = parse_numbers(_read(group / "memory.stat") or "")
     # From memory.high on a group is slowed down until it hardly moves.
     limits = [_number(_read(group / name) or "") for name in ("memory.max", "memory.high")]
     # Version 1, in which what its files name is of the group alone, and what begins with total_ of all in it.
-    limits += [_number(_read(group / "memory.limit_in_bytes") or ""), told.get("hierarchical_memory_limit")]
+    limits += [_number(_read(group / "memory.limit_in_bytes") or ""), stat.get("hierarchical_memory_limit")]
     known = [limit for limit in limits if limit is not None]
     if not known:
         return None
     used = _number(_read(group / "memory.current") or _read(group / "memory.usage_in_bytes") or "") or 0
-    files = sum(told.get(f"total_{name}", told.get(name, 0)) for name in ("active_file", "inactive_file"))
+    files = sum(stat.get(f"total_{name}", stat.get(name, 0)) for name in ("active_file", "inactive_file"))
     return min(known) - max(0, used - files)
 
 
 def _available(root: Path) -> int:
-    """Bytes that the machine could still give, limits apart."""
-    told = parse_numbers((_read(root / "proc/meminfo") or "").replace(":", " "))
-    if "MemAvailable" in told:
-        return told["MemAvailable"] * 1024
+    """Bytes that the machine has available, limits apart."""
+    meminfo = parse_numbers((_read(root / "proc/meminfo") or "").replace(":", " "))
+    if "MemAvailable" in meminfo:
+        return meminfo["MemAvailable"] * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

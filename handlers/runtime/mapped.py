@@ -1,4 +1,4 @@
-"""Letting go of the pages of a program's files that were read for the last time while it was loaded."""
+"""Releasing the pages of a program's files that are not read again once it is loaded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 _MAPS = Path("/proc/self/maps")
 
 
-def let_go(folder: Path) -> None:
+def release_pages(folder: Path) -> None:
     """Take the pages of the folder's files out of this process; the next read brings them back.
 
-    Runtimes map a program's weights and pack the matrices into a form of their own. What they have packed
-    they do not read again, yet it stays resident as if it were in use: 170 MB of XLM-R base in bfloat16. Rows
-    of its table of tokens come back as texts use them, from the kernel's cache of files.
+    Runtimes map a program's weights and pack the matrices into a form of their own. They do not read again
+    what they have packed, yet it stays resident as if it were in use: 170 MB of XLM-R base in bfloat16. Rows
+    of the token embeddings come back as texts use them, from the kernel's cache of files.
 
-    Only mappings that nobody can write to, because what was written would be lost. Elsewhere than on Linux,
+    Only read-only mappings, because what was written to others would be lost. On other systems than Linux
     nothing happens.
     """
     if sys.platform != "linux":

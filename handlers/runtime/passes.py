@@ -15,12 +15,12 @@ def plan_passes(
 ) -> Iterator[tuple[int, list[int]]]:
     """Token counts → (padded length, positions) of each forward pass; every position occurs exactly once.
 
-    A pass computes a rectangle of padded tokens, and costs as much again as `pass_cost` tokens whatever its
-    size. The items, sorted by length, are cut into passes that together cost least.
+    A pass computes a rectangle of padded tokens, and costs `pass_cost` tokens more whatever its size. The
+    items, sorted by length, are divided into the passes that together cost least.
 
     `sizes` are the lengths that may be padded to, and `rows_of(length)` the rows that a pass may have, both
-    ascending; the last size holds the longest item. Fewer items than a pass has rows are padded rows: they
-    cost as much as items.
+    ascending; the last size holds the longest item. Rows of a pass beyond its items are padding, which costs
+    as much as items.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     padded = [sizes[bisect_left(sizes, lengths[position])] for position in order]

@@ -1,8 +1,8 @@
-"""A tower at work: its program on its device, in the shapes that its runtime should meet.
+"""A tower's program on its device, run in the shapes that suit its runtime.
 
 HPU and compiled programs meet only the declared shapes, each warmed up before the worker is ready. Where a
-runtime keeps memory for each shape, texts have few; elsewhere a pass has as many rows as there are items.
-Padded rows repeat the last valid row and are dropped.
+runtime keeps memory for each shape, text passes have few; elsewhere a pass has as many rows as there are
+items. Padded rows repeat the last valid row and are dropped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from handlers.runtime.device import Placement
 from handlers.runtime.shapes import row_buckets
 
 Examples = Callable[[int], Iterable[tuple[Array, ...]]]
-# What warming up shapes that need no compilation may take: all of a small tower's, the small ones of a large.
+# For warming up shapes that need no compilation: all of a small tower's, the small ones of a large one.
 _WARM_UP_SECONDS = 2.0
 # Below this a pass costs about the same for any number of rows, so that halving a batch would double it.
 _SMALLEST_HALF = 4
@@ -41,7 +41,7 @@ class Runner:
         *,
         row_sizes: Sequence[int],
         threads: int,
-        lean: bool = False,
+        low_memory: bool = False,
     ) -> None:
         """Load the program, and run it in the shapes that it will meet.
 
@@ -57,15 +57,15 @@ class Runner:
         self.row_buckets = row_buckets(row_sizes[-1])
         shapes = list(examples(1))
         self._probe = shapes[0]
-        self._run = runtimes.load(program, placement, threads=threads, lean=lean)
+        self._run = runtimes.load(program, placement, threads=threads, low_memory=low_memory)
         self._warm_up(examples, shapes=len(row_sizes) * len(shapes))
-        mapped.let_go(program.parent)
+        mapped.release_pages(program.parent)
 
     def group_rows(self, items: int) -> int:
         """How many of so many items should go through the tower together.
 
-        Beside an accelerator the CPU decodes the second half of a batch while the first is computed. On a CPU
-        both want the same cores, and fewer, larger passes are faster.
+        With an accelerator the CPU decodes the second half of a batch while the first is computed. On a CPU
+        both need the same cores, and fewer, larger passes are faster.
         """
         largest = self.row_buckets[-1]
         if self.placement.kind == "cpu":
@@ -107,7 +107,7 @@ class Runner:
         return False
 
     def _warm_up(self, examples: Examples, *, shapes: int) -> None:
-        """A static program meets every declared shape; another one the extremes, and what there is time for.
+        """Run a static program in every declared shape, another one in the extremes and while there is time.
 
         The largest shape reserves the memory that passes need, and shows that there is enough.
         """

@@ -1,4 +1,4 @@
-"""What executes a tower program. One interface: numpy arrays [N, ...] in, rows [N, dim] out.
+"""The runtimes that execute a tower program. One interface: numpy arrays [N, ...] in, rows [N, dim] out.
 
 torch         program.pt2, on any device, eager or compiled
 onnxruntime   program.onnx, in float32 or, of 8-bit weights, in 8-bit integers, on CPUs
@@ -29,16 +29,16 @@ class Runtime(Protocol):
         ...
 
 
-def load(program: Path, placement: Placement, *, threads: int, lean: bool = False) -> Runtime:
+def load(program: Path, placement: Placement, *, threads: int, low_memory: bool = False) -> Runtime:
     """The program in the runtime that the placement names; `threads` are those of one pass on a CPU.
 
-    `lean` has ONNX Runtime widen stored weights in each pass instead of once.
+    `low_memory` has ONNX Runtime widen stored weights in each pass instead of once.
 
     Raises:
         OSError, RuntimeError: the runtime cannot read the program or place it.
     """
     if placement.runtime == "onnxruntime":
-        return _OnnxRuntime(program, threads=threads, lean=lean)
+        return _OnnxRuntime(program, threads=threads, low_memory=low_memory)
     if placement.runtime == "openvino":
         return _OpenVino(program, bfloat16=placement.dtype == "bfloat16", threads=threads)
     # Importing torch takes seconds and 200 MB, which a text tower on ONNX Runtime does without.
@@ -48,7 +48,7 @@ def load(program: Path, placement: Placement, *, threads: int, lean: bool = Fals
 
 
 class _OnnxRuntime:
-    def __init__(self, program: Path, *, threads: int, lean: bool) -> None:
+    def __init__(self, program: Path, *, threads: int, low_memory: bool) -> None:
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -56,7 +56,7 @@ class _OnnxRuntime:
         # Threads that spin while they wait hold the cores that the front end needs to pass the answer on.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Weights are mapped from program.onnx.data. What is folded at load becomes memory of this process.
-        kept = ["ConstantFolding"] if lean else []
+        kept = ["ConstantFolding"] if low_memory else []
         self.session = onnxruntime.InferenceSession(
             str(program), options, providers=["CPUExecutionProvider"], disabled_optimizers=kept
         )
@@ -79,7 +79,7 @@ class _OpenVino:
         core = openvino.Core()
         model = core.read_model(str(program))
         if bfloat16:
-            multiply_as_stored(model)
+            use_bf16_matmuls(model)
         self.request = core.compile_model(model, "CPU", options).create_infer_request()
 
     def __call__(self, *arrays: Array) -> NDArray[np.float32]:
@@ -88,19 +88,19 @@ class _OpenVino:
         return rows
 
 
-def multiply_as_stored(model: Any) -> int:
-    """Have an OpenVINO model multiply by its bfloat16 weights as they are; returns how many products changed.
+def use_bf16_matmuls(model: Any) -> int:
+    """Have an OpenVINO model multiply by its bfloat16 weights as stored; returns how many matmuls changed.
 
-    The program widens each stored weight to float32 before it multiplies, because ONNX Runtime knows no other
-    way. OpenVINO would widen them once, at load, keep that, and narrow them again for its products: of XLM-R
-    base 340 MB more, for the same vectors.
+    The program widens each stored weight to float32 before it multiplies, because ONNX Runtime has no other
+    way. OpenVINO would widen them once, at load, keep the result, and narrow it again for its matmuls: 340 MB
+    more for XLM-R base, with the same vectors.
     """
     operations = importlib.import_module("openvino.opset13")
     changed = 0
-    for product in model.get_ordered_ops():
-        if product.get_type_name() != "MatMul":
+    for matmul in model.get_ordered_ops():
+        if matmul.get_type_name() != "MatMul":
             continue
-        widening = product.input_value(1).get_node()
+        widening = matmul.input_value(1).get_node()
         while widening.get_type_name() in ("Transpose", "Reshape"):
             widening = widening.input_value(0).get_node()
         if widening.get_type_name() != "Convert":
@@ -110,10 +110,10 @@ def multiply_as_stored(model: Any) -> int:
             continue
         for reader in widening.output(0).get_target_inputs():
             reader.replace_source_output(stored)
-        narrow = operations.convert(product.input_value(0), "bf16")
-        product.input(0).replace_source_output(narrow.output(0))
-        readers = product.output(0).get_target_inputs()
-        wide = operations.convert(product, "f32")
+        narrow = operations.convert(matmul.input_value(0), "bf16")
+        matmul.input(0).replace_source_output(narrow.output(0))
+        readers = matmul.output(0).get_target_inputs()
+        wide = operations.convert(matmul, "f32")
         for reader in readers:
             reader.replace_source_output(wide.output(0))
         changed += 1

@@ -1,4 +1,4 @@
-"""In which shapes a tower is run: every row count and length, or few of them where each new shape costs.
+"""The shapes in which a tower is run: every row count and length, or few of them where each new shape costs.
 
 Compiled programs and HPU pay a compilation for each, some runtimes on CPUs keep memory for each; see
 `Placement.static` and `Placement.keeps_shapes`. docs/decisions/0004-lengths-of-texts.md has the measurements.
@@ -28,7 +28,7 @@ def row_buckets(max_batch: int) -> tuple[int, ...]:
 
 
 def few_rows(max_batch: int) -> tuple[int, ...]:
-    """Those, and 3 and 6: small requests come alone, and the next power of two is a third too large."""
+    """The buckets, and 3 and 6: small requests come alone, and the next power of two is a third too large."""
     return tuple(sorted({*row_buckets(max_batch), *(rows for rows in (3, 6) if rows < max_batch)}))
 
 

@@ -18,7 +18,7 @@ from handlers.batching import Array
 from handlers.runtime.device import Placement
 
 # Operators that autocast runs in the lower precision on every device: their weights can be cast in advance.
-_PRODUCTS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "addmm", "baddbmm")
+_MATMULS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "addmm", "baddbmm")
 
 
 class TorchRuntime:
@@ -49,7 +49,7 @@ class TorchRuntime:
 
 
 def read(program: Path) -> ExportedProgram:
-    """A program as its file has it."""
+    """A program as it is stored."""
     with warnings.catch_warnings():
         # torch 2.9, which Gaudi's containers have, warns of weights that must not be written; they are not.
         warnings.filterwarnings("ignore", message="The given buffer is not writable")
@@ -57,8 +57,8 @@ def read(program: Path) -> ExportedProgram:
 
 
 def _prepare_for_autocast(module: torch.fx.GraphModule) -> None:
-    """Cast once, in place, the weights that autocast would cast in every pass: those of matrix products."""
-    products = [getattr(torch.ops.aten, name) for name in _PRODUCTS]
+    """Cast once, in place, the weights that autocast would cast in every pass: those of matmuls."""
+    matmuls = [getattr(torch.ops.aten, name) for name in _MATMULS]
     users: dict[str, list[torch.fx.Node]] = {}
     for node in list(module.graph.nodes):
         if node.op == "get_attr":
@@ -70,7 +70,7 @@ def _prepare_for_autocast(module: torch.fx.GraphModule) -> None:
         parameter: Any = module
         for name in target.split("."):
             parameter = getattr(parameter, name)
-        cast = all(getattr(node.target, "overloadpacket", None) in products for node in nodes)
+        cast = all(getattr(node.target, "overloadpacket", None) in matmuls for node in nodes)
         if cast and isinstance(parameter, torch.Tensor) and parameter.dtype == torch.float32:
             parameter.data = parameter.data.to(torch.bfloat16)
 

@@ -12,7 +12,7 @@ import torch
 
 from export import golden, programs, triton
 from handlers.config import Settings
-from handlers.errors import ItemFault
+from handlers.errors import ItemError
 from handlers.preprocess.reference import decode_image
 from handlers.preprocess.texts import read_text
 from models import checkpoint
@@ -140,7 +140,7 @@ def test_control_tokens_in_a_text_are_text(repository: Repository) -> None:
 @pytest.mark.parametrize("payload", [b"", b" \n\t", b"\xe2\x80\x8b", b"\xff\xfe", b"x" * 16_385])
 def test_a_bad_text_costs_its_own_request(repository: Repository, payload: bytes) -> None:
     """Protects the other requests of a batch, and callers who know TorchServe's codes and sentences."""
-    with pytest.raises(ItemFault) as known:
+    with pytest.raises(ItemError) as known:
         read_text(payload, max_bytes=Settings().max_text_bytes)
     before, refused, after = repository.infer("test_text", [texts("red"), texts(payload), texts("blue")])
     assert isinstance(refused, Refused)
@@ -152,7 +152,7 @@ def test_a_bad_text_costs_its_own_request(repository: Repository, payload: bytes
 def test_a_bad_image_costs_its_own_request(repository: Repository, cut: int) -> None:
     """Protects the other requests of a batch, and callers who know TorchServe's codes and sentences."""
     whole = golden.images()["jpeg"]
-    with pytest.raises(ItemFault) as known:
+    with pytest.raises(ItemError) as known:
         decode_image(whole[:cut], size=32, **LIMITS)
     before, refused, after = repository.infer(
         "test_vision", [images(whole), images(whole[:cut]), images(whole)]

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
-from handlers.deadline import Budget
+from handlers.deadline import Deadline
 from handlers.preprocess.reference import decode_image
 from tests.handlers.images import encoded, motif
 from tests.handlers.slow import Clock
@@ -130,7 +130,7 @@ def vision_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LIMITS = {"max_items": 16, "max_batch": 4, "max_text_bytes": 200, "decode_threads": 2, "threads": 1}
-# What a worker does must not depend on whether this machine's CPU multiplies bfloat16.
+# What a worker does must not depend on whether this machine's CPU has native bfloat16.
 LIMITS |= {"dtype": "float32"}
 
 
@@ -149,10 +149,10 @@ def vision(vision_folder: Path) -> Worker:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, text: Worker, vision: Worker) -> Clock:
-    """The clock of both towers, with a budget of 36 seconds."""
+    """The clock of both towers, with 36 seconds for a batch."""
     clock = Clock()
     for worker in (text, vision):
         monkeypatch.setattr(worker.handler, "clock", clock)
         monkeypatch.setattr(worker.handler, "_ended", None)
-        monkeypatch.setattr(worker.handler, "budget", Budget(60, clock))
+        monkeypatch.setattr(worker.handler, "deadline", Deadline(60, clock))
     return clock

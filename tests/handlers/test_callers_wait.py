@@ -11,7 +11,7 @@ import pytest
 
 from babelclip import Call, Client
 from handlers.batching import Group, part_of
-from handlers.deadline import Budget, OutOfTime
+from handlers.deadline import Deadline, DeadlineExceeded
 from handlers.embedding_pb2 import EmbedRequest
 from tests.handlers.conftest import DIM
 from tests.handlers.images import encoded, motif
@@ -117,20 +117,20 @@ def test_images_that_are_decoded_by_then_are_not_lost(
 
 def test_a_pass_that_was_slow_by_accident_is_forgotten(clock: Clock) -> None:
     """After a machine slept, passes grow again as smaller ones turn out to be quick."""
-    budget = Budget(60, clock)
-    budget.took(32, 1000.0)
-    budget.restart()
-    budget.callers_wait(30)
-    assert budget.largest(32, lambda rows: rows) == 1
+    deadline = Deadline(60, clock)
+    deadline.record(32, 1000.0)
+    deadline.restart()
+    deadline.callers_wait(30)
+    assert deadline.largest(32, lambda rows: rows) == 1
     for rows in (1, 2, 4, 8, 16):
-        budget.took(rows, 0.1)
-    assert budget.largest(32, lambda rows: rows) == 32
-    budget.check(32)
+        deadline.record(rows, 0.1)
+    assert deadline.largest(32, lambda rows: rows) == 32
+    deadline.check(32)
     clock.now += 12
-    with pytest.raises(OutOfTime):
-        budget.check(1)
-    budget.callers_wait(None)
-    budget.check(1)
+    with pytest.raises(DeadlineExceeded):
+        deadline.check(1)
+    deadline.callers_wait(None)
+    deadline.check(1)
 
 
 def test_the_parts_of_a_group_are_the_group() -> None:
@@ -171,7 +171,7 @@ def test_a_client_gets_everything_from_a_slow_handler(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(vision.handler, "budget", Budget(60, time.perf_counter))
+    monkeypatch.setattr(vision.handler, "deadline", Deadline(60, time.perf_counter))
     monkeypatch.setattr(vision.handler, "settings", vision.handler.settings.__class__(max_items=256))
     monkeypatch.setattr(vision.handler, "runner", Sleeping(vision, Clock(), 0.05))
     queue = Queue()

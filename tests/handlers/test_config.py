@@ -47,6 +47,15 @@ def test_a_wrong_setting_stops_the_load(section: Any, says: str) -> None:
         Settings.from_model_config({"babelclip": section})
 
 
+def test_a_setting_by_its_former_name_is_read() -> None:
+    """An archive that was made when `low_memory` was called `lean` is served as it was meant."""
+    assert Settings.from_model_config({"babelclip": {"lean": True}}) == Settings(low_memory=True)
+    with pytest.raises(ValueError, match="low_memory must be of type bool"):
+        Settings.from_model_config({"babelclip": {"lean": "yes"}})
+    with pytest.raises(ValueError, match="lean is the former name of low_memory"):
+        Settings.from_model_config({"babelclip": {"lean": True, "low_memory": False}})
+
+
 def test_worker_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads are shared among the most workers of the model; the archive's word beats the launcher's."""
     monkeypatch.setenv("BABELCLIP_WORKERS", "3")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.batching import Notes, smallest_first
+from handlers.batching import PreprocessResult, smallest_first
 from handlers.config import response_timeout
-from handlers.deadline import Budget, OutOfTime
+from handlers.deadline import Deadline, DeadlineExceeded
 from handlers.embedding_pb2 import EmbedRequest
 from tests.handlers.conftest import DIM
 from tests.handlers.images import encoded, motif
@@ -93,7 +93,7 @@ def test_decoding_that_takes_too_long_is_given_up(
 
     monkeypatch.setattr(vision.handler, "_decode", stuck)
     # The only wait in real time, of less than a millisecond, for something that cannot happen meanwhile.
-    monkeypatch.setattr(vision.handler, "budget", Budget(1e-3, clock))
+    monkeypatch.setattr(vision.handler, "deadline", Deadline(1e-3, clock))
     (reply,) = vision.send(grpc(request=EmbedRequest(images=[JPEG] * 8).SerializeToString()))
     assert codes(reply) == dict.fromkeys(range(8), "overloaded")
     release.set()
@@ -114,8 +114,8 @@ def test_no_more_images_are_decoded_ahead_than_keep_the_threads_busy(
 
     pool = vision.handler.pool
     monkeypatch.setattr(vision.handler, "pool", Pool())
-    vision.handler.budget.restart()  # as with each batch: its time runs since the last one
-    groups = vision.handler.groups([JPEG] * 40, Notes(), vision.handler.budget)
+    vision.handler.deadline.restart()  # as with each batch: its time runs since the last one
+    groups = vision.handler.groups([JPEG] * 40, PreprocessResult(), vision.handler.deadline)
     ahead = [len(submitted) - 4 * (index + 1) for index, _ in enumerate(groups)]
     assert ahead[:8] == [8] * 8
     assert len(submitted) == 40
@@ -123,29 +123,29 @@ def test_no_more_images_are_decoded_ahead_than_keep_the_threads_busy(
 
 def test_one_slow_pass_does_not_shut_the_tower(clock: Clock) -> None:
     """After an accident, a machine that slept for instance, passes are tried again and measured anew."""
-    budget = Budget(60, clock)
-    budget.took(32, 1000.0)
-    budget.restart()
-    budget.check(32)
+    deadline = Deadline(60, clock)
+    deadline.record(32, 1000.0)
+    deadline.restart()
+    deadline.check(32)
     clock.now += 18
-    with pytest.raises(OutOfTime):
-        budget.check(32)
-    budget.took(32, 1.0)
-    budget.check(32)
-    assert budget.left() == 18
+    with pytest.raises(DeadlineExceeded):
+        deadline.check(32)
+    deadline.record(32, 1.0)
+    deadline.check(32)
+    assert deadline.left() == 18
 
 
 def test_an_unknown_size_counts_as_slow(clock: Clock) -> None:
     """A size of pass that was never met is not assumed to be quick."""
-    budget = Budget(60, clock)
-    budget.took(8, 1.0)
-    budget.took(64, 10.0)
+    deadline = Deadline(60, clock)
+    deadline.record(8, 1.0)
+    deadline.record(64, 10.0)
     clock.now = 27
-    budget.check(8)
+    deadline.check(8)
     for slots in (64, 500):
-        with pytest.raises(OutOfTime):
-            budget.check(slots)
-    budget.check()
+        with pytest.raises(DeadlineExceeded):
+            deadline.check(slots)
+    deadline.check()
 
 
 @given(st.lists(st.integers(0, 9), max_size=20))
@@ -162,6 +162,6 @@ def test_small_requests_go_first(sizes: list[int]) -> None:
 
 
 def test_the_timeout_is_the_archives() -> None:
-    """The budget follows model-config.yaml; where it says nothing, TorchServe waits two minutes."""
+    """The time of a batch follows model-config.yaml; where it says nothing, TorchServe waits two minutes."""
     configs: Iterator[Any] = iter([{"responseTimeout": 60}, {}, None, {"responseTimeout": None}])
     assert [response_timeout(config) for config in configs] == [60, 120, 120, 120]

@@ -8,9 +8,9 @@ import re
 import pytest
 import yaml
 
-from handlers.deadline import Budget
+from handlers.deadline import Deadline
 from handlers.embedding_pb2 import EmbedRequest
-from handlers.metrics import DEFINITIONS, Metrics, Tally
+from handlers.metrics import DEFINITIONS, BatchStats, Metrics
 from tests.handlers.images import encoded, motif
 from tests.handlers.worker import METRICS_YAML, Worker, grpc, http
 
@@ -97,7 +97,7 @@ def test_the_stages_fill_the_time_of_a_worker(
         return float(next(times))  # Each look at the clock costs a second, wherever it is taken.
 
     monkeypatch.setattr(vision.handler, "clock", clock)
-    monkeypatch.setattr(vision.handler, "budget", Budget(1e6, clock))
+    monkeypatch.setattr(vision.handler, "deadline", Deadline(1e6, clock))
     monkeypatch.setattr(vision.handler, "_ended", None)
     request = grpc(request=EmbedRequest(images=[IMAGE] * 9).SerializeToString())
     vision.send(request)
@@ -165,8 +165,8 @@ def test_the_space_is_a_label(caplog: pytest.LogCaptureFixture, text: Worker) ->
 
 def test_metrics_never_fail_a_batch(caplog: pytest.LogCaptureFixture, text: Worker) -> None:
     """Without TorchServe's metrics, or with broken ones, a batch is served all the same."""
-    Metrics(None, tower="text", version="1.0").record(Tally())
+    Metrics(None, tower="text", version="1.0").record(BatchStats())
     metrics = Metrics(text.service.context.metrics, tower="text", version="1.0")
     metrics._metrics["babelclip_batch_items"] = object()
-    metrics.record(Tally())
+    metrics.record(BatchStats())
     assert "metrics were not recorded: AttributeError" in caplog.text

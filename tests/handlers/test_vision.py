@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from handlers.batching import Notes
+from handlers.batching import PreprocessResult
 from handlers.embedding_pb2 import EmbedRequest
 from handlers.preprocess.fast import decode_fast
 from handlers.preprocess.memory import Memory
@@ -199,7 +199,7 @@ def test_any_json_strings_have_outcomes(vision: Worker, items: list[str | bytes]
 
 def test_pixels_arrive_as_preprocessed(vision: Worker) -> None:
     """The tower gets uint8 [N, size, size, 3] by serving's decoding, with the model's reduction."""
-    (group,) = vision.handler.groups([JPEG, PNG], Notes(), vision.handler.budget)
+    (group,) = vision.handler.groups([JPEG, PNG], PreprocessResult(), vision.handler.deadline)
     limits = {"size": SIZE, "max_pixels": 10**6, "max_bytes": 10**6, "reduction": 1.25}
     expected = [decode_fast(image, **limits) for image in (JPEG, PNG)]
     np.testing.assert_array_equal(group.arrays[0], np.stack(expected))
@@ -209,7 +209,7 @@ def test_all_threads_share_one_memory(vision: Worker, monkeypatch: pytest.Monkey
     """A worker's images take what they decode to of 40 bytes for each of max_pixels, and give it back."""
     taken, take = [], Memory.taking
     monkeypatch.setattr(Memory, "taking", lambda self, amount: taken.append(amount) or take(self, amount))
-    (group,) = vision.handler.groups([JPEG, PNG, b"broken"], Notes(), vision.handler.budget)
+    (group,) = vision.handler.groups([JPEG, PNG, b"broken"], PreprocessResult(), vision.handler.deadline)
     assert len(group.positions) == 2
     assert 33 * 57 * 8 in taken
     assert len(taken) == 2
@@ -224,7 +224,7 @@ def test_decoding_overlaps_with_the_device(vision: Worker, monkeypatch: pytest.M
     monkeypatch.setattr(handler.runner, "row_buckets", (1, 2, 4, 8))
     decode, started = handler._decode, []
     monkeypatch.setattr(handler, "_decode", lambda payload: started.append(payload) or decode(payload))
-    groups = handler.groups([JPEG, PNG] * 4, Notes(), handler.budget)
+    groups = handler.groups([JPEG, PNG] * 4, PreprocessResult(), handler.deadline)
     first = next(groups)
     give_up = time.monotonic() + 60
     while len(started) < 8 and time.monotonic() < give_up:

@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 
 from babelclip import Client
-from handlers.runtime.device import multiplies_bfloat16
+from handlers.runtime.device import has_native_bfloat16
 from tests.e2e.support import launched
 from tests.places import REPOSITORY
 from tests.systems import families
@@ -115,7 +115,7 @@ def check(family: str, folder: Path, dtypes: list[str], *, quick: bool) -> dict[
     for dtype in dtypes:
         store = folder / f"store-{dtype}"
         # A CPU that emulates bfloat16 would take hours over the `.pt2` of the largest.
-        emulated = dtype == "bfloat16" and not multiplies_bfloat16("cpu")
+        emulated = dtype == "bfloat16" and not has_native_bfloat16("cpu")
         only = ["--programs", "onnx"] if emulated else []
         status, _, err, used = export(source, store, "--dtype", dtype, *only)
         if status != 0:

@@ -5,11 +5,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.errors import ItemFault
+from handlers import limits
+from handlers.errors import ItemError
 from handlers.preprocess.reference import Resize, decode_image
 
-MAX_PIXELS = 50_000_000
-MAX_BYTES = 20_000_000
+MAX_PIXELS = limits.MAX_PIXELS
+MAX_BYTES = limits.MAX_IMAGE_BYTES
 
 
 class Readable(Protocol):
@@ -42,7 +43,7 @@ def decode(
     """
     try:
         return decode_image(data, size=size, resize=resize, max_pixels=max_pixels, max_bytes=max_bytes)
-    except ItemFault as fault:
+    except ItemError as fault:
         raise BrokenImage(fault.code, fault.message) from fault
 
 

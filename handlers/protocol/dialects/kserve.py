@@ -4,6 +4,7 @@
     {"predictions": [[…], null, …], "space": SPACE, "errors": [{"index","code","message"}, …]}
 
 An image is base64 or a data URI. `errors` is there only when an item failed, whose prediction is then null.
+A request of KServe's V2 protocol is refused in V1's form.
 """
 
 from __future__ import annotations
@@ -12,52 +13,58 @@ from collections.abc import Sequence
 from typing import Any
 
 from handlers.config import Settings, TowerMeta
-from handlers.errors import INVALID_ITEM, MALFORMED_REQUEST, ItemFault, RequestFault
+from handlers.errors import INVALID_ITEM, MALFORMED_REQUEST, ItemError, RequestError
 from handlers.outcomes import Outcome
-from handlers.protocol.answers import Answer, compact, json_errors, json_row
-from handlers.protocol.envelope import JSON
+from handlers.protocol.dialects.base import Content, Dialect
+from handlers.protocol.envelope import JSON, Envelope
 from handlers.protocol.foreign import is_kserve_v2, refusal
 from handlers.protocol.items import Payload, json_item
+from handlers.protocol.rendering import Response, compact, json_errors, json_rows
 
 _KEYS = {"data", "b64"}
 _INSTANCE = 'an instance must be a string, {"data": …} or {"b64": …}'
 
 
-def read(body: Any, meta: TowerMeta, settings: Settings) -> list[Payload]:
-    """The parsed body, an object with `instances` or of the V2 protocol → its items.
+class KServe(Dialect):
+    """A JSON object with `instances`."""
 
-    Raises:
-        RequestFault: `instances` is no list or holds other objects, or the body is of the V2 protocol.
-    """
-    if is_kserve_v2(body):
-        raise RequestFault(MALFORMED_REQUEST, refusal(body))
-    instances = body["instances"]
-    if not isinstance(instances, list):
-        raise RequestFault(MALFORMED_REQUEST, '"instances" must be a list')
-    if instances and all(isinstance(one, dict) and not _KEYS & one.keys() for one in instances):
-        raise RequestFault(MALFORMED_REQUEST, f'"instances" holds objects of other keys; {_INSTANCE}')
-    if len(instances) > settings.max_items:
-        return instances  # Refused by the caller of this function; not worth decoding.
-    return [_instance(instance, meta.tower, settings) for instance in instances]
+    def matches(self, envelope: Envelope) -> bool:
+        """Where the body has `instances`, or the named tensors of V2."""
+        return "instances" in envelope.fields or is_kserve_v2(envelope.fields)
 
+    def read(self, envelope: Envelope, meta: TowerMeta, settings: Settings) -> Content:
+        """The instances.
 
-def encode(outcomes: Sequence[Outcome], meta: TowerMeta) -> Answer:
-    """The outcomes of a request's items, in its order → the answer, errors of single items inside it."""
-    rows = ["null" if isinstance(o, ItemFault) else json_row(o.vector) for o in outcomes]
-    errors = json_errors(outcomes)
-    tail = compact({"space": meta.space, **({"errors": errors} if errors else {})})
-    return Answer(f'{{"predictions":[{",".join(rows)}],{tail[1:]}'.encode(), JSON)
+        Raises:
+            RequestError: `instances` is no list or holds other objects, or the body is of the V2 protocol.
+        """
+        if is_kserve_v2(envelope.fields):
+            raise RequestError(MALFORMED_REQUEST, refusal(envelope.fields))
+        instances = envelope.fields["instances"]
+        if not isinstance(instances, list):
+            raise RequestError(MALFORMED_REQUEST, '"instances" must be a list')
+        if instances and all(isinstance(one, dict) and not _KEYS & one.keys() for one in instances):
+            raise RequestError(MALFORMED_REQUEST, f'"instances" holds objects of other keys; {_INSTANCE}')
+        if len(instances) > settings.max_items:
+            return Content(instances)
+        return Content([_instance(instance, meta.tower, settings) for instance in instances])
 
+    def render(self, envelope: Envelope, outcomes: Sequence[Outcome], meta: TowerMeta) -> Response:
+        """A prediction per instance, in their order, and the errors of those that failed."""
+        errors = json_errors(outcomes)
+        tail = compact({"space": meta.space, **({"errors": errors} if errors else {})})
+        return Response(f'{{"predictions":[{json_rows(outcomes)}],{tail[1:]}'.encode(), JSON)
 
-def refuse(fault: RequestFault) -> Answer:
-    """A refused request → KServe's form of an error, a sentence."""
-    return Answer(compact({"error": f"{fault.code}: {fault.message}"}).encode(), JSON, fault.status)
+    def refuse(self, envelope: Envelope, error: RequestError, meta: TowerMeta) -> Response:
+        """KServe's form of an error, which is a sentence."""
+        body = compact({"error": f"{error.code}: {error.message}"})
+        return Response(body.encode(), JSON, error.status)
 
 
 def _instance(instance: Any, tower: str, settings: Settings) -> Payload:
     if isinstance(instance, dict):
         held = [instance[name] for name in _KEYS if name in instance]
         if len(held) != 1:
-            return ItemFault(INVALID_ITEM, _INSTANCE)
+            return ItemError(INVALID_ITEM, _INSTANCE)
         instance = held[0]
     return json_item(instance, tower, settings)

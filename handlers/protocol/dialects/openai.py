@@ -6,7 +6,7 @@
 
 The vision tower takes images as data URIs or base64. The call has no place for the error of one item: if an
 item fails, the request fails, and the message names every item at fault. A text of more tokens than the tower
-takes is an error here, as it is with OpenAI, and is not cut. `model` of the answer is the embedding space;
+takes is an error here, as it is with OpenAI, and is not cut. `model` of the response is the embedding space;
 a request may insist on one by a field `space`.
 """
 
@@ -14,95 +14,105 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from handlers.config import Settings, TowerMeta
-from handlers.errors import MALFORMED_REQUEST, ItemFault, RequestFault
+from handlers.errors import MALFORMED_REQUEST, ItemError, RequestError
 from handlers.outcomes import Outcome
-from handlers.protocol.answers import Answer, compact, json_row
-from handlers.protocol.envelope import JSON
+from handlers.protocol.dialects.base import Content, Dialect, json_value
+from handlers.protocol.envelope import JSON, Envelope
 from handlers.protocol.foreign import of_objects, refusal
-from handlers.protocol.items import Payload, json_item
+from handlers.protocol.items import json_item
+from handlers.protocol.rendering import Response, compact, json_row
 
 TOO_MANY_TOKENS = "context_length_exceeded"
 _NAMED = 5  # items at fault that a message names
 
 
-def read(body: Any, meta: TowerMeta, settings: Settings) -> tuple[list[Payload], str]:
-    """The parsed body → its items and the space it insists on, "" for none.
+class OpenAI(Dialect):
+    """OpenAI's embeddings call, recognised by its address."""
 
-    Raises:
-        RequestFault: the body asks for something that is not to be had here.
-    """
-    if not isinstance(body, dict) or "input" not in body:
-        foreign = isinstance(body, dict) and "inputs" not in body and "instances" not in body
-        said = f"; {refusal(body)}" if foreign else ""
-        raise RequestFault(MALFORMED_REQUEST, f'the JSON body must be an object with "input"{said}')
-    inputs, space = body["input"], body.get("space")
-    if isinstance(inputs, str):
-        inputs = [inputs]
-    if not isinstance(inputs, list):
-        raise RequestFault(MALFORMED_REQUEST, '"input" must be a string or a list of strings')
-    if any(isinstance(item, int | float | list) for item in inputs):
-        raise RequestFault(
-            MALFORMED_REQUEST,
-            '"input" holds lists or numbers; send strings: token ids would be of another tokenizer',
-        )
-    if of_objects(inputs):
-        raise RequestFault(
-            MALFORMED_REQUEST,
-            '"input" holds objects, as Jina\'s call has them; send strings: a text, or an image as data URI',
-        )
-    if body.get("encoding_format") not in (None, "float", "base64"):
-        raise RequestFault(MALFORMED_REQUEST, '"encoding_format" must be "float" or "base64"')
-    if body.get("dimensions") not in (None, meta.dim):
-        raise RequestFault(
-            MALFORMED_REQUEST, f'"dimensions" must be {meta.dim} or absent: vectors are not shortened'
-        )
-    if space is not None and not isinstance(space, str):
-        raise RequestFault(MALFORMED_REQUEST, '"space" must be a string')
-    if len(inputs) > settings.max_items:
-        return inputs, ""  # Refused by the caller of this function; not worth decoding.
-    return [json_item(item, meta.tower, settings) for item in inputs], space or ""
+    path = "v1/embeddings"
+
+    def matches(self, envelope: Envelope) -> bool:
+        """Where the address ends as OpenAI's does."""
+        return envelope.path == self.path
+
+    def read(self, envelope: Envelope, meta: TowerMeta, settings: Settings) -> Content:
+        """The items of `input`, and the space that the body insists on.
+
+        Raises:
+            RequestError: the body asks for something that does not exist here.
+        """
+        body = json_value(envelope)
+        if not isinstance(body, dict) or "input" not in body:
+            foreign = isinstance(body, dict) and "inputs" not in body and "instances" not in body
+            said = f"; {refusal(body)}" if foreign else ""
+            raise RequestError(MALFORMED_REQUEST, f'the JSON body must be an object with "input"{said}')
+        inputs, space = body["input"], body.get("space")
+        if isinstance(inputs, str):
+            inputs = [inputs]
+        if not isinstance(inputs, list):
+            raise RequestError(MALFORMED_REQUEST, '"input" must be a string or a list of strings')
+        if any(isinstance(item, int | float | list) for item in inputs):
+            raise RequestError(
+                MALFORMED_REQUEST,
+                '"input" holds lists or numbers; send strings: token ids would be of another tokenizer',
+            )
+        if of_objects(inputs):
+            raise RequestError(
+                MALFORMED_REQUEST,
+                '"input" holds objects, as Jina\'s call has them; send strings: a text, or an image as data'
+                " URI",
+            )
+        if body.get("encoding_format") not in (None, "float", "base64"):
+            raise RequestError(MALFORMED_REQUEST, '"encoding_format" must be "float" or "base64"')
+        if body.get("dimensions") not in (None, meta.dim):
+            raise RequestError(
+                MALFORMED_REQUEST, f'"dimensions" must be {meta.dim} or absent: vectors are not shortened'
+            )
+        if space is not None and not isinstance(space, str):
+            raise RequestError(MALFORMED_REQUEST, '"space" must be a string')
+        if len(inputs) > settings.max_items:
+            return Content(inputs)
+        return Content([json_item(item, meta.tower, settings) for item in inputs], space or "")
+
+    def render(self, envelope: Envelope, outcomes: Sequence[Outcome], meta: TowerMeta) -> Response:
+        """An embedding per item, in their order; where items failed, the error that names them."""
+        in_base64 = envelope.fields.get("encoding_format") == "base64"
+        data, failed, tokens = [], [], 0
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, ItemError):
+                failed.append((index, outcome.code, outcome.message, outcome.status))
+                continue
+            if outcome.truncated and meta.text is not None:
+                limit = meta.text.max_tokens
+                message = f"the text has {outcome.tokens} tokens; this model takes at most {limit}"
+                failed.append((index, TOO_MANY_TOKENS, message, 400))
+                continue
+            tokens += outcome.tokens
+            if in_base64:
+                row = f'"{base64.b64encode(np.asarray(outcome.vector, dtype="<f4").tobytes()).decode()}"'
+            else:
+                row = json_row(outcome.vector)
+            data.append(f'{{"object":"embedding","index":{index},"embedding":{row}}}')
+        if failed:
+            _, code, _, status = failed[0]
+            named = "; ".join(f"input[{index}]: {message}" for index, _, message, _ in failed[:_NAMED])
+            more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+            return _error(code, named + more, status, "input")
+        usage = compact({"prompt_tokens": tokens, "total_tokens": tokens})
+        model = compact(meta.space)
+        body = f'{{"object":"list","data":[{",".join(data)}],"model":{model},"usage":{usage}}}'
+        return Response(body.encode(), JSON)
+
+    def refuse(self, envelope: Envelope, error: RequestError, meta: TowerMeta) -> Response:
+        """OpenAI's form of an error."""
+        return _error(error.code, error.message, error.status, None)
 
 
-def encode(outcomes: Sequence[Outcome], meta: TowerMeta, *, in_base64: bool) -> Answer:
-    """The outcomes of a request's items, in its order → the answer, or the error of those at fault."""
-    data, faults, tokens = [], [], 0
-    for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, ItemFault):
-            faults.append((index, outcome.code, outcome.message, outcome.status))
-            continue
-        if outcome.truncated and meta.text is not None:
-            limit = meta.text.max_tokens
-            message = f"the text has {outcome.tokens} tokens; this model takes at most {limit}"
-            faults.append((index, TOO_MANY_TOKENS, message, 400))
-            continue
-        tokens += outcome.tokens
-        if in_base64:
-            row = f'"{base64.b64encode(np.asarray(outcome.vector, dtype="<f4").tobytes()).decode()}"'
-        else:
-            row = json_row(outcome.vector)
-        data.append(f'{{"object":"embedding","index":{index},"embedding":{row}}}')
-    if faults:
-        _, code, _, status = faults[0]
-        named = "; ".join(f"input[{index}]: {message}" for index, _, message, _ in faults[:_NAMED])
-        more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-        return _failure(code, named + more, status, "input")
-    usage = compact({"prompt_tokens": tokens, "total_tokens": tokens})
-    model = compact(meta.space)
-    body = f'{{"object":"list","data":[{",".join(data)}],"model":{model},"usage":{usage}}}'
-    return Answer(body.encode(), JSON)
-
-
-def refuse(fault: RequestFault) -> Answer:
-    """A refused request → OpenAI's form of an error."""
-    return _failure(fault.code, fault.message, fault.status, None)
-
-
-def _failure(code: str, message: str, status: int, parameter: str | None) -> Answer:
+def _error(code: str, message: str, status: int, parameter: str | None) -> Response:
     kind = "server_error" if status >= 500 else "invalid_request_error"
     error = {"message": message, "type": kind, "param": parameter, "code": code}
-    return Answer(compact({"error": error}).encode(), JSON, status)
+    return Response(compact({"error": error}).encode(), JSON, status)

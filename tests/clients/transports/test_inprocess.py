@@ -49,7 +49,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def float32() -> Iterator[None]:
     """One runtime on every machine: which of two is faster is not always the same one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "multiplies_bfloat16", lambda kind: False)
+        patch.setattr(device, "has_native_bfloat16", lambda kind: False)
         yield
 
 

@@ -9,8 +9,8 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.errors import ItemFault
-from handlers.preprocess.texts import is_unknown, read_text, shows
+from handlers.errors import ItemError
+from handlers.preprocess.texts import is_unknown, is_visible, read_text
 
 # Properties by their names in the Unicode Character Database; Python's tables lack these.
 UNSEEN = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{White_Space}\p{Cc}\p{Cf}\u2800]")
@@ -43,7 +43,7 @@ def read(text: str | bytes) -> str:
 def test_what_shows_nothing_is_empty(text: str) -> None:
     """A caller whose text is lost hears of it, instead of getting the vector of an invisible character."""
     for payload in (text, text.encode()):
-        with pytest.raises(ItemFault) as caught:
+        with pytest.raises(ItemError) as caught:
             read(payload)
         assert caught.value.code == "empty_item"
 
@@ -89,7 +89,7 @@ def test_visibility_is_unicodes() -> None:
     wrong = [
         f"{ord(char):04X}"
         for char in assigned
-        if shows(char) == bool(UNSEEN.match(char) and not DRAWN_FORMAT.match(char))
+        if is_visible(char) == bool(UNSEEN.match(char) and not DRAWN_FORMAT.match(char))
     ]
     assert wrong == []
 
@@ -99,16 +99,16 @@ def test_any_payload_is_read_or_refused(payload: str | bytes) -> None:
     """Whatever comes, there is either a text with something to see or a code, and nothing else is raised."""
     try:
         outcome = read(payload)
-    except ItemFault as fault:
+    except ItemError as fault:
         outcome = fault.code
     if outcome not in ("empty_item", "invalid_utf8"):
         whole = payload if isinstance(payload, str) else payload.decode()
-        assert shows(outcome)
+        assert is_visible(outcome)
         assert outcome == whole.removeprefix("\ufeff")
 
 
 @pytest.mark.parametrize(
-    ("text", "stretches", "matters"),
+    ("text", "spans", "matters"),
     [
         ("red heart", [], False),
         ("red \U00013000", [(4, 5)], True),
@@ -120,7 +120,7 @@ def test_any_payload_is_read_or_refused(payload: str | bytes) -> None:
     ],
 )
 def test_unknown_letters_matter_and_symbols_beside_words_do_not(
-    text: str, stretches: list[tuple[int, int]], matters: bool
+    text: str, spans: list[tuple[int, int]], matters: bool
 ) -> None:
     """Callers are told of what is missing from a vector, not of every emoji."""
-    assert is_unknown(text, stretches) == matters
+    assert is_unknown(text, spans) == matters

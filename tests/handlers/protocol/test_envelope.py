@@ -1,4 +1,4 @@
-"""How the form of an answer is chosen."""
+"""What is read of a request before it is checked, and how the form of the response is chosen."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handlers.protocol.dialects import dialect_of
 from handlers.protocol.envelope import read_envelope, wants_protobuf
 
 PROTOBUF = "application/x-protobuf"
@@ -45,4 +46,4 @@ def test_the_accept_header_decides(accept: str, default: bool, protobuf: bool) -
 )
 def test_any_headers_have_an_envelope(headers: dict[str, object], data: dict[str, object]) -> None:
     """No header from outside raises where there is no request yet to refuse."""
-    read_envelope(headers, data)
+    dialect_of(read_envelope(headers, data))

@@ -1,4 +1,4 @@
-"""A tower asked whether it works: its canary, by both transports, counted apart from callers' items."""
+"""A tower asked whether it works: its self-test, by both transports, counted apart from callers' items."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ def test_a_working_tower_passes(request: pytest.FixtureRequest, tower: str) -> N
     for reply in (post, call):
         assert (reply.status, reply.message.space, reply.message.error.code) == (200, SPACE, "")
         vector = np.frombuffer(reply.message.vectors, "<f4")
-        assert vector @ worker.handler.meta.canary.vector > 0.999
+        assert vector @ worker.handler.meta.self_test.vector > 0.999
 
 
 def broken(worker: Worker, monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
-    canary = dataclasses.replace(worker.handler.meta.canary, **changes)
-    monkeypatch.setattr(worker.handler, "meta", dataclasses.replace(worker.handler.meta, canary=canary))
+    meta = worker.handler.meta
+    self_test = dataclasses.replace(meta.self_test, **changes)
+    monkeypatch.setattr(worker.handler, "meta", dataclasses.replace(meta, self_test=self_test))
 
 
 @pytest.mark.parametrize(
@@ -64,19 +65,19 @@ def test_a_broken_tower_fails(
 
 
 def test_a_probe_is_in_nobodys_way(text: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failing canary costs no caller anything, and its item is not counted as one of theirs."""
+    """A failing self-test costs no caller anything, and its item is not counted as one of theirs."""
     broken(text, monkeypatch, vector=np.eye(DIM, dtype=np.float32)[0])
-    tallies = []
-    monkeypatch.setattr(text.handler, "_metrics", type("Sink", (), {"record": tallies.append}))
+    recorded = []
+    monkeypatch.setattr(text.handler, "_metrics", type("Sink", (), {"record": recorded.append}))
     good, _, after = text.send(grpc(data=b"a"), http(b"", accept=HEALTH), grpc(data=b"red"))
     assert good.message.vectors
     assert after.message.vectors
-    assert tallies[0].items == {"ok": 2}
-    assert tallies[0].requests == {("grpc", "ok"): 2, ("http", "canary_mismatch"): 1}
+    assert recorded[0].items == {"ok": 2}
+    assert recorded[0].requests == {("grpc", "ok"): 2, ("http", "canary_mismatch"): 1}
 
 
 def test_a_probe_holds_no_items_and_may_name_its_space(text: Worker) -> None:
-    """A probe that asks for more than the canary is refused for what is wrong with it."""
+    """A probe that asks for more than the self-test is refused for what is wrong with it."""
     mixed = EmbedRequest(canary=True, texts=[b"a"]).SerializeToString()
     elsewhere = EmbedRequest(canary=True, space="another").SerializeToString()
     replies = text.send(grpc(request=mixed), grpc(request=elsewhere))

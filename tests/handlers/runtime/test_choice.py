@@ -204,7 +204,7 @@ def test_two_workers_and_two_starts_give_the_same_vectors(
     text_folder: Path, state: Path, speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With native bfloat16 every worker computes as the first one did, and its probe says by what."""
-    monkeypatch.setattr(device, "_linux_tells_of_bfloat16", lambda: True)
+    monkeypatch.setattr(device, "_linux_reports_bfloat16", lambda: True)
     settings = {name: value for name, value in LIMITS.items() if name != "dtype"}
     texts = [b"a red heart", b"ein rotes Herz", b"blue star"]
     vectors, notes = [], []

@@ -50,7 +50,7 @@ def runner(folder: Path, placement: device.Placement, max_batch: int = 4) -> Run
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BABELCLIP_DEVICE", "BABELCLIP_DTYPE", "HABANA_VISIBLE_DEVICES", "PT_HPU_LAZY_MODE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(device, "_linux_tells_of_bfloat16", lambda: None)  # torch's answer is the test's
+    monkeypatch.setattr(device, "_linux_reports_bfloat16", lambda: None)  # torch's answer is the test's
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_the_environment_decides_the_dtype_where_the_archive_does_not(
         choose()
 
 
-def test_bfloat16_only_where_hardware_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_only_where_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Emulated bfloat16 is never chosen; AMX or AVX512-BF16 turns it on; an operator can force either."""
     for amx, avx, expected in ((False, False, False), (True, False, True), (False, True, True)):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=amx: has)
@@ -158,11 +158,11 @@ def test_bfloat16_only_where_hardware_multiplies_it(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("told", "expected"), [(False, ("onnxruntime", "float32")), (True, ("openvino", "bfloat16"))]
 )
-def test_where_linux_tells_of_bfloat16_no_torch_is_needed(
+def test_where_linux_reports_bfloat16_no_torch_is_needed(
     told: bool, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that runs by another runtime is spared the import of torch, whatever the CPU can do."""
-    monkeypatch.setattr(device, "_linux_tells_of_bfloat16", lambda: told)
+    monkeypatch.setattr(device, "_linux_reports_bfloat16", lambda: told)
     monkeypatch.setattr(device, "_torch", lambda: pytest.fail("torch was imported"))
     (placement,) = candidates(forms=("onnx",))
     assert (placement.runtime, placement.dtype) == expected
@@ -172,14 +172,14 @@ def test_weights_stored_as_bfloat16_are_multiplied_in_what_the_cpu_is_good_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without hardware for it ONNX Runtime computes in float32; with it torch and OpenVINO are tried."""
-    monkeypatch.setattr(device, "_linux_tells_of_bfloat16", lambda: False)
+    monkeypatch.setattr(device, "_linux_reports_bfloat16", lambda: False)
     (plain,) = candidates(program_dtype="bfloat16")
     assert (plain.runtime, plain.dtype) == ("onnxruntime", "float32")
     (asked,) = candidates(program_dtype="bfloat16", dtype="float32")
     assert asked.runtime == "onnxruntime"
     (emulated,) = candidates(program_dtype="bfloat16", forms=("pt2",))
     assert (emulated.runtime, emulated.dtype, emulated.autocast) == ("torch", "bfloat16", False)
-    monkeypatch.setattr(device, "multiplies_bfloat16", lambda kind: True)
+    monkeypatch.setattr(device, "has_native_bfloat16", lambda kind: True)
     tried = candidates(program_dtype="bfloat16")
     assert {one.runtime for one in tried} == {"openvino", "torch"}
     assert all(one.dtype == "bfloat16" and not one.autocast for one in tried)

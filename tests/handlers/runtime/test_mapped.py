@@ -33,7 +33,7 @@ def test_pages_go_and_come_back(tmp_path: Path) -> None:
         maps = [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) for file in (ours, foreign)]
         assert [one[:] for one in maps] == [path.read_bytes()] * 2
         assert resident(path) == resident(other) == SIZE
-        mapped.let_go(path.parent)
+        mapped.release_pages(path.parent)
         assert resident(path) == 0
         assert resident(other) == SIZE, "a file outside of the folder"
         assert maps[0][:] == path.read_bytes()
@@ -47,5 +47,5 @@ def test_what_was_written_into_a_mapping_stays(tmp_path: Path) -> None:
     path.write_bytes(bytes(SIZE))
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as private:
         private[:5] = b"ready"
-        mapped.let_go(tmp_path)
+        mapped.release_pages(tmp_path)
         assert private[:5] == b"ready"

@@ -22,14 +22,14 @@ from tests.handlers.runtime.test_device import CPU, candidates, runner
 
 @pytest.fixture
 def amx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CPU that multiplies bfloat16."""
-    monkeypatch.setattr(device, "_linux_tells_of_bfloat16", lambda: True)
+    """A CPU with native bfloat16."""
+    monkeypatch.setattr(device, "_linux_reports_bfloat16", lambda: True)
 
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CPU that does not."""
-    monkeypatch.setattr(device, "_linux_tells_of_bfloat16", lambda: False)
+    """A CPU without it."""
+    monkeypatch.setattr(device, "_linux_reports_bfloat16", lambda: False)
 
 
 def names(**changes: Any) -> list[str]:
@@ -45,7 +45,7 @@ def test_float32_on_a_cpu_goes_to_onnxruntime(plain: None) -> None:
 
 
 def test_bfloat16_on_a_cpu_is_tried_out(amx: None) -> None:
-    """Where the CPU multiplies bfloat16, OpenVINO and torch are both candidates; float32 can be forced."""
+    """Where the CPU has native bfloat16, OpenVINO and torch are both candidates; float32 can be forced."""
     tried = candidates()
     assert [placement.runtime for placement in tried] == ["openvino", "torch"]
     assert {placement.dtype for placement in tried} == {"bfloat16"}
@@ -87,7 +87,7 @@ def test_runtimes_agree(runtime: str, vision_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["as stored", "transposed"])
-def test_openvino_multiplies_bfloat16_weights_as_they_are(tmp_path: Path, turned: bool) -> None:
+def test_openvino_multiplies_by_bfloat16_weights_as_stored(tmp_path: Path, turned: bool) -> None:
     """Stored weights are not widened, which cost three times their memory; the product stays the same."""
     generator = np.random.default_rng(0)
     weights = generator.standard_normal((5, 8) if turned else (8, 5)).astype(ml_dtypes.bfloat16)
@@ -110,7 +110,7 @@ def test_openvino_multiplies_bfloat16_weights_as_they_are(tmp_path: Path, turned
 
     core = openvino.Core()
     model = core.read_model(str(tmp_path / "program.onnx"))
-    assert runtimes.multiply_as_stored(model) == 1
+    assert runtimes.use_bf16_matmuls(model) == 1
     kinds = [
         product.input_value(1).get_element_type().get_type_name()
         for product in model.get_ordered_ops()
@@ -122,4 +122,4 @@ def test_openvino_multiplies_bfloat16_weights_as_they_are(tmp_path: Path, turned
     wide = weights.astype(np.float32)
     # Its input is rounded to bfloat16, which has 8 bits.
     np.testing.assert_allclose(found, x @ (wide.T if turned else wide), atol=0.1)
-    assert runtimes.multiply_as_stored(model) == 0
+    assert runtimes.use_bf16_matmuls(model) == 0

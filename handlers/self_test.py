@@ -1,4 +1,7 @@
-"""The canary of an archive: an input and the vector that it had at the export, by which a tower is proved."""
+"""The self-test of an archive: an input and the vector that it had at the export, by which a tower is proved.
+
+Archives, manifests and the wire call it `canary`.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.errors import CANARY_MISMATCH, ItemFault, RequestFault
+from handlers.errors import CANARY_MISMATCH, ItemError, RequestError
 from handlers.outcomes import Outcome
 
 
 @dataclass(frozen=True)
-class Canary:
+class SelfTest:
     """A text or an encoded image, and float32 [dim] that it gave when the tower was exported."""
 
     item: str | bytes
@@ -23,7 +26,7 @@ class Canary:
     min_cosine: float
 
 
-def read_canary(raw: Mapping[str, Any], tower: str) -> Canary:
+def read_self_test(raw: Mapping[str, Any], tower: str) -> SelfTest:
     """The section `canary` of meta.json.
 
     Raises:
@@ -33,18 +36,18 @@ def read_canary(raw: Mapping[str, Any], tower: str) -> Canary:
     if tower == "vision":
         item = base64.b64decode(item, validate=True)
     vector = np.frombuffer(base64.b64decode(raw["vector"], validate=True), dtype="<f4")
-    return Canary(item=item, vector=vector, min_cosine=float(raw["min_cosine"]))
+    return SelfTest(item=item, vector=vector, min_cosine=float(raw["min_cosine"]))
 
 
-def check_canary(canary: Canary, outcome: Outcome) -> RequestFault | None:
-    """What is wrong with a tower whose canary had this outcome; None when nothing is."""
-    if isinstance(outcome, ItemFault):
-        return RequestFault(CANARY_MISMATCH, f"the canary could not be embedded: {outcome.message}")
-    cosine = float(outcome.vector @ canary.vector)  # Both are of length 1.
-    if cosine >= canary.min_cosine:
+def check_self_test(self_test: SelfTest, outcome: Outcome) -> RequestError | None:
+    """What is wrong with a tower whose self-test had this outcome; None when nothing is."""
+    if isinstance(outcome, ItemError):
+        return RequestError(CANARY_MISMATCH, f"the canary could not be embedded: {outcome.message}")
+    cosine = float(outcome.vector @ self_test.vector)  # Both are of length 1.
+    if cosine >= self_test.min_cosine:
         return None
-    return RequestFault(
+    return RequestError(
         CANARY_MISMATCH,
         f"the tower gives another vector than when it was exported: cosine {cosine:.4f}, "
-        f"at least {canary.min_cosine} is needed",
+        f"at least {self_test.min_cosine} is needed",
     )

@@ -1,4 +1,4 @@
-"""No answer is larger than TorchServe takes: it would kill the worker, and with it the whole batch."""
+"""No response is larger than TorchServe takes: it would kill the worker, and with it the whole batch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pytest
 
 from handlers.config import Settings, TowerMeta
 from handlers.embedding_pb2 import EmbedRequest
-from handlers.outcomes import Embedded
-from handlers.protocol.dialects import kserve, openai
-from handlers.protocol.encoding import encode
+from handlers.outcomes import Embedding
+from handlers.protocol.dialects import dialect_of
 from handlers.protocol.envelope import read_envelope
 from tests.handlers.conftest import DIM, LIMITS
 from tests.handlers.worker import Call, Worker, grpc, http
@@ -65,16 +64,18 @@ def usual(dim: int) -> np.ndarray:
 def test_the_default_limits_fit_together(vector: np.ndarray) -> None:
     """As many items as a request may have fit in an answer of any form, up to 768 values of any length."""
     defaults, dim = Settings(), len(vector)
-    outcomes = [Embedded(vector)] * defaults.max_items
+    outcomes = [Embedding(vector)] * defaults.max_items
     meta = TowerMeta("text", "0" * 16, dim, 100.0, "float32", None, None, None, None)  # type: ignore[arg-type]
     as_json = {"explain": "False", "Content-Type": "application/json"}
-    answers = [
-        openai.encode(outcomes, meta, in_base64=False),
-        openai.encode(outcomes, meta, in_base64=True),
-        kserve.encode(outcomes, meta),
-        encode(read_envelope({}, {"body": b""}), outcomes, meta),
-        encode(read_envelope(as_json, {"body": {}}), outcomes, meta),
+    as_openai = {**as_json, "url_path": "v1/embeddings"}
+    envelopes = [
+        read_envelope(as_openai, {"body": {"encoding_format": "float"}}),
+        read_envelope(as_openai, {"body": {"encoding_format": "base64"}}),
+        read_envelope(as_json, {"body": {"instances": []}}),
+        read_envelope({}, {"body": b""}),
+        read_envelope(as_json, {"body": {}}),
     ]
-    sizes = [len(answer.body) for answer in answers]
+    sizes = [len(dialect_of(one).render(one, outcomes, meta).body) for one in envelopes]
+    assert len(set(sizes)) == len(envelopes)
     assert max(sizes) <= defaults.max_response_bytes
     assert max(sizes) >= 13 * dim * defaults.max_items

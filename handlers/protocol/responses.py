@@ -1,0 +1,77 @@
+"""The responses of one batch: none larger than TorchServe takes, each with its status and headers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from handlers.config import TowerMeta
+from handlers.errors import INTERNAL, OVERLOADED, RESPONSE_TOO_LARGE, RequestError
+from handlers.incidents import log_incident
+from handlers.outcomes import Outcome
+from handlers.protocol.rendering import Response
+from handlers.protocol.requests import Request
+
+# The responses of a batch together may be as large as so many of the largest. TorchServe decodes what a
+# worker sends from its beginning with each piece that arrives, so its time grows with the square of the size:
+# 57 MB took it 7 seconds of a core, and the time counts as the worker's, which responseTimeout ends.
+_LARGEST_RESPONSES = 2
+
+
+def build_responses(
+    requests: Sequence[Request], outcomes: list[Outcome], meta: TowerMeta, context: Any, *, max_bytes: int
+) -> list[bytes]:
+    """N requests and the outcomes of all their items → the bodies of N responses, in the same order.
+
+    Statuses and headers go to `context`. A request whose response must not be sent has an error afterwards.
+    """
+    bodies = [b""] * len(requests)
+    room = _LARGEST_RESPONSES * max_bytes
+    # Small ones first, so that it is a large one for which there may be no room.
+    for index in sorted(range(len(requests)), key=lambda index: _count(requests[index])):
+        response = _build(requests[index], outcomes, meta, room=room, max_bytes=max_bytes)
+        room -= len(response.body)
+        _set_headers(index, requests[index], response, context)
+        bodies[index] = response.body
+    return bodies
+
+
+def _count(request: Request) -> int:
+    return int(request.items.stop - request.items.start)
+
+
+def _build(
+    request: Request, outcomes: list[Outcome], meta: TowerMeta, *, room: int, max_bytes: int
+) -> Response:
+    try:
+        if request.error is None:
+            response = request.dialect.render(request.envelope, outcomes[request.items], meta)
+            request.error = _check_size(len(response.body), room=room, max_bytes=max_bytes)
+        if request.error is None:
+            return response
+    except Exception as error:
+        request.error = RequestError(INTERNAL, log_incident("encoding", error))
+    return request.dialect.refuse(request.envelope, request.error, meta)
+
+
+def _check_size(size: int, *, room: int, max_bytes: int) -> RequestError | None:
+    if size > max_bytes:
+        return RequestError(
+            RESPONSE_TOO_LARGE,
+            f"the answer has {size:,} bytes; at most {max_bytes:,} are allowed: send fewer items at once, "
+            "or ask for application/x-protobuf or OpenAI's encoding_format base64, which take less than JSON",
+        )
+    if size > room:
+        return RequestError(
+            OVERLOADED, "the answers of a batch became too large together; send fewer items at once, or later"
+        )
+    return None
+
+
+def _set_headers(index: int, request: Request, response: Response, context: Any) -> None:
+    context.set_response_content_type(index, response.content_type)
+    context.set_response_status(response.status, response.phrase, index)
+    if request.envelope.grpc:
+        # Without it, a client that calls StreamPredictions makes the frontend throw and kills the worker.
+        # Over HTTP the same header would swallow the response.
+        context.set_response_header(index, "ts_stream_next", "false")
