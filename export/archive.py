@@ -17,6 +17,7 @@ import handlers
 from export.options import Options
 from export.parity import length_buckets
 from export.programs import FILES
+from handlers import limits
 from models.checkpoint import Checkpoint
 from models.files.plain_text import unknown_id
 
@@ -32,12 +33,12 @@ COMMON_CONFIG = {
     "startupTimeout": 300,  # seconds; a cold disk and busy cores have taken two minutes
 }
 LIMITS = {
-    "max_items": 2048,  # as many as OpenAI takes
-    "max_response_bytes": 33_554_432,
-    "max_text_bytes": 16_384,
-    "max_image_bytes": 20_000_000,
-    "max_pixels": 50_000_000,
-    "max_batch": 32,
+    "max_items": limits.MAX_ITEMS,
+    "max_response_bytes": limits.MAX_RESPONSE_BYTES,
+    "max_text_bytes": limits.MAX_TEXT_BYTES,
+    "max_image_bytes": limits.MAX_IMAGE_BYTES,
+    "max_pixels": limits.MAX_PIXELS,
+    "max_batch": limits.MAX_BATCH,
     "device": "auto",
 }
 # Of a lean tower: by the one runtime that leaves weights as they are stored, on every CPU; and few enough

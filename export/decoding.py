@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from export import golden
+from handlers import limits
 from handlers.preprocess.fast import decode_fast
 from handlers.preprocess.reference import Pixels, decode_image
 from models.checkpoint import Checkpoint
@@ -22,7 +23,7 @@ from models.checkpoint import Checkpoint
 CANDIDATES = (1.0, 1.25, 1.5, 2.0, 0.0)  # multiples of the input size; 0 decodes every JPEG in full
 MIN_COSINE, MEAN_COSINE = 0.995, 0.999
 BATCH = 4  # images of a pass: enough for the cores, little memory for the activations of a large tower
-LIMITS = {"max_pixels": 50_000_000, "max_bytes": 20_000_000}
+LIMITS = {"max_pixels": limits.MAX_PIXELS, "max_bytes": limits.MAX_IMAGE_BYTES}
 
 
 class DecodingError(Exception):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from export import golden
 from export.programs import Program
+from handlers import limits
 from handlers.preprocess.reference import decode_image
 from models.checkpoint import Checkpoint
 
@@ -99,7 +100,7 @@ class Golden:
             self.names, self.texts = list(texts), list(texts.values())
         else:
             asked = {"size": config.vision.size, "resize": config.vision.resize}
-            asked |= {"max_pixels": 50_000_000, "max_bytes": 20_000_000}
+            asked |= {"max_pixels": limits.MAX_PIXELS, "max_bytes": limits.MAX_IMAGE_BYTES}
             images = golden.images()
             self.names, decoded = list(images), [decode_image(data, **asked) for data in images.values()]
             self.pixels = torch.from_numpy(np.stack(decoded))

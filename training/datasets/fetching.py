@@ -10,7 +10,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
-from training.datasets.decoding import BrokenImage, decode
+from training.datasets.decoding import MAX_BYTES, MAX_PIXELS, BrokenImage, decode
 
 MAX_REDIRECTS = 5
 OPTED_OUT = ("noai", "noimageai")  # words of X-Robots-Tag by which a site refuses training
@@ -22,8 +22,8 @@ class Limits:
     """What a fetch may cost."""
 
     seconds: float = 20.0  # for the whole fetch; each wait for the server may take half of it
-    max_bytes: int = 20_000_000
-    max_pixels: int = 50_000_000
+    max_bytes: int = MAX_BYTES
+    max_pixels: int = MAX_PIXELS
     allow_private: bool = False  # loopback and private addresses too
 
 

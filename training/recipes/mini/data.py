@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from handlers import limits
 from handlers.preprocess.reference import decode_image
 from training.recipes.mini.dataset import code_points
 
@@ -50,7 +51,9 @@ def locales_of(root: Path) -> list[str]:
 
 def load_image(path: Path, size: int) -> Tensor:
     """uint8 [size, size, 3], by the preprocessing that serving uses."""
-    pixels = decode_image(path.read_bytes(), size=size, max_pixels=50_000_000, max_bytes=20_000_000)
+    pixels = decode_image(
+        path.read_bytes(), size=size, max_pixels=limits.MAX_PIXELS, max_bytes=limits.MAX_IMAGE_BYTES
+    )
     return torch.from_numpy(np.ascontiguousarray(pixels))
 
 
