@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from models.files.weights import CheckpointError, fit, read_state, read_tokenizer
+from models.files.weights import CheckpointError, load_strict, read_state, read_tokenizer
 from models.modules import DualEncoder, ModelConfig
 
 FORMAT = 1
@@ -112,7 +112,7 @@ def load(folder: Path) -> Checkpoint:
     model = DualEncoder(ModelConfig.from_json(meta["model"]))
     for tower in TOWERS:
         path = folder / f"{tower}.safetensors"
-        fit(getattr(model, tower), read_state(path), path)
+        load_strict(getattr(model, tower), read_state(path), path)
     tokenizer = read_tokenizer(folder / "tokenizer.json", model.config.text.vocab_size)
     found = space_of(folder, meta["model"])
     if found != meta["space"]:

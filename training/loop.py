@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from training import distributed, states
 from training import optimizer as optimisation
 from training.devices import Device
-from training.run_log import Journal
+from training.run_log import RunLogger
 
 LOG_EVERY = 20  # steps
 B = TypeVar("B")
@@ -83,7 +83,7 @@ class Stage(ABC, Generic[B]):
         """Called after each step of the optimiser."""
 
 
-def run(stage: Stage[Any], settings: Settings, device: Device, journal: Journal) -> dict[str, float]:
+def run(stage: Stage[Any], settings: Settings, device: Device, logger: RunLogger) -> dict[str, float]:
     """Train to the last epoch; returns the last figures. Every process calls it.
 
     Raises:
@@ -141,8 +141,8 @@ def run(stage: Stage[Any], settings: Settings, device: Device, journal: Journal)
                 pace = (time.monotonic() - started) / (step - first_step)
                 rate = stage.rows * settings.accumulate / pace
                 lr = optimizer.param_groups[0]["lr"]
-                journal.log({"epoch": epoch + 1, "step": step, **mean, "lr": lr, "rows_per_s": rate})
-                journal.say(
+                logger.log({"epoch": epoch + 1, "step": step, **mean, "lr": lr, "rows_per_s": rate})
+                logger.info(
                     f"epoch {epoch + 1}/{settings.epochs}  step {step}/{steps}  loss {mean['loss']:.4f}  "
                     f"{rate:.1f} rows/s  {pace * (steps - step) / 60:.1f} min left"
                 )
@@ -154,8 +154,8 @@ def run(stage: Stage[Any], settings: Settings, device: Device, journal: Journal)
         learned.eval()
         with torch.no_grad():
             figures = stage.measure()
-        journal.log({"epoch": epoch, "step": step, **figures})
-        journal.say("  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+        logger.log({"epoch": epoch, "step": step, **figures})
+        logger.info("  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
         if epoch % settings.write_every == 0 or epoch == settings.epochs:
             # The model first: a run that is stopped in between does the rest of the epoch again, and this.
             if distributed.rank() == 0:

@@ -15,7 +15,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 
-class Journal:
+class RunLogger:
     """Of process 0; in others nothing is written."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Journal:
             config = {name: str(value) for name, value in (settings or {}).items()}
             self.run = importlib.import_module("wandb").init(project=wandb, config=config)
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         """A line for people."""
         if self.writes:
             print(line, flush=True)

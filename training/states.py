@@ -60,14 +60,14 @@ def save(
     """
     if keep < 1:
         raise ValueError("at least one state must be kept")
-    noise = distributed.gather_objects(_noise(device))
+    rng = distributed.gather_objects(rng_state(device))
     if distributed.rank() != 0:
         return
     state = {
         "format": FORMAT,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "noise": noise,
+        "noise": rng,  # as it was named first; states of earlier runs have it too
         "step": position.step,
         "sampler": position.sampler,
         "score": None if position.score is None else float(position.score),
@@ -114,12 +114,12 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, device:
         optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} is of another model or optimiser: {error}") from error
-    noise = state["noise"]
-    if len(noise) == distributed.world_size():
-        _set_noise(noise[distributed.rank()], device)
+    rng = state["noise"]
+    if len(rng) == distributed.world_size():
+        set_rng_state(rng[distributed.rank()], device)
     else:
         now = distributed.world_size()
-        warnings.warn(f"{path} is of {len(noise)} processes, not {now}: new random numbers", stacklevel=2)
+        warnings.warn(f"{path} is of {len(rng)} processes, not {now}: new random numbers", stacklevel=2)
     return Position(state["step"], state["sampler"], state["score"])
 
 
@@ -166,7 +166,7 @@ def _on_cpu(value: Any) -> Any:
     return value
 
 
-def _noise(device: Device) -> dict[str, Any]:
+def rng_state(device: Device) -> dict[str, Any]:
     """This process's random generators: torch's, Python's and numpy's."""
     legacy: Any = np.random.get_state(legacy=False)
     key = torch.from_numpy(legacy["state"]["key"].astype(np.int64))  # Plain torch.load knows no arrays.
@@ -177,9 +177,9 @@ def _noise(device: Device) -> dict[str, Any]:
     }
 
 
-def _set_noise(noise: dict[str, Any], device: Device) -> None:
-    device.set_rng_state(noise["torch"])
-    random.setstate(noise["python"])
-    legacy = noise["numpy"]
+def set_rng_state(rng: dict[str, Any], device: Device) -> None:
+    device.set_rng_state(rng["torch"])
+    random.setstate(rng["python"])
+    legacy = rng["numpy"]
     key = legacy["state"]["key"].numpy().astype(np.uint32)
     np.random.set_state({**legacy, "state": {**legacy["state"], "key": key}})

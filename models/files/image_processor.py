@@ -14,7 +14,7 @@ from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil, ViTImag
 
 from handlers.preprocess.reference import Resize
 from models.dual_encoder import VisionInput
-from models.files.weights import BICUBIC, BILINEAR, CheckpointError, first_line, read_json, require, three
+from models.files.weights import BICUBIC, BILINEAR, CheckpointError, first_line, read_json, require, to_rgb
 
 NEWER, OLDER = "processor_config.json", "preprocessor_config.json"
 NESTED = "image_processor"
@@ -84,7 +84,7 @@ def vision_input(folder: Path, side: int, kind: str = "CLIPImageProcessor") -> V
             f"{path}: colours must be rescaled by 1/255 and normalised (do_normalize); it asks for a factor "
             f"of {factor} and do_normalize {processor.do_normalize}"
         )
-    mean, std = (three(path, key, list(getattr(processor, key))) for key in ("image_mean", "image_std"))
+    mean, std = (to_rgb(path, key, list(getattr(processor, key))) for key in ("image_mean", "image_std"))
     if min(std) <= 0:
         raise CheckpointError(f"{path}: image_std must be above 0")
     return VisionInput(size=side, mean=mean, std=std, resize=resize)

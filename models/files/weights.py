@@ -1,6 +1,6 @@
 """What the sources of public models share: files that must be there, weights that must fit, one fingerprint.
 
-Every complaint is a CheckpointError of one line that names the file and what is missing, too much or wrong.
+Every error is a CheckpointError of one line that names the file and what is missing, too much or wrong.
 Nothing but tensors is ever unpickled.
 """
 
@@ -22,7 +22,7 @@ from models.files.plain_text import is_canonical, plain
 BILINEAR, BICUBIC = 2, 3  # Pillow's numbers
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")  # what DDP and torch.compile put before names
-SHOWN = 3  # complaints that one line names before it counts the others
+SHOWN = 3  # wrong keys that one line names before it counts the others
 
 
 class CheckpointError(Exception):
@@ -72,7 +72,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {WRAPPERS.sub("", str(name)): value for name, value in found.items()}
 
 
-def complain(
+def check_keys(
     path: Path,
     missing: Iterable[str],
     unexpected: Iterable[str],
@@ -92,11 +92,13 @@ def complain(
         )
 
 
-def fit(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, allowed: Collection[str] = ()) -> None:
+def load_strict(
+    module: nn.Module, state: Mapping[str, Tensor], path: Path, *, allowed: Collection[str] = ()
+) -> None:
     """Give the module the tensors of `path`, in float32: every one, each in its shape, and no others.
 
     Tensors of float32 stay where they are, mapped from the file, so that a model needs no second memory. Keys
-    that match one of the regular expressions `allowed` are left out without complaint.
+    that match one of the regular expressions `allowed` are left out in silence.
     """
     due = module.state_dict()
     surplus = [key for key in state if key not in due and not any(re.match(one, key) for one in allowed)]
@@ -105,7 +107,7 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, allowed: 
         for key in due
         if key in state and state[key].shape != due[key].shape
     ]
-    complain(path, [key for key in due if key not in state], surplus, misshapen)
+    check_keys(path, [key for key in due if key not in state], surplus, misshapen)
     module.load_state_dict({key: state[key] for key in due}, assign=True)
     module.float()
 
@@ -143,8 +145,12 @@ def check_vocabulary(path: Path, tokenizer: Tokenizer, vocabulary: int) -> None:
         )
 
 
-def three(path: Path, name: str, values: Any) -> tuple[float, ...]:
-    """A colour's three numbers."""
+def to_rgb(path: Path, name: str, values: Any) -> tuple[float, ...]:
+    """A value each for red, green and blue.
+
+    Raises:
+        CheckpointError: it is not a list of three numbers.
+    """
     if not isinstance(values, list) or len(values) != 3 or not all(type(v) in (int, float) for v in values):
         raise CheckpointError(f"{path}: {name} must be three numbers")
     return tuple(float(value) for value in values)

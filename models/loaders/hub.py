@@ -64,7 +64,7 @@ def fetch(name: str) -> Path:
     offline = constants.is_offline_mode()
     fetched, offline = _snapshot(repository, revision or None, offline)
     parts = {path.name: path for path in fetched.iterdir()}
-    if projection_heads.is_one(fetched):
+    if projection_heads.is_projection_heads(fetched):
         for base, where in BASES.items():
             parts[base], offline = _snapshot(where, None, offline)
     # In the hub's cache a folder is called by its commit; an archive is to be called by its model.

@@ -20,7 +20,7 @@ from models.dual_encoder import Inputs, TextInput, TextTower, Towers, VisionTowe
 from models.files import image_processor, tokenizers
 from models.files.weights import (
     archive_name,
-    complain,
+    check_keys,
     fingerprint,
     first_line,
     read_json,
@@ -47,7 +47,7 @@ COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "
 ALTCLIP_TOKENS = 77
 
 
-def is_one(folder: Path) -> bool:
+def is_huggingface(folder: Path) -> bool:
     """Whether the folder looks like a Hugging Face model, rather than like one of our checkpoints."""
     return (folder / "config.json").exists() and not (folder / "meta.json").exists()
 
@@ -64,7 +64,7 @@ def space_of(folder: Path) -> str:
 
 def takes(folder: Path) -> bool:
     """Whether the config is that of a model of a known kind."""
-    return is_one(folder) and read_json(folder / "config.json").get("model_type") in KINDS
+    return is_huggingface(folder) and read_json(folder / "config.json").get("model_type") in KINDS
 
 
 def is_complete(folder: Path) -> bool:
@@ -179,7 +179,7 @@ def pretrained(
     except Exception as error:  # transformers and safetensors raise many kinds
         raise CheckpointError(f"{folder}: its weights cannot be read: {first_line(error)}") from error
     surplus = [key for key in report["unexpected_keys"] if not key.startswith(unused)]
-    complain(folder, report["missing_keys"], surplus, report["mismatched_keys"])
+    check_keys(folder, report["missing_keys"], surplus, report["mismatched_keys"])
     return model
 
 

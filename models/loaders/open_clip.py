@@ -27,10 +27,10 @@ from models.files.weights import (
     archive_name,
     fingerprint,
     first_line,
-    fit,
+    load_strict,
     read_json,
     read_state,
-    three,
+    to_rgb,
 )
 
 CONFIG = "open_clip_config.json"
@@ -61,7 +61,7 @@ TEXT_MODELS: dict[str, dict[str, Any]] = {
 POOLERS = {"mean_pooler": "mean", "cls_last_hidden_state_pooler": "first", "cls_pooler": "model"}
 
 
-def is_one(source: Path) -> bool:
+def is_openclip(source: Path) -> bool:
     """Whether it is a file of weights, or a folder with open_clip's config."""
     return source.is_file() or (source / CONFIG).exists()
 
@@ -117,7 +117,7 @@ def load(source: Path, architecture: str | None = None) -> Checkpoint:
     pixels = vision_input(path, config["vision_cfg"], preprocessing)
     with _with_local_text_model(folder, path, config) as local:
         model = build(path, package().CustomTextCLIP, local)
-    fit(model, read_state(weights), weights, allowed=LEGACY)
+    load_strict(model, read_state(weights), weights, allowed=LEGACY)
     text, visual = model.text, model.visual
     pooler = local["text_cfg"].get("hf_pooler_type", "mean_pooler")
     if pooler not in POOLERS:
@@ -266,7 +266,7 @@ def vision_input(path: Path, vision: dict[str, Any], preprocessing: dict[str, An
             raise CheckpointError(f"{path}: {key} {preprocessing[key]!r} is not served; {due!r} is")
     mean = preprocessing.get("mean", list(package().OPENAI_DATASET_MEAN))
     std = preprocessing.get("std", list(package().OPENAI_DATASET_STD))
-    found = VisionInput(size=size, mean=three(path, "mean", mean), std=three(path, "std", std))
+    found = VisionInput(size=size, mean=to_rgb(path, "mean", mean), std=to_rgb(path, "std", std))
     if min(found.std) <= 0:
         raise CheckpointError(f"{path}: std must be above 0")
     return found

@@ -23,7 +23,7 @@ from models.files import tokenizers
 from models.files.weights import (
     archive_name,
     fingerprint,
-    fit,
+    load_strict,
     read_json,
     read_state,
     require,
@@ -67,7 +67,7 @@ class ProjectionHead(nn.Module):
         return p
 
 
-def is_one(folder: Path) -> bool:
+def is_projection_heads(folder: Path) -> bool:
     """Whether the folder holds projection heads."""
     return any(list(folder.glob(pattern)) for patterns in HEADS.values() for pattern in patterns)
 
@@ -145,7 +145,7 @@ def _head(folder: Path, tower: str, widths: dict[str, int]) -> ProjectionHead:
             f"{path}: linear1.weight has the shape {list(found.shape)}, which is that of the {other} head; "
             "are the two files swapped?"
         )
-    fit(head, state, path)
+    load_strict(head, state, path)
     return head
 
 
@@ -170,7 +170,7 @@ def vision_model(folder: Path) -> tuple[nn.Module, VisionInput]:
         path, config, preprocessing = weights, open_clip.package().get_model_config(VISION_MODEL), {}
         state = _openai_state(weights)
     model = open_clip.build(path, open_clip.package().CLIP, config)
-    fit(model, state, weights, allowed=OPENAI_NUMBERS)
+    load_strict(model, state, weights, allowed=OPENAI_NUMBERS)
     return model.visual, open_clip.vision_input(path, config["vision_cfg"], preprocessing)
 
 

@@ -47,13 +47,12 @@ def form_of(source: Path, architecture: str | None = None) -> ModuleType:
     """
     if source.is_file() or architecture is not None:
         return open_clip
-    if open_clip.is_one(source):
+    if open_clip.is_openclip(source):
         other = huggingface.is_complete(source) and not open_clip.is_complete(source)
         return huggingface if other else open_clip
-    for form in (huggingface, projection_heads):
-        if form.is_one(source):
-            return form
-    return checkpoint
+    if huggingface.is_huggingface(source):
+        return huggingface
+    return projection_heads if projection_heads.is_projection_heads(source) else checkpoint
 
 
 def load(source: Path, architecture: str | None = None) -> Checkpoint:

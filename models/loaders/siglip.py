@@ -22,7 +22,7 @@ from models.files.plain_text import plain
 from models.files.weights import CheckpointError
 
 
-class FilledUp(nn.Module):
+class FixedLengthText(nn.Module):
     """A text model that is shown `length` tokens of every text, the padding as tokens like all others."""
 
     def __init__(self, model: nn.Module, length: int, pad_id: int) -> None:
@@ -49,7 +49,7 @@ def parts(folder: Path, model: nn.Module) -> tuple[Towers, Tokenizer]:
         TextInput(max_tokens=length, pad_id=pad_id, fixed_length=True),
         image_processor.vision_input(folder, int(config.vision_config.image_size), "SiglipImageProcessor"),
     )
-    text = TextTower(FilledUp(model.text_model, length, pad_id), "model", nn.Identity())
+    text = TextTower(FixedLengthText(model.text_model, length, pad_id), "model", nn.Identity())
     vision = VisionTower(model.vision_model, nn.Identity(), inputs.vision)
     return Towers(text, vision, inputs), tokenizer
 

@@ -181,12 +181,12 @@ def test_what_is_no_state_or_of_another_model_is_named(tmp_path: Path) -> None:
 def test_every_process_has_its_own_generators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects several processes from drawing one process's numbers, and a run that goes on with fewer."""
     module, optimizer = small()
-    noise = []
+    generators = []
     for seed in range(2):
         torch.manual_seed(seed)
-        noise.append(states._noise(CPU))
+        generators.append(states.rng_state(CPU))
     expected = torch.rand(1)
-    monkeypatch.setattr(distributed, "gather_objects", lambda _: noise)
+    monkeypatch.setattr(distributed, "gather_objects", lambda _: generators)
     states.save(tmp_path, module, optimizer, CPU, Position(1, {}))
     (path,) = tmp_path.iterdir()
     with pytest.warns(UserWarning, match="2 processes, not 1"):

@@ -75,7 +75,7 @@ class Scale(nn.Module):
         return self.scale(), self.bias() if hasattr(self, "bias") else None
 
 
-class Contrasting(Stage[Pairs]):
+class ContrastiveStage(Stage[Pairs]):
     """See the module."""
 
     def __init__(self, options: argparse.Namespace, device: Device, start: Checkpoint) -> None:
@@ -299,7 +299,7 @@ class Contrasting(Stage[Pairs]):
         )
 
 
-def make(options: argparse.Namespace, device: Device) -> Contrasting:
+def make(options: argparse.Namespace, device: Device) -> ContrastiveStage:
     """Load the model and the data.
 
     Raises:
@@ -312,7 +312,7 @@ def make(options: argparse.Namespace, device: Device) -> Contrasting:
         raise RunError("projection heads are trained by `python -m training`")
     if options.loss == "sigmoid" and options.scale is None and registry.logit_bias(start) is None:
         options.scale = losses.SIGMOID_SCALE
-    return Contrasting(options, device, start)
+    return ContrastiveStage(options, device, start)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -45,7 +45,7 @@ from training.stages import options as stage_options
 MEASURED = 5000  # pairs
 
 
-class Stated(nn.Module):
+class PooledEncoder(nn.Module):
     """A text tower up to its pooled state; a module, so that its gradients can be averaged."""
 
     def __init__(self, tower: nn.Module) -> None:
@@ -58,7 +58,7 @@ class Stated(nn.Module):
         return found
 
 
-class Teaching(Stage[list[int]]):
+class DistillationStage(Stage[list[int]]):
     """Batches are rows of the pairs to train on."""
 
     def __init__(
@@ -85,7 +85,7 @@ class Teaching(Stage[list[int]]):
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         self.tokens = stage_options.tokens_of(student)
-        stated = Stated(self.learned)
+        stated = PooledEncoder(self.learned)
         width = freeze_unused(stated, *(part.to(device.torch_device) for part in self.tokens(["a", "b c"])))
         if width != self.targets.shape[1]:
             raise RunError(
@@ -224,7 +224,7 @@ def _read(options: argparse.Namespace) -> tuple[Pairs, Pairs, str]:
     return training, measured.take(order.tolist()), "held_out" if len(held_out) else "trained"
 
 
-def make(options: argparse.Namespace, device: Device) -> Teaching:
+def make(options: argparse.Namespace, device: Device) -> DistillationStage:
     """Load both models and the data.
 
     Raises:
@@ -237,7 +237,7 @@ def make(options: argparse.Namespace, device: Device) -> Teaching:
             raise RunError("new weights are for this project's own checkpoints: name a --student")
         student.model.text = TextTower(student.model.config.text, student.model.config.dim)
     student.model.requires_grad_(False).eval()
-    return Teaching(options, device, teacher, student)
+    return DistillationStage(options, device, teacher, student)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -17,7 +17,7 @@ from training import devices, distributed, loop
 from training.arguments import positive
 from training.devices import Device
 from training.loop import RunError, Settings
-from training.run_log import Journal
+from training.run_log import RunLogger
 
 TOKEN_BUCKET = 8  # texts are padded to a multiple of it
 
@@ -102,7 +102,7 @@ def _run(
     torch.manual_seed(options.seed + distributed.rank())
     stage = make(options, device)
     try:
-        journal = Journal(
+        logger = RunLogger(
             options.out,
             writes=distributed.rank() == 0,
             tensorboard=options.tensorboard,
@@ -112,7 +112,7 @@ def _run(
         )
     except ModuleNotFoundError as error:
         raise RunError(f"the package {error.name} is not installed: pip install {error.name}") from error
-    return loop.run(stage, told, device, journal)
+    return loop.run(stage, told, device, logger)
 
 
 def tokens_of(loaded: Checkpoint) -> Callable[[list[str]], tuple[Tensor, Tensor]]:

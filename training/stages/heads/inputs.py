@@ -10,7 +10,7 @@ from transformers import XLMRobertaModel
 
 from models.dual_encoder import Inputs, TextInput, TextTower, Towers, VisionTower
 from models.files import tokenizers
-from models.files.weights import fit, read_state
+from models.files.weights import load_strict, read_state
 from models.loaders import huggingface, projection_heads
 from models.loaders.projection_heads import MAX_TOKENS, UNUSED_TEXT_KEYS, ProjectionHead
 from training import distributed, losses
@@ -69,7 +69,7 @@ def fresh_heads(options: HeadsOptions, frozen: Towers) -> Learned:
     for head, path in starts:
         if path is not None:
             # Copies, because training writes where the file's mapped tensors lie.
-            fit(head, {key: value.clone() for key, value in read_state(path).items()}, path)
+            load_strict(head, {key: value.clone() for key, value in read_state(path).items()}, path)
     return learned
 
 

@@ -27,7 +27,7 @@ from training.datasets.rows import DataError
 from training.devices import Device
 from training.evaluation import metrics
 from training.loop import RunError, Settings
-from training.run_log import Journal
+from training.run_log import RunLogger
 from training.stages.heads import files as heads_files
 from training.stages.heads import inputs
 from training.stages.heads.options import HeadsOptions, OptionsError
@@ -76,14 +76,14 @@ def train(options: HeadsOptions, device: Device) -> None:
     writes = distributed.rank() == 0
     if writes:
         heads_files.link_models(options)
-    journal = Journal(
+    logger = RunLogger(
         options.checkpoint_dir,
         writes=writes,
         wandb=options.wandb_project if options.wandb_enabled else None,
         settings=dataclasses.asdict(options),
     )
-    heads.introduce(journal)
-    loop.run(heads, settings, device, journal)
+    heads.introduce(logger)
+    loop.run(heads, settings, device, logger)
 
 
 class Heads(loop.Stage[Batch]):
@@ -111,12 +111,12 @@ class Heads(loop.Stage[Batch]):
         self.frozen.vision.head = distributed.replicated(self.learned.vision, bucket_mb=bucket_mb)
         self.scale = distributed.replicated(self.learned.scale)
 
-    def introduce(self, journal: Journal) -> None:
+    def introduce(self, logger: RunLogger) -> None:
         """Say what the run is."""
         if self.examples.left_out.counts:
-            journal.say(str(self.examples.left_out))
+            logger.info(str(self.examples.left_out))
         options, device = self.options, self.device
-        journal.say(
+        logger.info(
             f"{options.dataset_type}: {len(self.training):,} images to train on, {len(self.held_out):,} held "
             f"out; {options.hyperparam_epochs} epochs of {self.in_epoch} steps of "
             f"{options.hyperparam_batch_size} × {options.world_size}; "
