@@ -15,7 +15,6 @@ Folders are Hugging Face's, with a tokenizer and the image processor's settings;
 """
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -95,14 +94,12 @@ def assemble(kind: str, vision: Path, text: Path, dim: int, out: Path) -> None:
     image_processor.file_of(vision)
     words = [*tokenizers.files_of(text), text / tokenizers.SETTINGS]
     made = KINDS[kind](vision, text, dim)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    made.save_pretrained(partial)
-    image_processor.copy(vision, partial)
-    for path in words:
-        if path.exists():
-            shutil.copyfile(path, partial / path.name)
-    os.replace(partial, out)
+    with outputs.replacing(out) as partial:
+        made.save_pretrained(partial)
+        image_processor.copy(vision, partial)
+        for path in words:
+            if path.exists():
+                shutil.copyfile(path, partial / path.name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

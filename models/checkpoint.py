@@ -6,8 +6,6 @@ fingerprint of all that decides what a vector means. Nothing here unpickles anyt
 
 import hashlib
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
+from models import outputs
 from models.files.weights import CheckpointError, load_strict, read_state, read_tokenizer
 from models.modules import DualEncoder, ModelConfig
 
@@ -58,31 +57,29 @@ def save(
     dtype: torch.dtype = torch.float16,
 ) -> str:
     """Write the checkpoint in place of what was at `folder`, whole or not at all; returns its space."""
-    scratch = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    for tower in TOWERS:
-        state = getattr(model, tower).state_dict()
-        stored = {k: v.to(dtype).contiguous() if v.is_floating_point() else v for k, v in state.items()}
-        save_file(stored, scratch / f"{tower}.safetensors")
-    tokenizer.save(str(scratch / "tokenizer.json"), pretty=False)
-    config = model.config.to_json()
-    meta = {
-        "format": FORMAT,
-        "name": model.config.name,
-        "space": space_of(scratch, json.loads(json.dumps(config))),
-        "dim": model.config.dim,
-        "logit_scale": round(float(model.scale().detach()), 4),
-        "model": config,
-        "preprocessing": PREPROCESSING,
-        "languages": languages,
-        "training": training,
-    }
-    text = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
-    (scratch / "meta.json").write_text(text, encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(scratch, folder)
-    return str(meta["space"])
+    with outputs.replacing(folder) as partial:
+        partial.mkdir(parents=True)
+        for tower in TOWERS:
+            state = getattr(model, tower).state_dict()
+            stored = {k: v.to(dtype).contiguous() if v.is_floating_point() else v for k, v in state.items()}
+            save_file(stored, partial / f"{tower}.safetensors")
+        tokenizer.save(str(partial / "tokenizer.json"), pretty=False)
+        config = model.config.to_json()
+        space = space_of(partial, json.loads(json.dumps(config)))
+        meta = {
+            "format": FORMAT,
+            "name": model.config.name,
+            "space": space,
+            "dim": model.config.dim,
+            "logit_scale": round(float(model.scale().detach()), 4),
+            "model": config,
+            "preprocessing": PREPROCESSING,
+            "languages": languages,
+            "training": training,
+        }
+        text = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
+        (partial / "meta.json").write_text(text, encoding="utf-8")
+    return space
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

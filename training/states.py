@@ -8,7 +8,6 @@ For serving there is `models.checkpoint`; a state is three times as large and se
 """
 
 import math
-import os
 import random
 import warnings
 from dataclasses import dataclass
@@ -19,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models import outputs
 from models.files import pickles
 from models.files.weights import CheckpointError
 from training import distributed
 from training.devices import Device
 
 FORMAT = 1
-PARTIAL = ".partial"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def save(
         "score": None if position.score is None else float(position.score),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"*{PARTIAL}"):  # of a process that was stopped while writing
+    for left in folder.glob(f"*{outputs.PARTIAL}"):  # of a process that was stopped while writing
         left.unlink()
     _write(folder / f"step-{position.step:09d}.pt", _on_cpu(state))
     kept = {*_states(folder)[-keep:], best(folder)}
@@ -129,19 +128,10 @@ def _states(folder: Path) -> list[Path]:
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + PARTIAL)
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    _read(partial, mmap=True)
-    os.replace(partial, path)
-    # The new name too must be on the disk before an older state goes.
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    # On the disk, its new name too, before an older state goes.
+    with outputs.replacing(path, durable=True) as partial:
+        torch.save(state, partial)
+        _read(partial, mmap=True)
 
 
 def _read(path: Path, *, mmap: bool = False) -> dict[str, Any]:

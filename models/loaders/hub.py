@@ -6,8 +6,6 @@ lies in the cache is used without the hub: at once with HF_HUB_OFFLINE=1, else w
 """
 
 import atexit
-import os
-import secrets
 import shutil
 import sys
 import tempfile
@@ -23,6 +21,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from models import outputs
 from models.checkpoint import CheckpointError
 from models.files import tokenizers
 from models.files.weights import first_line
@@ -137,7 +136,6 @@ def _linked(folder: Path, parts: Mapping[str, Path]) -> Path:
     """The folder, with a link to each part; several processes may make it at once."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, target in parts.items():
-        scratch = folder / f".{name}.{secrets.token_hex(4)}"
-        scratch.symlink_to(target)
-        os.replace(scratch, folder / name)
+        with outputs.replacing(folder / name, shared=True) as partial:
+            partial.symlink_to(target)
     return folder

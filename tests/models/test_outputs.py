@@ -1,5 +1,6 @@
 """Where a command is to write is looked at before its work, and not found out after hours."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,8 +51,45 @@ def test_commands_look_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Before they read what they are to work on: none of it is there."""
     (tmp_path / "file").touch()
     out = str(tmp_path / "file" / "out")
-    with pytest.raises(SystemExit, match=r"training\.assemble: .* --out"):
+    with pytest.raises(SystemExit, match=r"models\.assemble: .* --out"):
         assemble.main(["dual-encoder", "--vision", "v", "--text", "t", "--out", out])
     monkeypatch.setattr(sys, "argv", ["plots", "recall", "missing.json", "--output", out])
     with pytest.raises(SystemExit, match=r"training\.evaluation\.plots: .* --output"):
         plots.main()
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Protects what was written before from a command that fails in the middle of writing it anew."""
+    target = tmp_path / "meta.json"
+    for text in ("first", "second"):
+        with outputs.replacing(target, durable=True) as partial:
+            partial.write_text(text)
+        assert target.read_text() == text
+    with pytest.raises(FileNotFoundError), outputs.replacing(target) as partial:
+        partial.write_text("thi")
+        (tmp_path / "what the rest is made of").read_text()
+    assert target.read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["meta.json"]
+
+
+def test_a_folder_replaces_one_with_files_in_it(tmp_path: Path) -> None:
+    """Protects a checkpoint that is trained further from files of the earlier one, or of a killed writer."""
+    target = tmp_path / "model"
+    for name in ("old", "new"):
+        (tmp_path / f".model{outputs.PARTIAL}").mkdir()
+        (tmp_path / f".model{outputs.PARTIAL}" / "left.bin").touch()
+        with outputs.replacing(target) as partial:
+            partial.mkdir()
+            (partial / name).touch()
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    """Protects the hub's own cache, to whose folders and files links lead."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").touch()
+        with outputs.replacing(tmp_path / "link", shared=True) as partial:
+            partial.symlink_to(tmp_path / name)
+        assert os.readlink(tmp_path / "link") == str(tmp_path / name)
+    assert (tmp_path / "a" / "weights").exists()

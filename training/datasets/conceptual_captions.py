@@ -194,10 +194,8 @@ def _fetch_to(web: httpx.Client, url: str, path: Path, limits: Limits) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """The file appears whole, or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    with outputs.replacing(path) as partial:
+        partial.write_bytes(data)
 
 
 def _save(path: Path, processed: dict[str, str]) -> None:

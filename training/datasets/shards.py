@@ -12,13 +12,13 @@ drawn in any order.
 import contextlib
 import itertools
 import json
-import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from models import outputs
 from training.datasets.examples import Example, Examples, TarMember
 from training.datasets.rows import LeftOut, checked_text, names_in, one_line
 from training.datasets.shard_names import find
@@ -90,10 +90,9 @@ def _rows(shard: Path, form: Captions, left_out: LeftOut, *, cache: bool) -> lis
     except OSError as error:
         left_out.fault(str(shard), "unreadable shard", f"it cannot be read: {error.strerror}")
     if cache and left_out.counts.total() == before:
-        partial = index.with_name(f"{index.name}.{os.getpid()}.partial")
-        with contextlib.suppress(OSError):  # a read-only folder: the shard is gone through every time
+        # In a folder that is only to be read, the shard is gone through every time.
+        with contextlib.suppress(OSError), outputs.replacing(index, shared=True) as partial:
             partial.write_text(json.dumps({"stamp": stamp, "rows": rows}), encoding="utf-8")
-            os.replace(partial, index)
     return rows
 
 

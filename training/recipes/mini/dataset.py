@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import json
 import re
-import shutil
 import sys
 import tarfile
 import unicodedata
@@ -238,33 +237,36 @@ def build(target: Path, cache: Path) -> None:
         emoji: found for emoji, found in by_emoji.items() if len(found) > 1 and HELD_OUT_FAMILY in found
     }
 
-    scratch = target.with_name(target.name + ".partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    for name in DRAWINGS:
-        (scratch / "drawings" / name).mkdir(parents=True)
-    (scratch / "captions").mkdir()
+    with outputs.replacing(target) as partial:
+        for name in DRAWINGS:
+            (partial / "drawings" / name).mkdir(parents=True)
+        (partial / "captions").mkdir()
 
-    def draw(row: tuple[str, str, str]) -> None:
-        emoji, family, svg = row
-        if emoji in concepts:
-            (scratch / "drawings" / family / f"{code_points(emoji)}.png").write_bytes(render(svg))
+        def draw(row: tuple[str, str, str]) -> None:
+            emoji, family, svg = row
+            if emoji in concepts:
+                (partial / "drawings" / family / f"{code_points(emoji)}.png").write_bytes(render(svg))
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        list(pool.map(draw, rows))
-    locales = []
-    for locale in sorted(captions):
-        kept = {emoji: captions[locale][emoji] for emoji in concepts if emoji in captions[locale]}
-        if sum(1 + len(row["keywords"]) for row in kept.values()) > MIN_CAPTIONS:
-            locales.append(locale)
-            write_json(scratch / "captions" / f"{locale}.json", kept)
-    slugs = families[HELD_OUT_FAMILY]
-    table = [{"emoji": e, "slug": slugs.slug(e), "families": found} for e, found in concepts.items()]
-    write_json(scratch / "concepts.json", table)
-    (scratch / "LICENSES.md").write_text(licences(), encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    scratch.rename(target)
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            list(pool.map(draw, rows))
+        locales = write_captions(partial / "captions", captions, list(concepts))
+        slugs = families[HELD_OUT_FAMILY]
+        table = [{"emoji": e, "slug": slugs.slug(e), "families": found} for e, found in concepts.items()]
+        write_json(partial / "concepts.json", table)
+        (partial / "LICENSES.md").write_text(licences(), encoding="utf-8")
     count = sum(len(found) for found in concepts.values())
-    print(f"{target}: {len(concepts)} emoji, {count} drawings, captions in {len(locales)} locales")
+    print(f"{target}: {len(concepts)} emoji, {count} drawings, captions in {locales} locales")
+
+
+def write_captions(folder: Path, captions: dict[str, dict[str, Caption]], concepts: list[str]) -> int:
+    """A file per locale that has enough captions of the concepts; returns how many locales have."""
+    locales = 0
+    for locale, found in sorted(captions.items()):
+        kept = {emoji: found[emoji] for emoji in concepts if emoji in found}
+        if sum(1 + len(row["keywords"]) for row in kept.values()) > MIN_CAPTIONS:
+            locales += 1
+            write_json(folder / f"{locale}.json", kept)
+    return locales
 
 
 def write_json(path: Path, value: object) -> None:

@@ -2,13 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from models import outputs
 from training.stages.heads.inputs import Learned
 from training.stages.heads.options import TEXT_MODEL, VISION_MODEL, HeadsOptions, OptionsError
 
@@ -51,17 +50,12 @@ def write_heads(options: HeadsOptions, learned: Learned, about: dict[str, Any]) 
     folder, name = options.checkpoint_dir, options.dataset_type
     for tower, head in (("text", learned.text), ("vision", learned.vision)):
         state = {key: value.detach().cpu().clone() for key, value in head.state_dict().items()}
-        _whole(folder / f"{tower}-{name}.ckpt", partial(torch.save, state))
+        with outputs.replacing(folder / f"{tower}-{name}.ckpt") as partial:
+            torch.save(state, partial)
     described = {"logit_scale": learned.scale().item(), **about}
     text = json.dumps(described, indent=2) + "\n"
-    _whole(folder / "heads.json", lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> None:
-    """The file appears whole, or the one before it stays."""
-    unfinished = path.with_name(f"{path.name}.partial")
-    write(unfinished)
-    os.replace(unfinished, path)
+    with outputs.replacing(folder / "heads.json") as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _link(path: Path, target: Path) -> None:
