@@ -95,6 +95,33 @@ def sigmoid(image: Tensor, text: Tensor, label: Tensor, scale: Tensor, bias: Ten
     return -F.logsigmoid(sign * logits).sum(1).mean()
 
 
+def supervised_contrastive(rows: Tensor, label: Tensor, scale: Tensor | float) -> Tensor:
+    """Cross-entropy of rows among one another, those of one label being right (Khosla et al. 2020).
+
+        mean_i H(p_i, softmax_{j≠i}(s·x_i·x_j))
+
+    rows float [n, D], unit rows; label int64 [n] or [n, K]. All other rows of i's label share the target p_i
+    equally, and there must be one at least.
+    """
+    n = len(rows)
+    own = torch.arange(n, device=rows.device) + n * distributed.rank()  # this process's rows among all
+    logits = _logits(rows, distributed.gather(rows), scale)  # [n, N]
+    same = _same(label)
+    # Not −inf, of which a share of 0 would be NaN.
+    logits, same = logits.scatter(1, own[:, None], -1e4), same.scatter(1, own[:, None], 0.0)
+    return F.cross_entropy(logits, same / same.sum(1, keepdim=True))
+
+
+def proxy_softmax(rows: Tensor, proxies: Tensor, label: Tensor, scale: Tensor | float) -> Tensor:
+    """Cross-entropy of rows against one vector per label, a proxy (Zhai & Wu 2019, normalised softmax).
+
+        −mean_i log softmax_c(s·x_i·v_c / |v_c|)[label_i]
+
+    rows float [n, D], unit rows; proxies float [C, D] of any length; label int64 [n], rows of the proxies.
+    """
+    return F.cross_entropy(_logits(rows, F.normalize(proxies, dim=-1), scale), label)
+
+
 def teacher_mse(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared error to a frozen teacher's vectors (AltCLIP, Chen et al. 2022, stage 1).
 
@@ -109,7 +136,7 @@ def _same(label: Tensor) -> Tensor:
     return (rows[:, None] == distributed.gather(rows)[None]).any(-1).float()
 
 
-def _logits(rows: Tensor, columns: Tensor, scale: Tensor) -> Tensor:
+def _logits(rows: Tensor, columns: Tensor, scale: Tensor | float) -> Tensor:
     """[n, D], [N, D] → float32 [n, N]."""
     with torch.autocast(rows.device.type, enabled=False):
         return scale * (rows.float() @ columns.float().T)

@@ -15,9 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training import devices, distributed
-from training import losses as objectives
-from training.recipes.mini import losses
+from training import devices, distributed, losses
 
 PROCESSES, ROWS, DIM = 2, 5, 8  # rows of one process
 CPU = devices.Device("cpu", torch.device("cpu"), bfloat16=False)
@@ -27,8 +25,13 @@ DUPLICATES = torch.tensor([0, 1, 2, 1, 4, 1, 6, 0, 8, 8])  # within a process, a
 # Row 0 and row 7 show one image, row 1 and row 7 have one caption; rows 0 and 1 have nothing in common.
 TWO_KEYS = torch.stack([torch.tensor([0, 1, 2, 3, 4, 5, 6, 0, 8, 9]), 20 + DUPLICATES], dim=1)
 TWO_KEYS[7] = torch.tensor([0, 21])
-LABELS = {"unique": UNIQUE, "duplicates": DUPLICATES, "two_keys": TWO_KEYS}
-CASES = [*((kind, name) for kind in ("contrastive", "sigmoid") for name in LABELS), ("teacher", "unique")]
+PARTNERS = torch.tensor([0, 1, 2, 0, 1, 2, 3, 4, 3, 4])  # every row has another of its label
+LABELS = {"partners": PARTNERS, "unique": UNIQUE, "duplicates": DUPLICATES, "two_keys": TWO_KEYS}
+CASES = [
+    *((kind, name) for kind in ("contrastive", "sigmoid") for name in LABELS),
+    ("supervised", "partners"),
+    ("teacher", "unique"),
+]
 
 
 class Pair(nn.Module):
@@ -41,9 +44,9 @@ class Pair(nn.Module):
         if kind == "teacher":
             self.image.requires_grad_(False)
         else:
-            self.scale = objectives.LogitScale()
+            self.scale = losses.LogitScale()
         if kind == "sigmoid":
-            self.bias = objectives.LogitBias()
+            self.bias = losses.LogitBias()
         self.kind = kind
 
     def replicate_parts(self) -> None:
@@ -82,9 +85,13 @@ def learn(kind: str, labels: str, rows: slice, *, apart: bool = False) -> dict[s
     model = module if apart else distributed.replicated(module)
     image, text, learned = model(*(part[rows] for part in inputs()))
     if kind == "teacher":
-        loss = objectives.teacher_mse(text, image)
+        loss = losses.teacher_mse(text, image)
+    elif kind == "supervised":
+        scale, label = learned[0], LABELS[labels][rows]
+        loss = losses.supervised_contrastive(image, label, scale)
+        loss = loss + losses.supervised_contrastive(text, label, scale)
     else:
-        loss = getattr(objectives, kind)(image, text, LABELS[labels][rows], *learned)
+        loss = getattr(losses, kind)(image, text, LABELS[labels][rows], *learned)
     loss.backward()
     gradients = {name: p.grad for name, p in parameters.items() if p.requires_grad}
     return {"loss": loss.detach(), **gradients}
@@ -184,20 +191,43 @@ def unit(seed: int, rows: int = 6) -> Tensor:
 
 
 @pytest.mark.parametrize("label", [torch.arange(6), torch.tensor([0, 1, 0, 3, 1, 0])])
-def test_contrastive_is_the_one_of_the_small_model(label: Tensor) -> None:
-    """Protects one meaning of duplicates: both losses of the project agree, and are CLIP's without them."""
+def test_contrastive_is_clips_with_equal_labels_shared(label: Tensor) -> None:
+    """Protects the loss from drifting away from Radford et al.'s, and rows of one label from being parted."""
     image, text, scale = unit(1), unit(2), torch.tensor(10.0)
-    found = objectives.contrastive(image, text, label, scale)
-    torch.testing.assert_close(found, losses.contrastive(image, text, label, label, scale))
+    found = losses.contrastive(image, text, label, scale)
+    expected = 0.0
+    for logits in (scale * image @ text.T, scale * text @ image.T):
+        for row, own in zip(logits.log_softmax(1), label, strict=True):
+            expected -= float(row[label == own].mean()) / 12
+    assert found.item() == pytest.approx(expected, rel=1e-5)
     if len(label.unique()) == len(label):
         logits = scale * image @ text.T
         clip = (F.cross_entropy(logits, label) + F.cross_entropy(logits.T, label)) / 2
         torch.testing.assert_close(found, clip)
 
 
+def test_a_row_is_not_compared_with_itself() -> None:
+    """Protects Khosla et al.'s formula: each row among the others, those of its label in equal shares."""
+    rows, label = unit(1), torch.tensor([0, 0, 1, 1, 0, 1])
+    expected = 0.0
+    for i in range(6):
+        others = [j for j in range(6) if j != i]
+        logits = (10 * rows[others] @ rows[i]).log_softmax(0)
+        expected -= float(logits[label[others] == label[i]].mean()) / 6
+    found = losses.supervised_contrastive(rows, label, 10.0)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_proxies_count_by_their_direction() -> None:
+    """Protects the softmax over one vector per label from the vectors' lengths, which may grow."""
+    rows, proxies, label = unit(1), unit(2, rows=3), torch.tensor([0, 1, 2, 0, 1, 2])
+    expected = F.cross_entropy(10 * rows @ proxies.T, label)
+    torch.testing.assert_close(losses.proxy_softmax(rows, 7 * proxies, label, 10.0), expected)
+
+
 def test_a_row_may_agree_by_image_or_by_caption() -> None:
     """Protects batches in which one image has two captions and one caption has two images."""
-    same = objectives._same(TWO_KEYS)
+    same = losses._same(TWO_KEYS)
     assert same[7].nonzero().flatten().tolist() == [0, 1, 3, 5, 7]
     assert same[0].nonzero().flatten().tolist() == [0, 7]
     assert torch.equal(same, same.T)
@@ -212,7 +242,7 @@ def test_sigmoid_is_written_pair_by_pair() -> None:
         for j in range(6):
             z = 1 if label[i] == label[j] else -1
             total += math.log1p(math.exp(-z * (scale * float(image[i] @ text[j]) + bias)))
-    found = objectives.sigmoid(image, text, torch.tensor(label), torch.tensor(scale), torch.tensor(bias))
+    found = losses.sigmoid(image, text, torch.tensor(label), torch.tensor(scale), torch.tensor(bias))
     assert found.item() == pytest.approx(total / 6, rel=1e-5)
 
 
@@ -220,7 +250,7 @@ def test_the_teacher_is_a_target_only() -> None:
     """Protects AltCLIP's first stage: mean squared error, in float32, and no gradient for the teacher."""
     student = torch.ones(2, 3, dtype=torch.bfloat16, requires_grad=True)
     teacher = torch.full((2, 3), 3.0, requires_grad=True)
-    loss = objectives.teacher_mse(student, teacher)
+    loss = losses.teacher_mse(student, teacher)
     loss.backward()
     assert (loss.item(), loss.dtype) == (4.0, torch.float32)
     assert teacher.grad is None
@@ -229,7 +259,7 @@ def test_the_teacher_is_a_target_only() -> None:
 
 def test_the_scale_stays_within_its_limits_and_can_come_back() -> None:
     """Protects the scale: from 1/0.07, at most 100 and not 100.003, at least 1, never stuck at a limit."""
-    scale = objectives.LogitScale()
+    scale = losses.LogitScale()
     assert scale.log_scale.item() == pytest.approx(2.6592, abs=1e-4)
     scale.clamp()
     assert scale().item() == pytest.approx(1 / 0.07)
@@ -243,10 +273,10 @@ def test_the_scale_stays_within_its_limits_and_can_come_back() -> None:
         assert scale.log_scale.grad.item() == pytest.approx(limit)
 
 
-@pytest.mark.parametrize("loss", [objectives.contrastive, objectives.sigmoid])
+@pytest.mark.parametrize("loss", [losses.contrastive, losses.sigmoid])
 def test_logits_are_float32_under_autocast(loss: Callable[..., Tensor]) -> None:
     """Protects small differences between logits from bfloat16, wherever the loss is called."""
-    learned = [torch.tensor(100.0), torch.tensor(-10.0)][: 1 if loss is objectives.contrastive else 2]
+    learned = [torch.tensor(100.0), torch.tensor(-10.0)][: 1 if loss is losses.contrastive else 2]
     exact = loss(unit(1), unit(2), torch.arange(6), *learned)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(loss(unit(1), unit(2), torch.arange(6), *learned), exact)
@@ -254,7 +284,7 @@ def test_logits_are_float32_under_autocast(loss: Callable[..., Tensor]) -> None:
 
 def test_a_label_is_the_same_in_every_process() -> None:
     """Protects labels from Python's hash of strings, which differs from process to process."""
-    assert objectives.label_of("ein rotes Herz") == 3790315944001607583
-    labels = torch.tensor([objectives.label_of(str(i)) for i in range(1000)])  # fit into int64
+    assert losses.label_of("ein rotes Herz") == 3790315944001607583
+    labels = torch.tensor([losses.label_of(str(i)) for i in range(1000)])  # fit into int64
     assert len(labels.unique()) == 1000
     assert labels.min() >= 0
