@@ -34,6 +34,8 @@ class Settings:
 
     out: Path
     epochs: int
+    steps: int | None = None
+    """Where the run ends within its epochs; None: with the last of them."""
     accumulate: int = 1
     """Batches whose gradients make up a step."""
     lr: float = 1e-4
@@ -73,7 +75,10 @@ class Stage(ABC, Generic[B]):
 
     @abstractmethod
     def measure(self) -> dict[str, float]:
-        """Figures of held-out data, `score` among them: the larger, the better. The same in every process."""
+        """Figures of held-out data, the same in every process.
+
+        Of their `score`, the larger is the better: the state of the best one is kept.
+        """
 
     @abstractmethod
     def write(self, about: dict[str, Any]) -> None:
@@ -81,6 +86,21 @@ class Stage(ABC, Generic[B]):
 
     def after_step(self) -> None:
         """Called after each step of the optimiser."""
+
+    def parameter_groups(self, settings: Settings) -> list[dict[str, Any]]:
+        """What the optimiser is given, each group with its peak rate; see `optimizer.parameter_groups`."""
+        return optimisation.parameter_groups(self.learned, rate=settings.lr, decay=settings.weight_decay)
+
+    def rate_factor(self, step: int, *, steps: int, warmup: int) -> float:
+        """Factor of the peak rates at a step from 0."""
+        return optimisation.rate_factor(step, steps=steps, warmup=warmup)
+
+    def sampler_state(self) -> dict[str, Any]:
+        """What `batches` depends on besides the epoch and the batch's number: plain values and tensors."""
+        return {}
+
+    def set_sampler_state(self, state: dict[str, Any]) -> None:
+        """Put back what `sampler_state` gave, in a run that is resumed."""
 
 
 def run(stage: Stage[Any], settings: Settings, device: Device, logger: RunLogger) -> dict[str, float]:
@@ -91,47 +111,44 @@ def run(stage: Stage[Any], settings: Settings, device: Device, logger: RunLogger
         CheckpointError: a state to resume from cannot be read.
     """
     learned = stage.learned
-    groups = optimisation.parameter_groups(learned, rate=settings.lr, decay=settings.weight_decay)
-    optimizer = optimisation.adamw(groups, device)
+    optimizer = optimisation.adamw(stage.parameter_groups(settings), device)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     folder = settings.out / "states"
-    epoch, batch_number = _resume(stage, settings, optimizer, device, folder)
+    step = _resume(stage, settings, optimizer, device, folder)
     per_epoch = stage.in_epoch // settings.accumulate
     if per_epoch < 1:
         raise RunError(
             f"an epoch has {stage.in_epoch} batches, which is less than --accumulate {settings.accumulate}"
         )
-    steps = settings.epochs * per_epoch
+    steps = settings.epochs * per_epoch if settings.steps is None else settings.steps
     warmup = min(settings.warmup, steps // 10)
-    step = epoch * per_epoch + batch_number // settings.accumulate
     started, first_step, figures = time.monotonic(), step, dict[str, float]()
     total = torch.zeros((), device=device.torch_device)
     since = step
 
-    def save(position: dict[str, int], score: float | None) -> None:
-        sampler = {**position, "fixed": stage.fixed}
+    def save(score: float | None) -> None:
+        sampler = {**stage.sampler_state(), "fixed": stage.fixed}
         at = states.Position(step, sampler, score)
         states.save(folder, learned, optimizer, device, at, keep=settings.keep)
 
-    while epoch < settings.epochs:
+    while step < steps:
         learned.train()
-        micro = 0
-        for batch in stage.batches(epoch, batch_number):
+        epoch, first = divmod(step, per_epoch)
+        for number, batch in enumerate(stage.batches(epoch, first * settings.accumulate), start=1):
             loss = stage.loss(batch) / settings.accumulate
             loss.backward()
             device.mark_step()
             total += loss.detach()
-            batch_number += 1
-            micro += 1
-            if micro % settings.accumulate:
+            if number % settings.accumulate:
                 continue
-            optimisation.set_rates(optimizer, optimisation.rate_factor(step, steps=steps, warmup=warmup))
-            norm = optimisation.clip_gradients(learned.parameters(), settings.clip_norm)
+            optimisation.set_rates(optimizer, stage.rate_factor(step, steps=steps, warmup=warmup))
+            norm = optimisation.clip_gradients(parameters, settings.clip_norm)
             optimizer.step()
             stage.after_step()
             optimizer.zero_grad()
             device.mark_step()
             step += 1
-            ends = step == (epoch + 1) * per_epoch
+            ends = step % per_epoch == 0 or step == steps
             if step % LOG_EVERY == 0 or ends:
                 mean = distributed.mean({"loss": total.item() / (step - since), "norm": norm.item()}, device)
                 if not math.isfinite(mean["loss"]):
@@ -149,18 +166,17 @@ def run(stage: Stage[Any], settings: Settings, device: Device, logger: RunLogger
             if ends:
                 break  # Batches that do not fill a step are left out.
             if step % settings.save_every == 0:
-                save({"epoch": epoch, "batch": batch_number}, None)
-        epoch, batch_number = epoch + 1, 0
+                save(None)
         learned.eval()
         with torch.no_grad():
             figures = stage.measure()
-        logger.log({"epoch": epoch, "step": step, **figures})
+        logger.log({"epoch": epoch + 1, "step": step, **figures})
         logger.info("  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
-        if epoch % settings.write_every == 0 or epoch == settings.epochs:
+        if (epoch + 1) % settings.write_every == 0 or step == steps:
             # The model first: a run that is stopped in between does the rest of the epoch again, and this.
             if distributed.rank() == 0:
-                stage.write({**stage.fixed, "epochs_done": epoch, **figures})
-            save({"epoch": epoch, "batch": 0}, figures["score"])
+                stage.write({**stage.fixed, "epochs_done": epoch + 1, "step": step, **figures})
+            save(figures.get("score"))
     return figures
 
 
@@ -170,13 +186,13 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     device: Device,
     folder: Path,
-) -> tuple[int, int]:
-    """Epoch and batch to go on from; (0, 0) for a new run."""
+) -> int:
+    """The step to go on from; 0 for a new run."""
     found = states.latest(folder)
     if len(set(distributed.gather_objects(None if found is None else found.name))) > 1:
         raise RunError(f"{settings.out} must be a folder that all machines share")
     if found is None:
-        return 0, 0
+        return 0
     if not settings.resume:
         raise RunError(
             f"{settings.out} already holds a run: --resume goes on with it, another folder begins a new one"
@@ -186,4 +202,5 @@ def _resume(
     for name, value in stage.fixed.items():
         if before.get(name) != value:
             raise RunError(f"{found} is of a run with {name} {before.get(name)}, not {value}: a run keeps it")
-    return int(position.sampler["epoch"]), int(position.sampler["batch"])
+    stage.set_sampler_state(position.sampler)
+    return position.step

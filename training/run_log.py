@@ -1,6 +1,6 @@
 """What a run tells of itself: lines for people, log.jsonl, and what was asked for besides.
 
-log.jsonl       one JSON object an entry: {"epoch", "step", "loss", …}
+log.jsonl       one JSON object per entry: {"epoch", "step", "loss", …}
 TensorBoard     event files in the run's folder, with --tensorboard (needs the package tensorboard)
 W&B             with --wandb PROJECT (needs the package wandb); nothing leaves the machine unasked
 Prometheus      a text file for a node exporter's textfile collector, with --metrics-file PATH
@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 
 class RunLogger:
-    """Of process 0; in others nothing is written."""
+    """Writes in process 0 alone."""
 
     def __init__(
         self,
@@ -27,14 +27,16 @@ class RunLogger:
         wandb: str | None = None,
         metrics_file: Path | None = None,
         settings: Mapping[str, Any] | None = None,
+        constants: Mapping[str, Any] | None = None,
     ) -> None:
-        """Prepares the folder.
+        """Prepares the folder; `constants` are in every entry.
 
         Raises:
             ModuleNotFoundError: a package that was asked for is not installed.
         """
         self.folder, self.writes = folder, writes
         self.metrics_file = metrics_file
+        self.constants = dict(constants or {})
         self.registry = CollectorRegistry()
         self.gauges: dict[str, Gauge] = {}
         self.board: Any = None
@@ -57,6 +59,7 @@ class RunLogger:
         """An entry; it has the step that it is of as `step`."""
         if not self.writes:
             return
+        row = {**self.constants, **row}
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float)}
@@ -65,7 +68,7 @@ class RunLogger:
                 self.board.add_scalar(name, value, row["step"])
             self.board.flush()
         if self.run is not None:
-            self.run.log(dict(row), step=row["step"])
+            self.run.log(row, step=row["step"])
         if self.metrics_file is not None:
             self._write_metrics(numbers)
 

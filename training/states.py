@@ -122,6 +122,16 @@ def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, device:
     return Position(state["step"], state["sampler"], state["score"])
 
 
+def read_weights(path: Path) -> tuple[dict[str, Tensor], Position]:
+    """The weights of a state alone, for a stage that begins where another one ended.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    state = _read(path)
+    return state["model"], Position(state["step"], state["sampler"], state["score"])
+
+
 def _states(folder: Path) -> list[Path]:
     """In order of their steps; a run of a billion steps has longer names."""
     return sorted(folder.glob("step-*.pt"), key=lambda path: (len(path.name), path.name))

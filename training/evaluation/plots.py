@@ -21,6 +21,7 @@ RECALLS = {
     "text → image": "image_retrieval_recall@",
     "image → text": "text_retrieval_recall@",
 }
+SHARES = ("image_right", "text_right", "image_retrieval_recall@1", "text_retrieval_recall@1")
 
 
 def pyplot() -> Any:
@@ -42,7 +43,7 @@ def pyplot() -> Any:
 
 
 def recall_by_language(found: list[Result], path: Path, k: int = 10) -> None:
-    """recall@k of both directions, one pair of bars a language with their intervals, best language first.
+    """recall@k of both directions, one pair of bars per language with their intervals, best language first.
 
     Raises:
         EvaluationError: matplotlib is missing, or a result has no such metric.
@@ -73,32 +74,32 @@ def recall_by_language(found: list[Result], path: Path, k: int = 10) -> None:
 
 
 def training_curves(log: Path, path: Path) -> None:
-    """The loss, and the share of a batch that is right, by step; one line a stage.
+    """The loss, and recall or the share of a batch that is right, by step; one line per stage of the log.
 
     Raises:
-        EvaluationError: matplotlib is missing, or the log is none of `training.recipes.mini.train`'s.
+        EvaluationError: matplotlib is missing, or the log is none of a training's.
     """
     plt = pyplot()
     stages: dict[str, list[dict[str, Any]]] = {}
     for row in read_log(log):
-        stages.setdefault(str(row["stage"]), []).append(row)
+        stages.setdefault(str(row.get("stage", "training")), []).append(row)
     figure, (losses, right) = plt.subplots(1, 2, figsize=(10, 4))
     for stage, rows in stages.items():
-        losses.plot([row["step"] for row in rows], [row["loss"] for row in rows], label=stage)
-        for name in ("image_right", "text_right"):
+        for axes, name in ((losses, "loss"), *((right, name) for name in SHARES)):
             part = [row for row in rows if name in row]
             if part:
                 label = f"{stage}: {name}"
-                right.plot([row["step"] for row in part], [row[name] for row in part], label=label)
+                axes.plot([row["step"] for row in part], [row[name] for row in part], label=label)
     losses.set(xlabel="step", ylabel="loss", yscale="log")
-    right.set(xlabel="step", ylabel="share of the batch", ylim=(0, 1))
-    losses.legend()
-    right.legend()
+    right.set(xlabel="step", ylabel="share that is right", ylim=(0, 1))
+    for axes in (losses, right):
+        if axes.lines:
+            axes.legend()
     save(plt, figure, path)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log.jsonl, each with stage, step and loss.
+    """The rows of a log.jsonl, each with the step that it is of.
 
     Raises:
         EvaluationError: the file is missing, empty, or has another line.
@@ -111,8 +112,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     except ValueError as error:
         raise EvaluationError(f"{path} is no log: {error}") from error
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not {"stage", "step", "loss"} <= row.keys():
-            raise EvaluationError(f"{path}, line {number}: it must have stage, step and loss")
+        if not isinstance(row, dict) or "step" not in row:
+            raise EvaluationError(f"{path}, line {number}: it must have a step")
     if not rows:
         raise EvaluationError(f"{path} is empty")
     return rows

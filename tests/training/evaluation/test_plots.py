@@ -46,7 +46,7 @@ def test_what_cannot_be_drawn_is_named(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     for text, message in (
         ("{", "is no log"),
-        ('{"step": 1}', "line 1: it must have stage"),
+        ('{"loss": 1}', "line 1: it must have a step"),
         ("", "is empty"),
     ):
         log.write_text(text, encoding="utf-8")
