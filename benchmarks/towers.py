@@ -20,7 +20,7 @@ from export.manifest import is_current, sources
 from export.options import Options
 from export.programs import example_inputs
 from models import checkpoint
-from models.modules import DualEncoder, ModelConfig, TextConfig, VisionConfig
+from models.modules import BabelCLIP, ModelConfig, TextConfig, VisionConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MINI = REPOSITORY / "training" / "recipes" / "mini" / "checkpoint"
@@ -63,7 +63,7 @@ def ensure_checkpoint(folder: Path = FOLDER) -> Path:
     if not (folder / FACTS).exists():
         print(f"towers: making {NAME} with random weights", flush=True)
         torch.manual_seed(0)
-        model = DualEncoder(CONFIG).eval()
+        model = BabelCLIP(CONFIG).eval()
         words = tokenizer(CONFIG.text.vocab_size, *ROBERTA_MARKERS)
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint.save(made, model, words, languages=[], training={"steps": 0})
@@ -72,7 +72,7 @@ def ensure_checkpoint(folder: Path = FOLDER) -> Path:
 
 
 @torch.inference_mode()
-def _flops(model: DualEncoder) -> dict[str, float]:
+def _flops(model: BabelCLIP) -> dict[str, float]:
     ids = torch.full((1, TEXT_TOKENS), 5)
     inputs = {"text": (ids, torch.ones_like(ids)), "vision": (example_inputs(model, "vision")[0][:1],)}
     counted = {}

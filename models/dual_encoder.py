@@ -1,7 +1,11 @@
-"""One description of a dual encoder, whatever files it came from: what a text and an image go through.
+"""A dual encoder: two towers that bring texts and images into one vector space, whatever files it came from.
 
-Every source becomes two towers of the same interface and `Inputs`, which say how their inputs are made. The
-encoders inside are the reference library's own modules.
+Each tower is an encoder of transformers or open_clip and a projection into the common space, as in their CLIP
+models (`text_projection` and `visual_projection`, `proj`), and is callable alone. It takes what the exported
+program takes: token ids with their mask, or decoded uint8 pixels (they are normalised inside, so serving
+cannot drift from training). Both return L2-normalised rows.
+
+`models.modules` builds this project's own architecture of it, `models.loaders` the public ones.
 """
 
 from dataclasses import dataclass
@@ -19,10 +23,9 @@ Pooling = Literal["model", "first", "mean"]
 
 @dataclass(frozen=True)
 class TextInput:
-    """Token ids: at most `max_tokens` of them, shorter rows filled up with `pad_id`.
+    """Token ids: at most `max_tokens` of them, shorter rows padded with `pad_id`.
 
-    `fixed_length` says that the tower itself fills every row up to `max_tokens`, and that the padding is
-    part of what it sees.
+    `fixed_length` says that the tower itself pads every row to `max_tokens`, and attends to the padding.
     """
 
     max_tokens: int
@@ -42,63 +45,111 @@ class VisionInput:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What export asks of a model's config."""
+    """How a model's inputs are made; what export asks of its config."""
 
     text: TextInput
     vision: VisionInput
 
 
 class TextTower(nn.Module):
-    """A Hugging Face text model, its pooled state, and the head that leads into the common space."""
+    """A text encoder of transformers, pooling, a projection and, in models that have one, a memory."""
 
-    def __init__(self, encoder: nn.Module, pooling: Pooling, head: nn.Module) -> None:
+    encoder: nn.Module
+    projection: nn.Module
+    memory: nn.Module
+
+    def __init__(
+        self, encoder: nn.Module, pooling: Pooling, projection: nn.Module, memory: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.encoder, self.pooling, self.head = encoder, pooling, head
+        self.encoder, self.pooling = encoder, pooling
+        self.projection = projection
+        self.memory = nn.Identity() if memory is None else memory
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids, mask int64 [N, L] → float32 [N, dim], unit rows."""
-        return F.normalize(self.head(self.state(ids, mask)).float(), dim=-1)
+        return F.normalize(self.memory(self.projection(self.pooled(ids, mask))).float(), dim=-1)
 
-    def state(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """ids, mask int64 [N, L] → [N, width]: what the head is given."""
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids, mask int64 [N, L] → [N, width]: what the projection is given."""
         output = self.encoder(input_ids=ids, attention_mask=mask)
+        pooled: Tensor
         if self.pooling == "model":
             pooled = output.pooler_output
         elif self.pooling == "first":
             pooled = output.last_hidden_state[:, 0]
         else:
-            weight = mask.unsqueeze(-1).to(output.last_hidden_state.dtype)
-            pooled = (output.last_hidden_state * weight).sum(1) / weight.sum(1)
-        found: Tensor = pooled
-        return found
+            hidden = output.last_hidden_state  # [N, L, width]
+            weight = mask.unsqueeze(-1).to(hidden.dtype)
+            pooled = (hidden * weight).sum(1) / weight.sum(1)
+        return pooled
 
 
 class VisionTower(nn.Module):
-    """An image model and the head that leads into the common space; normalisation of the pixels is inside.
+    """An image encoder and a projection; normalisation of the pixels is inside.
 
-    The image model gives features, or an output of transformers that holds them as `pooler_output`.
+    The encoder gives features [N, width], or an output of transformers that has them as `pooler_output`.
     """
 
-    def __init__(self, encoder: nn.Module, head: nn.Module, config: VisionInput) -> None:
+    encoder: nn.Module
+    projection: nn.Module
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: nn.Module, projection: nn.Module, config: VisionInput) -> None:
         super().__init__()
-        self.encoder, self.head = encoder, head
+        self.encoder, self.projection = encoder, projection
         # Part of the description, not of the weights.
         self.register_buffer("mean", 255 * torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(config.std).view(3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels uint8 [N, size, size, 3] → float32 [N, dim], unit rows."""
+        """pixels uint8 (or float of the same range) [N, size, size, 3] → float32 [N, dim], unit rows."""
+        return F.normalize(self.projection(self.pooled(pixels)).float(), dim=-1)
+
+    def pooled(self, pixels: Tensor) -> Tensor:
+        """pixels as in `forward` → [N, width]: what the projection is given."""
         x = pixels.permute(0, 3, 1, 2).to(next(self.encoder.parameters()).dtype)  # [N, 3, size, size]
-        features = self.encoder((x - self.mean.to(x.dtype)) / self.std.to(x.dtype))
-        if not isinstance(features, Tensor):
-            features = features.pooler_output  # [N, width]
-        return F.normalize(self.head(features).float(), dim=-1)
+        output = self.encoder((x - self.mean.to(x.dtype)) / self.std.to(x.dtype))
+        features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+        return features
 
 
-class Towers(nn.Module):
-    """Both towers and what they take."""
+class DualEncoder(nn.Module):
+    """Both towers, what they take, and the scale of their cosines.
 
-    def __init__(self, text: TextTower, vision: VisionTower, config: Inputs) -> None:
+    `logit_scale` is the scale's natural logarithm, and `logit_bias` what is added to scale × cosine, as CLIP
+    and SigLIP name them. Public models share these parameters, like their encoders, with the library's model.
+    """
+
+    logit_scale: nn.Parameter
+    logit_bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        text: TextTower,
+        vision: VisionTower,
+        config: Inputs,
+        logit_scale: nn.Parameter,
+        logit_bias: nn.Parameter | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.text, self.vision = text, vision
+        self.logit_scale, self.logit_bias = logit_scale, logit_bias
+
+    def tower(self, name: str) -> TextTower | VisionTower:
+        """The tower called "text" or "vision"."""
+        towers: dict[str, TextTower | VisionTower] = {"text": self.text, "vision": self.vision}
+        return towers[name]
+
+    def scale(self) -> float:
+        """The factor of a cosine before the softmax."""
+        return float(self.logit_scale.detach().exp())
+
+    @torch.no_grad()
+    def set_scale(self, scale: float, bias: float | None = None) -> None:
+        """Write a learned scale, and a bias in models that have one, into their parameters."""
+        self.logit_scale.fill_(scale).log_()
+        if bias is not None and self.logit_bias is not None:
+            self.logit_bias.fill_(bias)

@@ -1,12 +1,11 @@
-"""The two towers: what a text and an image go through on their way into one vector space.
+"""This project's own architecture: XLM-R over a small vocabulary, with a memory, and a small ViT.
 
-Each tower is callable alone, and takes what the exported program takes: token ids with their mask, or decoded
-uint8 pixels (normalisation is part of the vision tower, so serving cannot drift from training). Both return
-L2-normalised rows. The encoders are those of transformers, built from their own configs.
+`BabelCLIP` is a `models.dual_encoder.DualEncoder` whose encoders are those of transformers, built from the
+sizes in `ModelConfig`, which a checkpoint's meta.json holds.
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +19,15 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from handlers.preprocess.reference import Resize
+from models.dual_encoder import DualEncoder, Inputs, TextInput, TextTower, VisionInput, VisionTower
+
+LOG_SCALE = 3.0  # where the logit scale starts, by its natural logarithm
 
 
 @dataclass(frozen=True)
 class TextConfig:
+    """Sizes of the text tower."""
+
     vocab_size: int = 42_000
     width: int = 128
     layers: int = 1
@@ -33,11 +36,12 @@ class TextConfig:
     pad_id: int = 1
     memory: int = 0  # vectors that the tower recalls; 0: it has none
     memory_scale: float = 40.0  # of a query's cosines with them, before the softmax
-    fixed_length: ClassVar[bool] = False  # padding is masked
 
 
 @dataclass(frozen=True)
 class VisionConfig:
+    """Sizes of the vision tower, and how its pixels are normalised."""
+
     size: int = 64
     stem: tuple[int, ...] = (32, 64, 128)  # channels after each halving; the last halving leads to `width`
     patch: int = 0  # side of the patches of a plain ViT as CLIP has it; 0: the stem decides
@@ -46,22 +50,32 @@ class VisionConfig:
     heads: int = 4
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
-    resize: ClassVar[Resize] = "bicubic"
 
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """The architecture: both towers, and the dimensions of their common space."""
+
     name: str = "mini"
     dim: int = 256
     text: TextConfig = field(default_factory=TextConfig)
     vision: VisionConfig = field(default_factory=VisionConfig)
 
+    def inputs(self) -> Inputs:
+        """How the towers' inputs are made."""
+        text, vision = self.text, self.vision
+        return Inputs(
+            TextInput(text.max_tokens, text.pad_id), VisionInput(vision.size, vision.mean, vision.std)
+        )
+
     def to_json(self) -> dict[str, Any]:
+        """As meta.json holds it."""
         return asdict(self)
 
     @staticmethod
     def from_json(raw: dict[str, Any]) -> "ModelConfig":
-        vision = {key: tuple(v) if isinstance(v, list) else v for key, v in raw["vision"].items()}
+        """The config that `to_json` wrote."""
+        vision: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["vision"].items()}
         return ModelConfig(
             name=raw["name"], dim=raw["dim"], text=TextConfig(**raw["text"]), vision=VisionConfig(**vision)
         )
@@ -72,8 +86,8 @@ class Memory(nn.Module):
 
     One step of a modern Hopfield network ("Hopfield Networks is All You Need", Ramsauer et al. 2020), as
     CLOOB (Fürst et al. 2021) has it between a CLIP's towers and its loss. Where the softmax over the stored
-    vectors is what the query was trained by, its weights are the model's belief in each, and what is recalled
-    is their mean under it. An empty memory, of zeros, leaves the query as it is.
+    vectors is what the query was trained by, its attention weights are the model's probabilities of each, and
+    what is recalled is their mean under them. An empty memory, of zeros, leaves the query as it is.
     """
 
     def __init__(self, rows: int, dim: int, scale: float) -> None:
@@ -82,54 +96,10 @@ class Memory(nn.Module):
         self.vectors = nn.Parameter(torch.zeros(rows, dim))
 
     def forward(self, query: Tensor) -> Tensor:
-        """[N, dim] of any length → float32 [N, dim], not normalised."""
+        """[N, dim], not normalised → float32 [N, dim], not normalised."""
         query, vectors = F.normalize(query.float(), dim=-1), self.vectors.float()
-        belief = F.softmax(self.scale * query @ vectors.T, dim=-1)  # [N, rows]
-        return query + F.normalize(belief @ vectors, dim=-1)
-
-
-class TextTower(nn.Module):
-    """An XLM-R encoder, masked mean pooling, a linear projection and, where the config says so, a memory."""
-
-    def __init__(self, config: TextConfig, dim: int) -> None:
-        super().__init__()
-        self.encoder = XLMRobertaModel(
-            XLMRobertaConfig(
-                vocab_size=config.vocab_size,
-                hidden_size=config.width,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                intermediate_size=4 * config.width,
-                max_position_embeddings=config.max_tokens + config.pad_id + 1,  # XLM-R counts from pad_id + 1
-                pad_token_id=config.pad_id,
-                type_vocab_size=1,
-                hidden_dropout_prob=0.0,
-                attention_probs_dropout_prob=0.0,
-            ),
-            add_pooling_layer=False,
-        )
-        self.projection = nn.Linear(config.width, dim, bias=False)
-        self.memory = Memory(config.memory, dim, config.memory_scale) if config.memory else nn.Identity()
-
-    @property
-    def head(self) -> nn.Module:
-        """What leads from `state` into the common space."""
-        return nn.Sequential(self.projection, self.memory)
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """ids, mask int64 [N, L] → float32 [N, dim], unit rows."""
-        return F.normalize(self.memory(self.projection(self.state(ids, mask))).float(), dim=-1)
-
-    def query(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """ids, mask int64 [N, L] → float32 [N, dim], unit rows: what the memory is asked with."""
-        return F.normalize(self.projection(self.state(ids, mask)).float(), dim=-1)
-
-    def state(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """ids, mask int64 [N, L] → [N, width]: what the head is given."""
-        hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # [N, L, width]
-        weight = mask.unsqueeze(-1).to(hidden.dtype)
-        pooled: Tensor = (hidden * weight).sum(1) / weight.sum(1)
-        return pooled
+        attention = F.softmax(self.scale * query @ vectors.T, dim=-1)  # [N, rows]
+        return query + F.normalize(attention @ vectors, dim=-1)
 
 
 class Residual(nn.Module):
@@ -167,61 +137,84 @@ class ConvStem(nn.Sequential):
     @property
     def weight(self) -> Tensor:
         """ViTModel asks its patch projection for the dtype of its weight."""
-        return self[-1].weight  # type: ignore[return-value]
+        return self[-1].get_parameter("weight")
 
 
-class VisionTower(nn.Module):
-    """A ViT and a linear projection: behind a convolutional stem with mean pooling, or as CLIP has it."""
+class ConvViT(ViTModel):
+    """A ViT behind a convolutional stem; what stands for an image is the mean of its tokens."""
 
-    def __init__(self, config: VisionConfig, dim: int) -> None:
-        super().__init__()
+    def __init__(self, config: VisionConfig) -> None:
+        shape = ViTConfig(
+            **_shape(config, patch=2 ** (len(config.stem) + 1)),
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+        super().__init__(shape, add_pooling_layer=False)
+        patches: Any = self.embeddings.patch_embeddings
+        patches.projection = ConvStem(config.stem, config.width)
         self.size = config.size
-        self.plain = config.patch > 0
-        shape = {
-            "image_size": config.size,
-            "patch_size": config.patch or 2 ** (len(config.stem) + 1),
-            "hidden_size": config.width,
-            "num_hidden_layers": config.layers,
-            "num_attention_heads": config.heads,
-            "intermediate_size": 4 * config.width,
-        }
-        if self.plain:
-            self.encoder = CLIPVisionModel(CLIPVisionConfig(**shape))
-        else:
-            self.encoder = ViTModel(
-                ViTConfig(**shape, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
-                add_pooling_layer=False,
-            )
-            self.encoder.embeddings.patch_embeddings.projection = ConvStem(config.stem, config.width)
-        self.projection = nn.Linear(config.width, dim, bias=False)
-        # Part of the architecture, not of the weights: kept in meta.json.
-        self.register_buffer("mean", 255 * torch.tensor(config.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(config.std).view(3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels uint8 (or float of the same range) [N, size, size, 3] → float32 [N, dim], unit rows.
+        """Normalised pixels [N, 3, size, size] → [N, width].
 
         Training also passes smaller images, whose sides are multiples of the patch.
         """
-        x = pixels.permute(0, 3, 1, 2).to(self.projection.weight.dtype)  # [N, 3, size, size]
-        x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
-        smaller = pixels.shape[1] != self.size
-        encoded = self.encoder(x, interpolate_pos_encoding=smaller)
-        hidden = encoded.last_hidden_state  # [N, 1 + patches, width]
-        pooled = encoded.pooler_output if self.plain else hidden.mean(1)
-        return F.normalize(self.projection(pooled).float(), dim=-1)
+        smaller = pixels.shape[-1] != self.size
+        hidden: Tensor = super().forward(pixels, interpolate_pos_encoding=smaller).last_hidden_state
+        return hidden.mean(1)  # of [N, 1 + patches, width]
 
 
-class DualEncoder(nn.Module):
-    """Both towers and the learned scale of their cosines."""
+def _shape(config: VisionConfig, patch: int) -> dict[str, Any]:
+    """The sizes under transformers' names."""
+    return {
+        "image_size": config.size,
+        "patch_size": patch,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "intermediate_size": 4 * config.width,
+    }
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.text = TextTower(config.text, config.dim)
-        self.vision = VisionTower(config.vision, config.dim)
-        self.log_scale = nn.Parameter(torch.tensor(3.0))
 
-    def scale(self) -> Tensor:
-        """Factor of a cosine before the softmax; between 1 and 100, as in CLIP."""
-        return self.log_scale.clamp(0, 4.6052).exp()
+def text_tower(config: ModelConfig) -> TextTower:
+    """A text tower with new weights: masked mean pooling, and a memory where the config has one."""
+    text = config.text
+    encoder = XLMRobertaModel(
+        XLMRobertaConfig(
+            vocab_size=text.vocab_size,
+            hidden_size=text.width,
+            num_hidden_layers=text.layers,
+            num_attention_heads=text.heads,
+            intermediate_size=4 * text.width,
+            max_position_embeddings=text.max_tokens + text.pad_id + 1,  # XLM-R counts from pad_id + 1
+            pad_token_id=text.pad_id,
+            type_vocab_size=1,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        ),
+        add_pooling_layer=False,
+    )
+    projection = nn.Linear(text.width, config.dim, bias=False)
+    memory = Memory(text.memory, config.dim, text.memory_scale) if text.memory else None
+    return TextTower(encoder, "mean", projection, memory)
+
+
+def vision_tower(config: ModelConfig) -> VisionTower:
+    """A vision tower with new weights: a ViT behind a convolutional stem, or a plain one as CLIP has it."""
+    vision = config.vision
+    encoder: nn.Module
+    if vision.patch:
+        encoder = CLIPVisionModel(CLIPVisionConfig(**_shape(vision, vision.patch)))
+    else:
+        encoder = ConvViT(vision)
+    projection = nn.Linear(vision.width, config.dim, bias=False)
+    return VisionTower(encoder, projection, config.inputs().vision)
+
+
+class BabelCLIP(DualEncoder):
+    """A dual encoder of this project's own architecture, with new weights."""
+
+    def __init__(self, architecture: ModelConfig) -> None:
+        text, vision = text_tower(architecture), vision_tower(architecture)
+        super().__init__(text, vision, architecture.inputs(), nn.Parameter(torch.tensor(LOG_SCALE)))
+        self.architecture = architecture

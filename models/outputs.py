@@ -1,12 +1,14 @@
 """What commands write: whether they can, found out before the work; and files that are whole or not there."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 PARTIAL = ".partial"
 """How the names of unfinished files end."""
@@ -65,6 +67,11 @@ def replacing(path: Path, *, durable: bool = False, shared: bool = False) -> Ite
         raise
     if durable:
         _flush(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON for people and programs: indented, in UTF-8, with a newline at its end."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _remove(path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 from tokenizers import Tokenizer
 
-from models.modules import DualEncoder, ModelConfig, TextConfig, VisionConfig
+from models.modules import BabelCLIP, ModelConfig, TextConfig, VisionConfig
 from training.recipes.mini import tokenizer
 from training.recipes.mini.dataset import DRAWINGS, code_points
 
@@ -47,16 +47,16 @@ def words() -> Tokenizer:
     return tokenizer.train((name for names in NAMES.values() for name in names.values()), 200)
 
 
-def make_model(words: Tokenizer) -> DualEncoder:
+def make_model(words: Tokenizer) -> BabelCLIP:
     torch.manual_seed(0)
     text = TextConfig(vocab_size=words.get_vocab_size(), width=32, layers=1, heads=2, max_tokens=16, memory=4)
     vision = VisionConfig(size=32, stem=(8, 16), width=32, layers=1, heads=2)
-    model = DualEncoder(ModelConfig(name="test", dim=16, text=text, vision=vision)).eval()
+    model = BabelCLIP(ModelConfig(name="test", dim=16, text=text, vision=vision)).eval()
     with torch.no_grad():
         model.text.memory.vectors.normal_()
     return model
 
 
 @pytest.fixture
-def small_model(words: Tokenizer) -> DualEncoder:
+def small_model(words: Tokenizer) -> BabelCLIP:
     return make_model(words)

@@ -5,6 +5,7 @@ plain values alone; besides them only numpy's numbers are let in, which a schedu
 its learning rate. Whatever else a file holds is refused, by name.
 """
 
+import errno
 import re
 import warnings
 from contextlib import AbstractContextManager
@@ -71,7 +72,9 @@ def reason(error: Exception) -> str:
         return "it is a TorchScript program, which could do anything; save its state_dict alone"
     if "Weights only load failed" in message:
         return "it is no file that torch.save wrote, or holds more than tensors and plain values"
-    if "failed finding central directory" in message:
+    # Of a short rest, torch looks for the archive's end before its beginning.
+    before_start = isinstance(error, OSError) and error.errno == errno.EINVAL
+    if before_start or "failed finding central directory" in message:
         return "it is cut short"
     return first_line(error)
 

@@ -22,9 +22,8 @@ from huggingface_hub.errors import (
 )
 
 from models import outputs
-from models.checkpoint import CheckpointError
 from models.files import tokenizers
-from models.files.weights import first_line
+from models.files.weights import CheckpointError, first_line
 from models.loaders import huggingface, open_clip, projection_heads
 
 PREFIX = "hf-hub:"

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import AltCLIPModel, CLIPModel, SiglipModel, VisionTextDualEncoderModel
+from transformers import AltCLIPModel, CLIPModel, PreTrainedModel, SiglipModel, VisionTextDualEncoderModel
 
-from models.checkpoint import Checkpoint, CheckpointError
-from models.dual_encoder import Inputs, TextInput, TextTower, Towers, VisionTower
+from models import outputs
+from models.checkpoint import Checkpoint
+from models.dual_encoder import DualEncoder, Inputs, TextInput, TextTower, VisionTower
 from models.files import image_processor, tokenizers
 from models.files.weights import (
+    CheckpointError,
     archive_name,
     check_keys,
     fingerprint,
@@ -29,7 +30,7 @@ from models.files.weights import (
 )
 from models.loaders import siglip
 
-KINDS = {
+KINDS: dict[str, type[PreTrainedModel]] = {
     "clip": CLIPModel,
     "altclip": AltCLIPModel,
     "vision-text-dual-encoder": VisionTextDualEncoderModel,
@@ -105,7 +106,8 @@ def load(folder: Path) -> Checkpoint:
         tokenizer = tokenizers.read(folder, model.config.text_config.vocab_size)
         text = TextTower(model.text_model, "model", model.text_projection)
         vision = VisionTower(model.vision_model, model.visual_projection, inputs.vision)
-        towers, dim = Towers(text, vision, inputs), int(model.config.projection_dim)
+        towers = DualEncoder(text, vision, inputs, model.logit_scale)
+        dim = int(model.config.projection_dim)
     meta = {
         "name": archive_name(folder),
         "space": space,
@@ -114,19 +116,19 @@ def load(folder: Path) -> Checkpoint:
         "languages": [],
         "source": KINDS[kind].__name__,
     }
-    return Checkpoint(folder, towers.eval(), tokenizer, meta, model)
+    return Checkpoint(folder, towers.eval(), tokenizer, meta, public_model=model, write=save)
 
 
-def save(loaded: Checkpoint, folder: Path, scale: float) -> None:
-    """Write the model, as it is now, into an empty folder that `load` takes."""
-    model = loaded.public_model
-    with torch.no_grad():
-        model.logit_scale.fill_(scale).log_()
-    model.save_pretrained(folder)
-    image_processor.copy(loaded.path, folder)
-    for path in {*tokenizers.files_of(loaded.path), loaded.path / tokenizers.SETTINGS}:
-        if path.exists():
-            shutil.copyfile(path, folder / path.name)
+def save(loaded: Checkpoint, folder: Path, about: dict[str, Any]) -> None:
+    """Write the model, as it is now, as a folder that `load` takes, and `about` as its training.json."""
+    with outputs.replacing(folder) as partial:
+        partial.mkdir(parents=True)
+        loaded.public_model.save_pretrained(partial)
+        image_processor.copy(loaded.path, partial)
+        for path in {*tokenizers.files_of(loaded.path), loaded.path / tokenizers.SETTINGS}:
+            if path.exists():
+                shutil.copyfile(path, partial / path.name)
+        outputs.write_json(partial / "training.json", about)
 
 
 def weights_of(folder: Path) -> list[Path]:
@@ -149,8 +151,8 @@ def weights_of(folder: Path) -> list[Path]:
 
 
 def pretrained(
-    kind: type[nn.Module], folder: Path, *, unused: tuple[str, ...] = (), **options: Any
-) -> nn.Module:
+    kind: type[PreTrainedModel], folder: Path, *, unused: tuple[str, ...] = (), **options: Any
+) -> Any:
     """A model of one of transformers' classes, in float32, with exactly its own weights.
 
     Weights whose names begin with one of `unused` may be there besides; `options` go to the class.
@@ -163,10 +165,12 @@ def pretrained(
     try:
         if files[0].suffix != ".safetensors":
             # Read here, as all pickles are: of every age, and without the prefixes of a training run.
-            config = kind.config_class.from_pretrained(folder, local_files_only=True)  # type: ignore[operator, union-attr]
+            config_class: Any = kind.config_class
+            config = config_class.from_pretrained(folder, local_files_only=True)
             state = {key: value for file in files for key, value in read_state(file).items()}
             where = {"pretrained_model_name_or_path": None, "config": config, "state_dict": state}
-        model, report = kind.from_pretrained(
+        load_model: Any = kind.from_pretrained  # Its types do not know of output_loading_info.
+        model, report = load_model(
             **where,
             local_files_only=True,
             dtype=torch.float32,

@@ -20,10 +20,12 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import XLMRobertaConfig
 
-from models.checkpoint import Checkpoint, CheckpointError
-from models.dual_encoder import Inputs, TextInput, TextTower, Towers, VisionInput, VisionTower
+from models import outputs
+from models.checkpoint import Checkpoint
+from models.dual_encoder import DualEncoder, Inputs, Pooling, TextInput, TextTower, VisionInput, VisionTower
 from models.files import tokenizers
 from models.files.weights import (
+    CheckpointError,
     archive_name,
     fingerprint,
     first_line,
@@ -58,7 +60,11 @@ TEXT_MODELS: dict[str, dict[str, Any]] = {
         "intermediate_size": 4096,
     },
 }
-POOLERS = {"mean_pooler": "mean", "cls_last_hidden_state_pooler": "first", "cls_pooler": "model"}
+POOLERS: dict[str, Pooling] = {
+    "mean_pooler": "mean",
+    "cls_last_hidden_state_pooler": "first",
+    "cls_pooler": "model",
+}
 
 
 def is_openclip(source: Path) -> bool:
@@ -98,7 +104,8 @@ def package() -> ModuleType:
     """open_clip. Other models do without it, and without the 54 MB that its import takes."""
     import open_clip
 
-    return open_clip
+    found: ModuleType = open_clip
+    return found
 
 
 def load(source: Path, architecture: str | None = None) -> Checkpoint:
@@ -138,32 +145,35 @@ def load(source: Path, architecture: str | None = None) -> Checkpoint:
         "languages": [],
         "source": f"open_clip {architecture or config['text_cfg']['hf_model_name']}",
     }
-    towers = Towers(
+    towers = DualEncoder(
         TextTower(text.transformer, POOLERS[pooler], text.proj),
         VisionTower(visual, nn.Identity(), inputs.vision),
         inputs,
+        model.logit_scale,
+        getattr(model, "logit_bias", None),
     )
-    return Checkpoint(folder, towers.eval(), tokenizer, meta, model)
+    return Checkpoint(folder, towers.eval(), tokenizer, meta, public_model=model, write=save)
 
 
-def save(loaded: Checkpoint, folder: Path, scale: float) -> None:
-    """Write the model, as it is now, into an empty folder that `load` takes.
+def save(loaded: Checkpoint, folder: Path, about: dict[str, Any]) -> None:
+    """Write the model, as it is now, as a folder that `load` takes, and `about` as its training.json.
 
     Raises:
         CheckpointError: it was loaded from a file without a config, of which there is nothing to copy.
     """
     model, before = loaded.public_model, loaded.path
     _, config, _ = read_config(before)
-    with torch.no_grad():
-        model.logit_scale.fill_(scale).log_()
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    save_file(state, folder / WEIGHTS[0])
-    for path in [before / CONFIG, *tokenizers.files_of(before)]:
-        shutil.copyfile(path, folder / path.name)
     text_model = Path(str(config["text_cfg"].get("hf_model_name"))).name
-    if (before / text_model / "config.json").exists():
-        (folder / text_model).mkdir()
-        shutil.copyfile(before / text_model / "config.json", folder / text_model / "config.json")
+    with outputs.replacing(folder) as partial:
+        partial.mkdir(parents=True)
+        save_file(state, partial / WEIGHTS[0])
+        for path in [before / CONFIG, *tokenizers.files_of(before)]:
+            shutil.copyfile(path, partial / path.name)
+        if (before / text_model / "config.json").exists():
+            (partial / text_model).mkdir()
+            shutil.copyfile(before / text_model / "config.json", partial / text_model / "config.json")
+        outputs.write_json(partial / "training.json", about)
 
 
 def weights_of(source: Path) -> Path:
@@ -236,8 +246,8 @@ def _with_local_text_model(folder: Path, path: Path, config: dict[str, Any]) -> 
         yield {**config, "text_cfg": {**text, "hf_model_pretrained": False}}
 
 
-def build(path: Path, kind: type[nn.Module], config: dict[str, Any]) -> nn.Module:
-    """open_clip's model of a config, with weights that are to be replaced.
+def build(path: Path, kind: type[nn.Module], config: dict[str, Any]) -> Any:
+    """open_clip's model of a config, a module, with weights that are to be replaced.
 
     Raises:
         CheckpointError: open_clip cannot build it.

@@ -11,16 +11,18 @@ public models they were trained on, each in a folder of its name:
 import hashlib
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import XLMRobertaModel
 
-from models.checkpoint import Checkpoint, CheckpointError
-from models.dual_encoder import Inputs, TextInput, TextTower, Towers, VisionInput, VisionTower
+from models.checkpoint import Checkpoint
+from models.dual_encoder import DualEncoder, Inputs, TextInput, TextTower, VisionInput, VisionTower
 from models.files import tokenizers
 from models.files.weights import (
+    CheckpointError,
     archive_name,
     fingerprint,
     load_strict,
@@ -61,7 +63,7 @@ class ProjectionHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, width] → [N, dim], not normalised."""
-        p = self.linear1(x)
+        p: Tensor = self.linear1(x)
         for linear in self.linear_layers:
             p = self.layer_norm(p + self.dropout(linear(F.gelu(p))))
         return p
@@ -100,16 +102,18 @@ def load(folder: Path) -> Checkpoint:
     heads = {tower: _head(folder, tower, widths) for tower in HEADS}
     inputs = Inputs(TextInput(MAX_TOKENS, int(encoder.config.pad_token_id)), vision_input)
     tokenizer = tokenizers.read(text_folder, int(encoder.config.vocab_size))
+    scale = _logit_scale(folder / ABOUT)
     meta = {
         "name": archive_name(folder),
         "space": space_of(folder),
         "dim": DIM,
-        "logit_scale": _logit_scale(folder / ABOUT),
+        "logit_scale": scale,
         "languages": [],
         "source": f"projection heads on {VISION_MODEL} and {TEXT_MODEL}",
     }
     text = TextTower(encoder, "first", heads["text"])
-    towers = Towers(text, VisionTower(visual, heads["vision"], vision_input), inputs)
+    vision = VisionTower(visual, heads["vision"], vision_input)
+    towers = DualEncoder(text, vision, inputs, nn.Parameter(torch.tensor(scale).log()))
     return Checkpoint(text_folder, towers.eval(), tokenizer, meta)
 
 
@@ -156,8 +160,8 @@ def _vision_weights(folder: Path) -> Path:
     return require(own / f"{VISION_MODEL}.pt")
 
 
-def vision_model(folder: Path) -> tuple[nn.Module, VisionInput]:
-    """The image model in the folder of its name, and what it takes.
+def vision_model(folder: Path) -> tuple[Any, VisionInput]:
+    """The image model in the folder of its name, a module of open_clip's, and what it takes.
 
     Raises:
         CheckpointError: it is missing, or is not what its files say.

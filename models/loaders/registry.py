@@ -4,22 +4,15 @@ A folder of this project's checkpoints; a Hugging Face model; an open_clip model
 projection heads beside the models they were trained on; any of them by its name on the hub.
 """
 
-import json
-import os
 import re
-import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-from tokenizers import Tokenizer
-from transformers import PreTrainedModel
-
 from models import checkpoint
-from models.checkpoint import Checkpoint, CheckpointError
+from models.checkpoint import Checkpoint
+from models.files.weights import CheckpointError
 from models.loaders import hub, huggingface, open_clip, projection_heads
-from models.modules import DualEncoder
 
 
 def locate(source: str) -> Path:
@@ -70,12 +63,6 @@ def load(source: Path, architecture: str | None = None) -> Checkpoint:
     return found
 
 
-def logit_bias(loaded: Checkpoint) -> float | None:
-    """What the model's own training added to scale × cosine (SigLIP's does); None where nothing was."""
-    bias = getattr(loaded.public_model, "logit_bias", None)
-    return None if bias is None else float(bias.detach())
-
-
 def save(
     loaded: Checkpoint,
     folder: Path,
@@ -87,35 +74,17 @@ def save(
     """Write a trained model in the form that it was loaded from, in place of what was at `folder`.
 
     Whole or not at all. `scale` is its logit scale; `bias`, its logit bias, is kept by models that have one;
-    `about`, how it was trained, becomes training.json.
+    `about`, how it was trained, becomes training.json, or a part of a checkpoint's meta.json.
 
     Raises:
         CheckpointError: models of this form cannot be written.
     """
-    if isinstance(loaded.model, DualEncoder):
-        with torch.no_grad():
-            loaded.model.log_scale.fill_(scale).log_()
-        earlier = loaded.meta.get("training", {})
-        training = {**about, "from": loaded.meta["space"], "before": earlier}
-        words = Tokenizer.from_file(str(loaded.path / "tokenizer.json"))  # as it was published
-        checkpoint.save(folder, loaded.model, words, languages=loaded.meta["languages"], training=training)
-        return
-    if loaded.public_model is None:
+    if loaded.write is None:
         raise CheckpointError(
             f"{loaded.path}: projection heads are trained by `python -m training`, their towers not at all"
         )
-    if bias is not None and logit_bias(loaded) is not None:
-        with torch.no_grad():
-            loaded.public_model.logit_bias.fill_(bias)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    form = huggingface if isinstance(loaded.public_model, PreTrainedModel) else open_clip
-    form.save(loaded, partial, scale)
-    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
-    (partial / "training.json").write_text(text, encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    loaded.model.set_scale(scale, bias)
+    loaded.write(loaded, folder, about)
 
 
 def space_of(source: Path, architecture: str | None = None) -> str:

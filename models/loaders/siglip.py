@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, normalizers
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
-from models.dual_encoder import Inputs, TextInput, TextTower, Towers, VisionTower
+from models.dual_encoder import DualEncoder, Inputs, TextInput, TextTower, VisionTower
 from models.files import image_processor, tokenizers
 from models.files.plain_text import plain
 from models.files.weights import CheckpointError
@@ -36,13 +36,13 @@ class FixedLengthText(nn.Module):
         return self.model(input_ids=torch.cat([ids, rest], dim=1)[:, : self.length])
 
 
-def parts(folder: Path, model: nn.Module) -> tuple[Towers, Tokenizer]:
+def parts(folder: Path, model: Any) -> tuple[DualEncoder, Tokenizer]:
     """Both towers of a SiglipModel and its tokenizer.
 
     Raises:
         CheckpointError: names the file and what of it is not served.
     """
-    config: Any = model.config
+    config = model.config
     tokenizer, pad_id = trained_tokenizer(folder, config.text_config.vocab_size)
     length = int(config.text_config.max_position_embeddings)
     inputs = Inputs(
@@ -51,7 +51,7 @@ def parts(folder: Path, model: nn.Module) -> tuple[Towers, Tokenizer]:
     )
     text = TextTower(FixedLengthText(model.text_model, length, pad_id), "model", nn.Identity())
     vision = VisionTower(model.vision_model, nn.Identity(), inputs.vision)
-    return Towers(text, vision, inputs), tokenizer
+    return DualEncoder(text, vision, inputs, model.logit_scale, model.logit_bias), tokenizer
 
 
 def trained_tokenizer(folder: Path, vocabulary: int) -> tuple[Tokenizer, int]:

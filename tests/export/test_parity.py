@@ -8,11 +8,11 @@ from PIL import Image
 
 from export import golden, parity
 from models.checkpoint import Checkpoint
-from models.modules import DualEncoder
+from models.modules import BabelCLIP
 
 
 @pytest.fixture
-def loaded(tmp_path, small_model: DualEncoder, words) -> Checkpoint:
+def loaded(tmp_path, small_model: BabelCLIP, words) -> Checkpoint:
     return Checkpoint(tmp_path, small_model, words, {})
 
 

@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from models import checkpoint
-from models.modules import DualEncoder
+from models.modules import BabelCLIP
 
 
 @pytest.fixture
-def folder(tmp_path: Path, small_model: DualEncoder, words) -> Path:
+def folder(tmp_path: Path, small_model: BabelCLIP, words) -> Path:
     target = tmp_path / "model"
     checkpoint.save(target, small_model, words, languages=["en"], training={"steps": 1}, dtype=torch.float32)
     return target
 
 
-def test_a_checkpoint_gives_the_same_vectors(folder: Path, small_model: DualEncoder) -> None:
+def test_a_checkpoint_gives_the_same_vectors(folder: Path, small_model: BabelCLIP) -> None:
     """Protects weights on their way through the files."""
     loaded = checkpoint.load(folder).model
     pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
@@ -25,7 +25,7 @@ def test_a_checkpoint_gives_the_same_vectors(folder: Path, small_model: DualEnco
 
 
 def test_the_space_is_that_of_the_content(
-    folder: Path, tmp_path: Path, small_model: DualEncoder, words
+    folder: Path, tmp_path: Path, small_model: BabelCLIP, words
 ) -> None:
     """Protects the space: equal models share one, and any other weight makes another."""
     again, other = tmp_path / "again", tmp_path / "other"

@@ -50,7 +50,7 @@ from benchmarks.vocabularies import (
 from export import golden
 from handlers.preprocess.reference import decode_image
 from models import checkpoint
-from models.modules import DualEncoder, ModelConfig, TextConfig, VisionConfig
+from models.modules import BabelCLIP, ModelConfig, TextConfig, VisionConfig
 
 TEXTS = list(golden.texts().values())
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
@@ -216,7 +216,7 @@ def own(folder: Path, *, true: bool) -> Reference:
         text = TextConfig(vocab_size=SMALL_VOCABULARY, width=32, layers=1, heads=2, max_tokens=77)
         vision = VisionConfig(size=32, stem=(), patch=8, width=32, layers=1, heads=2)
         config = ModelConfig(name=folder.name, dim=16, text=text, vision=vision)
-    model = randomise(DualEncoder(config))
+    model = randomise(BabelCLIP(config))
     words = tokenizer(config.text.vocab_size, *ROBERTA_MARKERS)
     checkpoint.save(folder, model, words, languages=[], training={"steps": 0}, dtype=torch.float32)
     limits = {"size": config.vision.size, "max_pixels": 50_000_000, "max_bytes": 20_000_000}

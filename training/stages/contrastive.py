@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from models import outputs
 from models.checkpoint import Checkpoint, CheckpointError
+from models.dual_encoder import DualEncoder
 from models.loaders import registry
-from models.modules import DualEncoder
 from models.revision import revision
 from training import distributed, frozen_vectors, losses
 from training.by_length import by_length
@@ -78,9 +78,11 @@ class Scale(nn.Module):
 class ContrastiveStage(Stage[Pairs]):
     """See the module."""
 
+    learned: nn.ModuleDict
+
     def __init__(self, options: argparse.Namespace, device: Device, start: Checkpoint) -> None:
         self.options, self.device, self.start = options, device, start
-        model: Any = start.model
+        model = start.model
         model.requires_grad_(False).eval().to(device.torch_device)
         examples = captioned.read(options)
         if examples.left_out.counts and distributed.rank() == 0:
@@ -102,8 +104,8 @@ class ContrastiveStage(Stage[Pairs]):
         self.tokens = stage_options.tokens_of(start)
         bias = None
         if options.loss == "sigmoid":
-            known = registry.logit_bias(start)
-            bias = losses.SIGMOID_BIAS if known is None else known
+            known = model.logit_bias
+            bias = losses.SIGMOID_BIAS if known is None else known.item()
         self.scale = Scale(options.scale or float(start.meta["logit_scale"]), bias)
         self.scale.to(device.torch_device)
         self._prepare(model)
@@ -129,24 +131,24 @@ class ContrastiveStage(Stage[Pairs]):
                     "--held-out, or more images"
                 )
 
-    def _prepare(self, model: Any) -> None:
+    def _prepare(self, model: DualEncoder) -> None:
         """Say what learns, and make ready what does not."""
         device, size = self.device.torch_device, self.start.model.config.vision.size
         ids_mask = [part.to(device) for part in self.tokens(["a", "b c"])]
         pixels = torch.zeros(2, size, size, 3, dtype=torch.uint8, device=device)
         self.vectors: Any = None
+        self.text: nn.Module
+        self.vision: nn.Module
         learned = nn.ModuleDict({"scale": self.scale})
         if self.options.train == "heads":
             for name in ("text", "vision"):
-                tower = getattr(model, name)
-                head_name = "projection" if isinstance(model, DualEncoder) else "head"
-                head = getattr(tower, head_name)
-                if not list(head.parameters()):
+                tower = model.tower(name)
+                if not list(tower.projection.parameters()):
                     raise RunError(
                         f"the {name} tower of this model has no head of its own: --train text or both"
                     )
-                learned[name] = head.requires_grad_(True)
-                setattr(tower, head_name, distributed.replicated(head))
+                learned[name] = tower.projection.requires_grad_(True)
+                tower.projection = distributed.replicated(tower.projection)
             self.text, self.vision = by_length(model.text, self.device.kind), model.vision
         else:
             learned["text"] = model.text.requires_grad_(True)
@@ -263,7 +265,7 @@ class ContrastiveStage(Stage[Pairs]):
 
     def measure(self) -> dict[str, float]:
         """Recall@1 both ways among held-out pairs: each image with one of its captions, always the same."""
-        images, texts, captions = [], [], list[str]()
+        images, texts, captions = list[Tensor](), list[Tensor](), list[str]()
         for batch in self._measured_batches():
             for parts, found in zip((images, texts), self._embed(batch), strict=True):
                 parts.append(found.cpu())
@@ -290,6 +292,10 @@ class ContrastiveStage(Stage[Pairs]):
             yield Pairs(torch.from_numpy(vectors), captions, torch.arange(start, start + len(part)))
 
     def write(self, about: dict[str, Any]) -> None:
+        heads = ("text", "vision") if self.options.train == "heads" else ()
+        replicas = {name: self.start.model.tower(name).projection for name in heads}
+        for name in heads:  # Written by the names that they have alone.
+            self.start.model.tower(name).projection = self.learned[name]
         registry.save(
             self.start,
             self.options.out / "model",
@@ -297,6 +303,8 @@ class ContrastiveStage(Stage[Pairs]):
             bias=about.get("bias"),
             about={**about, "revision": self.revision},
         )
+        for name, replica in replicas.items():
+            self.start.model.tower(name).projection = replica
 
 
 def make(options: argparse.Namespace, device: Device) -> ContrastiveStage:
@@ -308,9 +316,9 @@ def make(options: argparse.Namespace, device: Device) -> ContrastiveStage:
     if options.scale is not None and not options.scale > 0:
         raise RunError(f"--scale must be above 0, not {options.scale}")
     start = registry.load(registry.locate(options.source))
-    if start.public_model is None and not isinstance(start.model, DualEncoder):
+    if start.write is None:
         raise RunError("projection heads are trained by `python -m training`")
-    if options.loss == "sigmoid" and options.scale is None and registry.logit_bias(start) is None:
+    if options.loss == "sigmoid" and options.scale is None and start.model.logit_bias is None:
         options.scale = losses.SIGMOID_SCALE
     return ContrastiveStage(options, device, start)
 

@@ -1,4 +1,4 @@
-"""Teacher learning: a multilingual text tower learns a teacher's text vectors from parallel text.
+"""Distillation: a multilingual text tower learns a teacher's text vectors from parallel text.
 
     python -m training.stages.distillation TEACHER --student STUDENT --pairs en-de.tsv --out runs/stage1
 
@@ -27,9 +27,10 @@ from torch import Tensor, nn
 
 from models import outputs
 from models.checkpoint import Checkpoint, CheckpointError
+from models.dual_encoder import TextTower
 from models.files.weights import first_line
 from models.loaders import registry
-from models.modules import DualEncoder, TextTower
+from models.modules import text_tower
 from models.revision import revision
 from training import distributed, frozen_vectors, losses
 from training.by_length import by_length
@@ -46,15 +47,15 @@ MEASURED = 5000  # pairs
 
 
 class PooledEncoder(nn.Module):
-    """A text tower up to its pooled state; a module, so that its gradients can be averaged."""
+    """A text tower up to its pooled state; a module of its own, so that its gradients can be averaged."""
 
-    def __init__(self, tower: nn.Module) -> None:
+    def __init__(self, tower: TextTower) -> None:
         super().__init__()
         self.tower = tower
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids, mask int64 [N, L] → [N, width]."""
-        found: Tensor = self.tower.state(ids, mask)  # type: ignore[operator]
+        found: Tensor = self.tower.pooled(ids, mask)
         return found
 
 
@@ -79,21 +80,21 @@ class DistillationStage(Stage[list[int]]):
         spoken = {pair.language for pair in self.pairs if pair.language}
         student.meta["languages"] = sorted({*student.meta["languages"], *spoken})
         self.sources, self.targets = self._taught(teacher)
-        _take_head(teacher, student)
+        _take_projection(teacher.model.text, student.model.text)
         self.learned = student.model.text.requires_grad_(True).to(device.torch_device)
         for module in self.learned.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         self.tokens = stage_options.tokens_of(student)
-        stated = PooledEncoder(self.learned)
-        width = freeze_unused(stated, *(part.to(device.torch_device) for part in self.tokens(["a", "b c"])))
+        encoder = PooledEncoder(self.learned)
+        width = freeze_unused(encoder, *(part.to(device.torch_device) for part in self.tokens(["a", "b c"])))
         if width != self.targets.shape[1]:
             raise RunError(
                 f"the teacher's states have {self.targets.shape[1]} dimensions and the student's {width}: "
                 "they must have the same"
             )
-        device.compile(stated)
-        self.stated = distributed.replicated(by_length(stated, device.kind))
+        device.compile(encoder)
+        self.encoder = distributed.replicated(by_length(encoder, device.kind))
         self.fixed = {
             "stage": "teacher",
             "teacher": teacher.meta["space"],
@@ -126,8 +127,8 @@ class DistillationStage(Stage[list[int]]):
         student, teacher = torch.cat(students), torch.cat(teachers)
         cosine = nn.functional.cosine_similarity(student, teacher).mean().item()
         label = torch.tensor([losses.label_of(pair.source) for pair in self.measured])
-        unit = [nn.functional.normalize(rows, dim=-1) for rows in (student, teacher)]
-        recall = metrics.recall_at_1(*unit, label)
+        queries, gallery = (nn.functional.normalize(rows, dim=-1) for rows in (student, teacher))
+        recall = metrics.recall_at_1(queries, gallery, label)
         error = losses.teacher_mse(student, teacher).item()
         return {f"{name}_mse": error, f"{name}_cosine": cosine, f"{name}_recall@1": recall, "score": cosine}
 
@@ -142,7 +143,7 @@ class DistillationStage(Stage[list[int]]):
     def _student(self, texts: list[str]) -> Tensor:
         ids, mask = (part.to(self.device.torch_device) for part in self.tokens(texts))
         with self.device.autocast():
-            found: Tensor = self.stated(ids, mask)
+            found: Tensor = self.encoder(ids, mask)
         return found
 
     def _teacher(self, texts: Sequence[str]) -> Tensor:
@@ -158,7 +159,7 @@ class DistillationStage(Stage[list[int]]):
         def embed(part: range) -> Tensor:
             ids, mask = (x.to(self.device.torch_device) for x in tokens(ordered[part.start : part.stop]))
             with self.device.autocast():
-                found: Tensor = tower.state(ids, mask)
+                found: Tensor = tower.pooled(ids, mask)
             return found
 
         name = f"teacher-{frozen_vectors.digest_of(teacher.meta['space'], ordered)}.npy"
@@ -167,17 +168,18 @@ class DistillationStage(Stage[list[int]]):
         return {text: row for row, text in enumerate(ordered)}, vectors
 
 
-def _take_head(teacher: Checkpoint, student: Checkpoint) -> None:
-    """Give the student the teacher's head.
+def _take_projection(teacher: TextTower, student: TextTower) -> None:
+    """Give the student the teacher's way into the common space: its projection, and its memory.
 
     Raises:
-        RunError: the heads differ in kind or shape.
+        RunError: the two differ in kind or shape.
     """
     try:
-        student.model.text.head.load_state_dict(teacher.model.text.head.state_dict())
+        student.projection.load_state_dict(teacher.projection.state_dict())
+        student.memory.load_state_dict(teacher.memory.state_dict())
     except RuntimeError as error:
         raise RunError(
-            "the student must have a head of the teacher's shape, as it takes the teacher's: "
+            "the student must have a projection of the teacher's shape, as it takes the teacher's: "
             f"{first_line(error)}"
         ) from error
 
@@ -233,9 +235,9 @@ def make(options: argparse.Namespace, device: Device) -> DistillationStage:
     teacher = registry.load(registry.locate(options.teacher))
     student = registry.load(registry.locate(options.student or options.teacher))
     if options.student is None:
-        if not isinstance(student.model, DualEncoder):
+        if student.architecture is None:
             raise RunError("new weights are for this project's own checkpoints: name a --student")
-        student.model.text = TextTower(student.model.config.text, student.model.config.dim)
+        student.model.text = text_tower(student.architecture)
     student.model.requires_grad_(False).eval()
     return DistillationStage(options, device, teacher, student)
 

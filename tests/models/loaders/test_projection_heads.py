@@ -116,7 +116,7 @@ def test_heads_out_of_a_training_run_are_read(source: Path, legacy: bool) -> Non
     state = {f"module.{key}": value for key, value in due.items()}
     held = {"epoch": np.int64(7), "global_step": 10, "state_dict": state, "lr_schedulers": []}
     torch.save(held, path, _use_new_zipfile_serialization=not legacy)
-    found = registry.load(source).model.text.head.state_dict()
+    found = registry.load(source).model.text.projection.state_dict()
     assert torch.equal(found["linear1.weight"], due["linear1.weight"])
 
 

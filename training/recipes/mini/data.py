@@ -13,13 +13,15 @@ from torch import Tensor
 
 from handlers import limits
 from handlers.preprocess.reference import decode_image
-from training.recipes.mini.dataset import code_points
+from training.recipes.mini.dataset import Caption, code_points
 
 NAME_SHARE = 0.7  # of the captions drawn; the others are one to three keywords
 
 
 @dataclass(frozen=True)
 class Drawings:
+    """Decoded drawings, and what each shows."""
+
     pixels: Tensor  # uint8 [N, size, size, 3]
     label: Tensor  # int64 [N]: row of concepts.json
 
@@ -41,11 +43,15 @@ def read_concepts(root: Path) -> list[str]:
     return [row["emoji"] for row in rows]
 
 
-def read_locale(root: Path, locale: str) -> dict[str, dict[str, object]]:
-    return json.loads((root / "captions" / f"{locale}.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+def read_locale(root: Path, locale: str) -> dict[str, Caption]:
+    """Emoji → its name and keywords in the locale."""
+    text = (root / "captions" / f"{locale}.json").read_text(encoding="utf-8")
+    found: dict[str, Caption] = json.loads(text)
+    return found
 
 
 def locales_of(root: Path) -> list[str]:
+    """The codes of the locales that have captions."""
     return sorted(path.stem for path in (root / "captions").glob("*.json"))
 
 
@@ -80,8 +86,8 @@ def load_captions(root: Path, tokenizer: Tokenizer, locales: list[str]) -> Capti
         for emoji, caption in read_locale(root, locale).items():
             of_label[concepts[emoji]].append(len(names))
             label.append(concepts[emoji])
-            names.append(str(caption["name"]))
-            keywords.append(list(caption["keywords"]))  # type: ignore[call-overload]
+            names.append(caption["name"])
+            keywords.append(caption["keywords"])
     unique = sorted({word for row in keywords for word in row} | set(names))
     encoded = tokenizer.encode_batch(unique, add_special_tokens=False)
     ids = {text: encoding.ids for text, encoding in zip(unique, encoded, strict=True)}
@@ -103,6 +109,13 @@ def rows_of_step(count: int, size: int, step: int, seed: int) -> list[int]:
     shuffle = torch.Generator().manual_seed(seed * 1_000_003 + step // steps)
     start = step % steps * size
     return torch.randperm(count, generator=shuffle)[start : start + size].tolist()
+
+
+def draw_images(of_concept: list[int], count: int, chance: random.Random) -> list[int]:
+    """`count` drawings of a concept, each by another family while there are enough."""
+    if count <= len(of_concept):
+        return chance.sample(of_concept, count)
+    return [*of_concept, *chance.choices(of_concept, k=count - len(of_concept))]
 
 
 def draw_caption(captions: Captions, row: int, chance: random.Random) -> list[int]:

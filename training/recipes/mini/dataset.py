@@ -25,7 +25,7 @@ import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import resvg_py
 
@@ -109,6 +109,8 @@ ANNOTATIONS = {
 
 
 class Caption(TypedDict):
+    """What CLDR calls an emoji in a locale."""
+
     name: str
     keywords: list[str]
 
@@ -152,26 +154,28 @@ class Family:
     def __init__(self, package: Package, cache: Path) -> None:
         with tarfile.open(fetch(package, cache)) as tar:
 
-            def member(name: str) -> dict[str, dict[str, object]]:
+            def member(name: str) -> dict[str, Any]:
                 file = tar.extractfile(f"package/{name}")
                 assert file is not None
-                return json.load(file)  # type: ignore[no-any-return]
+                found: dict[str, Any] = json.load(file)
+                return found
 
             icons = member("icons.json")
             chars = member("chars.json")
         self.default = (icons.get("width", 16), icons.get("height", 16))
-        self.icons = icons["icons"]
-        self.aliases = {
+        self.icons: dict[str, Any] = icons["icons"]
+        self.aliases: dict[str, str] = {
             alias: entry["parent"]
             for alias, entry in icons.get("aliases", {}).items()
-            if isinstance(entry, dict) and set(entry) == {"parent"}  # others turn or mirror their parent
+            if set(entry) == {"parent"}  # others turn or mirror their parent
         }
-        self.by_emoji = {
+        self.by_emoji: dict[str, str] = {
             plain("".join(chr(int(x, 16)) for x in key.split("-"))): v for key, v in chars.items()
         }
         self.by_letters = {letters(slug): slug for slug in (*self.aliases, *self.icons)}
 
-    def slug(self, emoji: str) -> object:
+    def slug(self, emoji: str) -> str | None:
+        """The package's name of an emoji's drawing; None where it has no such name."""
         return self.by_emoji.get(emoji)
 
     def svg(self, emoji: str, names: set[str]) -> str | None:
@@ -181,9 +185,9 @@ class Family:
             slug = next((self.by_letters[n] for n in sorted(names) if n in self.by_letters), None)
         while slug in self.aliases:
             slug = self.aliases[slug]
-        icon = self.icons.get(slug)
-        if not isinstance(icon, dict):
+        if slug not in self.icons:
             return None
+        icon = self.icons[slug]
         box = [icon.get("left", 0), icon.get("top", 0)]
         box += [icon.get("width", self.default[0]), icon.get("height", self.default[1])]
         view = " ".join(str(number) for number in box)
@@ -194,9 +198,9 @@ def letters(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower())
 
 
-def known_names(emoji: str, english: str, slugs: list[object]) -> set[str]:
+def known_names(emoji: str, english: str, slugs: list[str | None]) -> set[str]:
     """Names that a family without a character map may use: CLDR's, other families', Unicode's, flags'."""
-    names = {letters(str(slug)) for slug in slugs if slug} | {letters(english)}
+    names = {letters(slug) for slug in slugs if slug} | {letters(english)}
     with contextlib.suppress(ValueError):  # a character newer than this Python's Unicode tables has no name
         names.add("".join(letters(unicodedata.name(char)) for char in emoji))
     if english.startswith("flag: "):

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from handlers.runtime.machine import usable_cores
 from models import checkpoint, outputs
+from models.dual_encoder import DualEncoder
 from models.files.npm_packages import PackageError
-from models.modules import DualEncoder
 from training.recipes.mini import data
 from training.recipes.mini.dataset import HELD_OUT_FAMILY, TRAIN_FAMILIES, ensure
 
@@ -46,11 +46,11 @@ def embed_texts(model: DualEncoder, tokenizer: Tokenizer, texts: list[str]) -> T
     """[len(texts), dim], in order."""
     rows = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # like lengths together: little padding
-    out = torch.empty(len(rows), model.config.dim)
+    parts = []
     for start in range(0, len(order), BATCH):
         part = order[start : start + BATCH]
-        out[part] = model.text(*data.pad([rows[i] for i in part], model.config.text.max_tokens))
-    return out
+        parts.append(model.text(*data.pad([rows[i] for i in part], model.config.text.max_tokens)))
+    return torch.cat(parts)[torch.tensor(order).argsort()]
 
 
 def recalls(rank: Tensor) -> dict[str, float]:
@@ -61,14 +61,14 @@ def recalls(rank: Tensor) -> dict[str, float]:
 def rank_of(scores: Tensor, right: Tensor) -> Tensor:
     """Rank of each row's best right column; a wrong one with the same score counts as better.
 
-    scores float [Q, C]; right bool [Q, C], at least one a row → int64 [Q].
+    scores float [Q, C]; right bool [Q, C], at least one per row → int64 [Q].
     """
     best = scores.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
     return ((scores >= best) & ~right).sum(1)
 
 
 def one_locale(text: Tensor, image: Tensor, labels: list[int], names: list[str]) -> dict[str, Any]:
-    """Both directions; text [T, D] are the names of `labels`, image [C, D] has one row a label."""
+    """Both directions; text [T, D] are the names of `labels`, image [C, D] has one row per label."""
     label = torch.tensor(labels)
     scores = text @ image.T  # [T, C]
     own = torch.zeros_like(scores, dtype=torch.bool)

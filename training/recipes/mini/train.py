@@ -5,8 +5,8 @@
 
 Two stages, as the public systems have them:
 
-contrastive   Both towers learn together, images against captions (CLIP). One learned vector a concept, the
-              anchor, is a third party to the loss: with few images and a million captions it carries what
+contrastive   Both towers learn together, images against captions (CLIP). One learned vector per concept, its
+              proxy, is a third party to the loss: with few images and a million captions it carries what
               either side has learned to the other, and each tower learns several times faster for it. The
               first --small-steps see images at --small-size, which cost a quarter and teach nearly as much.
 teacher       The vision tower is frozen and is the teacher: its mean embedding of a concept's drawings is
@@ -15,39 +15,39 @@ teacher       The vision tower is frozen and is the teacher: its mean embedding 
               step costs no image, and it passes over the captions many more times. The teacher's vectors
               stay with the text tower as its memory, which then answers with their mean under that softmax.
 
-A run is resumed by the same command; after it ends, `RUN/checkpoint` holds the checkpoint. With --start the
+A run is resumed by the same command, from its last state in RUN/contrastive/states or RUN/teacher/states;
+`RUN/checkpoint` is the model as it was then. With --start the
 second stage goes on from a checkpoint, such as training/recipes/mini/checkpoint, whose image tower stays as
 it is.
 """
 
 import argparse
-import json
 import math
-import os
-import random
 import shutil
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from handlers.runtime.machine import usable_cores
 from models import checkpoint, outputs
+from models.files.npm_packages import PackageError
 from models.files.plain_text import plain
-from models.modules import DualEncoder, ModelConfig, TextConfig
-from models.revision import revision
-from training.recipes.mini import data, losses, tokenizer
+from models.files.weights import CheckpointError, load_strict, published_tokenizer
+from models.modules import BabelCLIP, ModelConfig, TextConfig
+from training import devices, loop, states
+from training.arguments import count, positive
+from training.devices import Device
+from training.loop import RunError, Settings
+from training.recipes.mini import data, tokenizer
 from training.recipes.mini.dataset import TRAIN_FAMILIES, ensure
+from training.recipes.mini.stages import ContrastiveStage, Corpus, MiniStage, TeacherStage
+from training.run_log import RunLogger
 
-TEXT_DECAY, VISION_DECAY = 0.02, 0.05  # the text tower is to remember its captions
-# Of the cosines between images and of images with anchors: a learned scale grows until it tells apart what
-# differs by a hair, and then nothing draws one drawing to the next.
-IMAGE_SCALE = 20.0
-LENGTH_GROUPS = 6  # captions of a batch are padded in this many groups of like length
+COMMAND = "training.recipes.mini.train"
 
 
 def parse() -> argparse.Namespace:
@@ -57,315 +57,195 @@ def parse() -> argparse.Namespace:
     parser.add_argument("run", type=Path, help="folder of the run: state, log and checkpoint")
     parser.add_argument("--data", type=Path, default=Path("data/emoji"), help="built when absent")
     parser.add_argument("--stage", choices=("contrastive", "teacher"), required=True)
-    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--steps", type=positive, required=True)
     parser.add_argument(
         "--start",
         type=Path,
         help="in the teacher stage: a checkpoint to go on from, instead of the first stage",
     )
-    parser.add_argument("--small-steps", type=int, default=0, help="of them, first steps with small images")
-    parser.add_argument("--small-size", type=int, default=32, help="side of the small images, in pixels")
-    parser.add_argument("--concepts", type=int, default=128, help="concepts in a step")
-    parser.add_argument("--drawings", type=int, default=2, help="drawings of each, by different families")
+    parser.add_argument("--small-steps", type=count, default=0, help="of them, first steps with small images")
+    parser.add_argument("--small-size", type=positive, default=32, help="side of the small images, in pixels")
+    parser.add_argument("--concepts", type=positive, default=128, help="concepts in a step")
+    parser.add_argument(
+        "--drawings", type=positive, default=2, help="drawings of each, by different families"
+    )
     parser.add_argument("--hold-out", nargs="*", default=[], metavar="LOCALE", help="locales left out")
     parser.add_argument("--locales", nargs="+", help="of the captions (default: all in the data)")
     parser.add_argument(
-        "--teacher-captions", type=int, default=1024, help="captions in a step of the teacher stage"
+        "--teacher-captions", type=positive, default=1024, help="captions in a step of the teacher stage"
     )
     parser.add_argument("--lr-vision", type=float, default=1.5e-3)
     parser.add_argument("--lr-text", type=float, default=6e-3)
-    parser.add_argument("--warmup", type=int, default=100)
-    parser.add_argument("--save-every", type=int, default=200, help="steps between resumable states")
+    parser.add_argument("--warmup", type=count, default=100)
+    parser.add_argument("--save-every", type=positive, default=200, help="steps between states and models")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--device", choices=("auto", *devices.KINDS), default="auto", help="what it runs on")
+    parser.add_argument("--threads", type=positive, default=usable_cores())
     return parser.parse_args()
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where the hardware multiplies it; elsewhere it is emulated, and slower than float32."""
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
+def train(options: argparse.Namespace) -> str:
+    """Train to the last step; returns the space of the checkpoint.
 
-
-def learning_rate(step: int, steps: int, warmup: int, small_steps: int) -> float:
-    """Factor of the peak rate: warm-up, then a cosine down to 1 %; at full size, again from half the peak.
-
-    What the small images taught does not carry over to full size by itself: a rate that has run down when the
-    size changes leaves the tower unable to adapt.
+    Raises:
+        CheckpointError, PackageError, RunError: what is wrong, in a sentence.
     """
-    if step >= small_steps > 0:
-        return 0.5 * learning_rate(step - small_steps, steps - small_steps, warmup // 4, 0)
-    end = small_steps or steps
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * (step - warmup) / max(1, end - warmup))) / 2
+    if options.start is not None and options.stage != "teacher":
+        raise RunError("--start is for the teacher stage")
+    if options.stage == "contrastive" and options.drawings < 2:
+        raise RunError("--drawings must be at least 2: each looks for another of its concept")
+    if (options.run / f"{options.stage}.pt").exists():
+        raise RunError(
+            f"{options.run / options.stage}.pt is a state of an earlier version of this command, which "
+            "this one does not read: begin a new run"
+        )
+    try:
+        device = devices.choose(options.device)
+    except RuntimeError as error:
+        raise RunError(f"--device {options.device}: {error}") from error
+    torch.manual_seed(options.seed)
+    stage = make(options, device)
+    settings = Settings(
+        out=folder_of(options.run, options.stage),
+        epochs=math.ceil(options.steps / options.save_every),
+        steps=options.steps,
+        save_every=options.save_every,
+        keep=1,
+        resume=True,
+    )
+    logger = RunLogger(options.run, constants={"stage": options.stage})
+    corpus = stage.corpus
+    logger.info(
+        f"{options.stage}: {len(corpus.captions.of_label)} concepts, {len(corpus.drawings.label)} drawings, "
+        f"{len(corpus.captions.names)} names"
+    )
+    loop.run(stage, settings, device, logger)
+    return str(checkpoint.read_meta(options.run / "checkpoint")["space"])
 
 
-def parameter_groups(module: torch.nn.Module, rate: float, decay: float) -> list[dict[str, object]]:
-    """Weight decay for matrices, none for gains and biases; word embeddings, most of whose rows a step does
-    not touch, go at twice the rate."""
-    words = [p for name, p in module.named_parameters() if "word_embeddings" in name]
-    matrices = [p for name, p in module.named_parameters() if p.ndim > 1 and "word_embeddings" not in name]
-    vectors = [p for p in module.parameters() if p.ndim <= 1]
-    return [
-        {"params": words, "peak": 2 * rate, "weight_decay": decay},
-        {"params": matrices, "peak": rate, "weight_decay": decay},
-        {"params": vectors, "peak": rate, "weight_decay": 0.0},
-    ]
+def folder_of(run: Path, stage: str) -> Path:
+    """Where a stage keeps its states."""
+    return run / stage
 
 
-def draw_images(of_concept: list[int], count: int, chance: random.Random) -> list[int]:
-    """`count` drawings of a concept, each by another family while there are enough."""
-    if count <= len(of_concept):
-        return chance.sample(of_concept, count)
-    return [*of_concept, *chance.choices(of_concept, k=count - len(of_concept))]
+def make(options: argparse.Namespace, device: Device) -> MiniStage[Any]:
+    """The stage with its data and its model, new or as the first stage left it.
+
+    Raises:
+        CheckpointError, PackageError, RunError: see `train`.
+    """
+    root = ensure(options.data)
+    config = ModelConfig(text=TextConfig(memory=len(data.read_concepts(root))))
+    words = read_tokenizer(options, root, config)
+    corpus = read_corpus(options, root, words, config)
+    trained = sum(
+        bool(rows and texts)
+        for rows, texts in zip(corpus.drawings_of(), corpus.captions.of_label, strict=True)
+    )
+    if options.stage == "contrastive" and options.concepts > trained:
+        raise RunError(f"--concepts {options.concepts}, and {trained} have captions and drawings")
+    model = BabelCLIP(config)
+    if options.stage == "contrastive":
+        return ContrastiveStage(options, device, model, words, corpus, {})
+    if options.start is not None:
+        before = start_from_checkpoint(model, options.start)
+    else:
+        before = start_from_contrastive(model, folder_of(options.run, "contrastive") / "states")
+    return TeacherStage(options, device, model, words, corpus, before)
 
 
-def embed_captions(model: DualEncoder, rows: list[list[int]], device: torch.device) -> Tensor:
-    """[len(rows), dim], in order; groups of like length keep the padding short."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    size = -(-len(order) // LENGTH_GROUPS)
-    parts = []
-    for start in range(0, len(order), size):
-        ids, mask = data.pad([rows[i] for i in order[start : start + size]], model.config.text.max_tokens)
-        parts.append(model.text.query(ids.to(device), mask.to(device)))
-    back = torch.empty(len(order), dtype=torch.int64)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    return torch.cat(parts)[back.to(device)]
+def read_tokenizer(options: argparse.Namespace, root: Path, config: ModelConfig) -> Tokenizer:
+    """The run's tokenizer: that of --start, or a new one of all captions, trained when it is first needed.
+
+    Raises:
+        CheckpointError: the file is missing or broken.
+    """
+    path = options.run / "tokenizer.json"
+    if not path.exists():
+        with outputs.replacing(path) as partial:
+            if options.start is not None:
+                shutil.copyfile(options.start / "tokenizer.json", partial)
+            else:
+                texts = [
+                    text
+                    for locale in data.locales_of(root)
+                    for row in data.read_locale(root, locale).values()
+                    for text in (row["name"], " ".join(row["keywords"]))
+                ]
+                tokenizer.train(texts, config.text.vocab_size).save(str(partial))
+    return published_tokenizer(path, config.text.vocab_size)
 
 
-@torch.no_grad()
-def teacher_targets(
-    model: DualEncoder, drawings: data.Drawings, concepts: int, device: torch.device
-) -> Tensor:
-    """[concepts, dim]: the mean embedding of each concept's drawings, by the vision tower as it is."""
-    model.vision.eval()
-    total = torch.zeros(concepts, model.config.dim, device=device)
-    for start in range(0, len(drawings.label), 256):
-        part = slice(start, start + 256)
-        total.index_add_(0, drawings.label[part].to(device), model.vision(drawings.pixels[part].to(device)))
-    return torch.nn.functional.normalize(total, dim=-1)
+def read_corpus(options: argparse.Namespace, root: Path, words: Tokenizer, config: ModelConfig) -> Corpus:
+    """Drawings of the training families, and captions in the locales that are asked for.
+
+    Raises:
+        RunError: the data has no such locale.
+    """
+    locales = data.locales_of(root)
+    wanted = [one for one in options.locales or locales if one not in options.hold_out]
+    unknown = sorted({*options.hold_out, *wanted} - set(locales))
+    if unknown:
+        raise RunError(f"the data has no locale {', '.join(unknown)}")
+    captions = data.load_captions(root, plain(words), wanted)
+    drawings = data.load_drawings(root, TRAIN_FAMILIES, config.vision.size)
+    return Corpus(drawings, captions, sorted(set(locales) - set(wanted)))
 
 
-def save_state(path: Path, state: dict[str, object]) -> None:
-    scratch = path.with_suffix(".partial")
-    torch.save(state, scratch)
-    os.replace(scratch, path)
+def start_from_checkpoint(model: BabelCLIP, folder: Path) -> dict[str, Any]:
+    """Give the model a checkpoint's weights, but not its memory; what meta.json says of the earlier stage.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        RunError: it has another architecture.
+    """
+    begun, due = checkpoint.load(folder), model.architecture
+    found = begun.architecture
+    if found is None or replace(found, text=replace(found.text, memory=due.text.memory)) != due:
+        raise RunError(f"{folder} has another architecture than this command trains")
+    empty = {"memory.vectors": torch.zeros(due.text.memory, due.dim)}
+    model.text.load_state_dict({**begun.model.text.state_dict(), **empty})
+    model.vision.load_state_dict(begun.model.vision.state_dict())
+    model.set_scale(begun.model.scale())
+    return {"start": {"space": begun.meta["space"], **begun.meta["training"]}}
+
+
+def start_from_contrastive(model: BabelCLIP, folder: Path) -> dict[str, Any]:
+    """Give the model the weights of the first stage's last state; what meta.json says of that stage.
+
+    Raises:
+        CheckpointError: the state cannot be read.
+        RunError: there is none.
+    """
+    path = states.latest(folder)
+    if path is None:
+        raise RunError(f"the teacher stage starts from a state in {folder}, and there is none")
+    weights, position = states.read_weights(path)
+    for name in ("text", "vision"):
+        prefix = f"{name}."
+        part = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        load_strict(model.tower(name), part, path)
+    model.set_scale(float(weights["scale.log_scale"].exp()))
+    sampler = position.sampler
+    return {
+        "contrastive": {
+            "steps": position.step,
+            "seconds": round(sampler["seconds"]),
+            "held_out_locales": sampler["held_out_locales"],
+        }
+    }
 
 
 def main() -> None:
     options = parse()
-    outputs.check("training.recipes.mini.train", "RUN", options.run)
+    outputs.check(COMMAND, "RUN", options.run)
     torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    chance = random.Random(options.seed)
-    noise = torch.Generator().manual_seed(options.seed)
-    device = torch.device(options.device)
-    run: Path = options.run
-    run.mkdir(parents=True, exist_ok=True)
-    root = ensure(options.data)
-
-    config = ModelConfig(text=TextConfig(memory=len(data.read_concepts(root))))
-    locales = data.locales_of(root)
-    words_path = run / "tokenizer.json"
-    if options.start is not None and options.stage != "teacher":
-        sys.exit("training.recipes.mini.train: --start is for the teacher stage")
-    if options.start is not None and not words_path.exists():
-        shutil.copyfile(options.start / "tokenizer.json", words_path)
-    if not words_path.exists():
-        texts = [
-            text
-            for locale in locales
-            for row in data.read_locale(root, locale).values()
-            for text in (row["name"], " ".join(row["keywords"]))  # type: ignore[call-overload]
-        ]
-        tokenizer.train(texts, config.text.vocab_size).save(str(words_path))
-    words = Tokenizer.from_file(str(words_path))
-    wanted = [one for one in options.locales or locales if one not in options.hold_out]
-    unknown = sorted({*options.hold_out, *wanted} - set(locales))
-    if unknown:
-        sys.exit(f"training.recipes.mini.train: the data has no locale {', '.join(unknown)}")
-    held_out = sorted(set(locales) - set(wanted))
-    captions = data.load_captions(root, plain(words), wanted)
-    drawings = data.load_drawings(root, TRAIN_FAMILIES, config.vision.size)
-    concepts = len(captions.of_label)
-    images_of: list[list[int]] = [[] for _ in range(concepts)]
-    for i, label in enumerate(drawings.label.tolist()):
-        images_of[label].append(i)
-
-    trained = [c for c in range(concepts) if captions.of_label[c] and images_of[c]]
-    if options.stage == "contrastive" and options.drawings < 2:
-        sys.exit(
-            "training.recipes.mini.train: --drawings must be at least 2:"
-            " each looks for another of its concept"
-        )
-    if options.stage == "contrastive" and options.concepts > len(trained):
-        count = len(trained)
-        sys.exit(
-            f"training.recipes.mini.train: --concepts {options.concepts}, and {count} have captions"
-            " and drawings"
-        )
-
-    model = DualEncoder(config).to(device)
-    model.text.encoder.set_attn_implementation("eager")  # torch's fused one is slower on rows this short
-    anchors = torch.nn.Parameter(torch.randn(concepts, config.dim, device=device))
-    teaching = options.stage == "teacher"
-    state_path = run / f"{options.stage}.pt"
-    stages: dict[str, object] = {}
-    if teaching and options.start is not None:
-        begun = checkpoint.load(options.start)
-        of_text = replace(begun.model.config.text, memory=config.text.memory)
-        if replace(begun.model.config, text=of_text) != config:
-            sys.exit(
-                f"training.recipes.mini.train: {options.start} has another architecture than"
-                " this command trains"
-            )
-        weights = begun.model.state_dict()
-        weights["text.memory.vectors"] = model.text.memory.vectors.detach()
-        model.load_state_dict(weights)
-        stages["start"] = {"space": begun.meta["space"], **begun.meta["training"]}
-    elif teaching:
-        before = run / "contrastive.pt"
-        if not before.exists():
-            sys.exit(
-                f"training.recipes.mini.train: the teacher stage starts from {before}, which is not there"
-            )
-        first = torch.load(before, map_location=device, weights_only=True)
-        model.load_state_dict(first["model"])
-        stages["contrastive"] = {
-            "steps": first["step"],
-            "seconds": round(first["seconds"]),
-            "held_out_locales": first["held_out_locales"],
-        }
-    groups = parameter_groups(model.text, options.lr_text, TEXT_DECAY)
-    if teaching:
-        model.vision.requires_grad_(False)
-    else:
-        groups += parameter_groups(model.vision, options.lr_vision, VISION_DECAY)
-        groups.append({"params": [anchors], "peak": 3e-2, "weight_decay": 0.0})
-    groups.append({"params": [model.log_scale], "peak": 1e-3, "weight_decay": 0.0})
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
-
-    step, spent = 0, 0.0
-    if state_path.exists():
-        state = torch.load(state_path, map_location=device, weights_only=True)
-        if state["held_out_locales"] != held_out:
-            before = " ".join(state["held_out_locales"]) or "none"
-            sys.exit(f"training.recipes.mini.train: {run} was begun with other locales held out: {before}")
-        model.load_state_dict(state["model"])
-        anchors.data.copy_(state["anchors"])
-        optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"].cpu())
-        noise.set_state(state["noise"].cpu())
-        chance.setstate((state["chance"][0], tuple(state["chance"][1]), state["chance"][2]))
-        step, spent = state["step"], state["seconds"]
-    targets = teacher_targets(model, drawings, concepts, device) if teaching else None
-    if targets is not None:
-        model.text.memory.requires_grad_(False)
-        model.text.memory.vectors.copy_(targets)
-    fast = autocast(device)
-    log = (run / "log.jsonl").open("a", encoding="utf-8")
-    print(
-        f"{options.stage}: {concepts} concepts, {len(drawings.label)} drawings, {len(captions.names)} names",
-        flush=True,
-    )
-
-    started = time.monotonic() - spent
-    shown, since = step, time.monotonic()
-    while step < options.steps:
-        model.text.train()
-        model.vision.train(not teaching)  # frozen means eval mode too, or its BatchNorm would drift
-        for group in optimizer.param_groups:
-            factor = learning_rate(step, options.steps, options.warmup, options.small_steps)
-            group["lr"] = group["peak"] * factor
-        if teaching:
-            rows = data.rows_of_step(len(captions.names), options.teacher_captions, step, options.seed)
-            labels = [captions.label[row] for row in rows]
-            with fast:
-                text = embed_captions(
-                    model, [data.draw_caption(captions, row, chance) for row in rows], device
-                )
-            loss = losses.to_anchors(
-                text, targets, torch.tensor(labels, device=device), config.text.memory_scale
-            )
-        else:
-            drawn = chance.sample(trained, options.concepts)
-            labels = [c for c in drawn for _ in range(options.drawings)]
-            picked = [i for c in drawn for i in draw_images(images_of[c], options.drawings, chance)]
-            label = torch.tensor(labels, device=device)
-            size = options.small_size if step < options.small_steps else config.vision.size
-            pixels = data.augment(drawings.pixels[picked], noise, size).to(device)
-            with fast:
-                image = model.vision(pixels)
-                rows = [chance.choice(captions.of_label[c]) for c in labels]
-                text = embed_captions(
-                    model, [data.draw_caption(captions, row, chance) for row in rows], device
-                )
-            scale = model.scale()
-            loss = losses.contrastive(image, text, label, label, scale)
-            loss = loss + losses.among_images(image, label, IMAGE_SCALE)
-            loss = loss + losses.to_anchors(image, anchors, label, IMAGE_SCALE)
-            loss = loss + losses.to_anchors(text, anchors, label, scale)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 1.0)  # type: ignore[attr-defined]
-        optimizer.step()
-        step += 1
-
-        if step % 50 == 0 or step == options.steps:
-            now = time.monotonic()
-            pace = (now - since) / (step - shown)
-            shown, since = step, now
-            row = {"stage": options.stage, "step": step, "loss": round(float(loss.detach()), 4)}
-            row |= {"scale": round(float(model.scale().detach()), 2), "s_per_step": round(pace, 3)}
-            if not teaching:
-                row["image_right"] = round(
-                    label[(image @ text.T).argmax(1)].eq(label).float().mean().item(), 3
-                )
-            else:
-                row["text_right"] = round(
-                    (text @ targets.T).argmax(1).cpu().eq(torch.tensor(labels)).float().mean().item(), 3
-                )
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-            left = (options.steps - step) * pace / 60
-            print(f"{row}  {left:.1f} min left", flush=True)
-        if step % options.save_every == 0 or step == options.steps:
-            version, internal, gauss = chance.getstate()
-            save_state(
-                state_path,
-                {
-                    "model": model.state_dict(),
-                    "anchors": anchors.detach(),
-                    "optimizer": optimizer.state_dict(),
-                    "rng": torch.get_rng_state(),
-                    "noise": noise.get_state(),
-                    "chance": [version, list(internal), gauss],
-                    "step": step,
-                    "seconds": time.monotonic() - started,
-                    "held_out_locales": held_out,
-                },
-            )
-
-    about = {
-        "data": "emoji–CLDR",
-        "families": list(TRAIN_FAMILIES),
-        "stages": {
-            **stages,
-            options.stage: {
-                "steps": step,
-                "seconds": round(time.monotonic() - started),
-                "held_out_locales": held_out,
-            },
-        },
-        "revision": revision(),
-    }
-    space = checkpoint.save(run / "checkpoint", model.eval(), words, languages=wanted, training=about)
-    print(f"{run / 'checkpoint'}: space {space}")
+    try:
+        options.run.mkdir(parents=True, exist_ok=True)
+        space = train(options)
+    except (CheckpointError, PackageError, RunError, OSError) as error:
+        sys.exit(f"{COMMAND}: {error}")
+    print(f"{options.run / 'checkpoint'}: space {space}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import XLMRobertaModel
 
-from models.dual_encoder import Inputs, TextInput, TextTower, Towers, VisionTower
+from models.dual_encoder import DualEncoder, Inputs, TextInput, TextTower, VisionTower
 from models.files import tokenizers
 from models.files.weights import load_strict, read_state
 from models.loaders import huggingface, projection_heads
@@ -32,13 +32,13 @@ class Learned(nn.Module):
         self.scale = losses.LogitScale()
 
 
-def read_frozen(models: Path) -> tuple[Towers, Tokenizer]:
+def read_frozen(models: Path) -> tuple[DualEncoder, Tokenizer]:
     """Both public models as towers that learn nothing, without their heads, and the tokenizer.
 
     Raises:
         CheckpointError: names the file and what is wrong with it.
     """
-    encoder: Any = huggingface.pretrained(
+    encoder = huggingface.pretrained(
         XLMRobertaModel, models / TEXT_MODEL, unused=UNUSED_TEXT_KEYS, add_pooling_layer=False
     )
     visual, vision_input = projection_heads.vision_model(models)
@@ -50,18 +50,20 @@ def read_frozen(models: Path) -> tuple[Towers, Tokenizer]:
         TextTower(encoder, "first", nn.Identity()),
         VisionTower(visual, nn.Identity(), vision_input),
     )
-    towers = Towers(text, vision, Inputs(TextInput(MAX_TOKENS, pad_id), vision_input))
+    inputs, unused = Inputs(TextInput(MAX_TOKENS, pad_id), vision_input), nn.Parameter(torch.zeros(()))
+    towers = DualEncoder(text, vision, inputs, logit_scale=unused)  # `Learned` has the one that learns.
     return towers.requires_grad_(False).eval(), tokenizer
 
 
-def fresh_heads(options: HeadsOptions, frozen: Towers) -> Learned:
+def fresh_heads(options: HeadsOptions, frozen: DualEncoder) -> Learned:
     """New heads in the towers' widths, or those of the files that the flags name.
 
     Raises:
         CheckpointError: a file does not hold a head of this tower and number of layers.
     """
-    encoder, visual = frozen.text.encoder, frozen.vision.encoder
-    learned = Learned(encoder.config.hidden_size, visual.output_dim, options.hyperparam_num_layers)  # type: ignore[union-attr,arg-type]
+    encoder: Any = frozen.text.encoder
+    visual: Any = frozen.vision.encoder
+    learned = Learned(encoder.config.hidden_size, visual.output_dim, options.hyperparam_num_layers)
     starts = (
         (learned.text, options.checkpoint_load_text_path),
         (learned.vision, options.checkpoint_load_vision_path),
@@ -92,7 +94,7 @@ def read_examples(options: HeadsOptions) -> Examples:
     return part
 
 
-def batches_of(part: Examples, options: HeadsOptions, frozen: Towers) -> Loader:
+def batches_of(part: Examples, options: HeadsOptions, frozen: DualEncoder) -> Loader:
     """This process's batches of one side of the split, all full.
 
     Raises:

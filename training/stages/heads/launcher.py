@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from torch import multiprocessing
+from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
 from models import outputs
 from training.stages.heads.options import HeadsOptions, parse
@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         one_process(0, options)
         return
     try:
-        multiprocessing.start_processes(
+        start_processes(
             one_process, (options,), nprocs=options.distributed_parallel_devices, start_method="spawn"
         )
-    except multiprocessing.ProcessExitedException as error:  # It has said why.
+    except ProcessExitedException as error:  # It has said why.
         sys.exit(f"training: {error}")

@@ -130,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         choices=(16, 32),
         default=16,
-        help="16: bfloat16 where the device multiplies it, else float32",
+        help="16: bfloat16 where the device has it natively, else float32",
     )
     add("--hyperparam-batch-size", type=positive, default=64, help="pairs per device and step")
 

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from models.files.weights import CheckpointError
-from training import devices, distributed, loop
-from training import losses as objectives
+from training import devices, distributed, loop, losses
 from training.datasets import splitting
 from training.datasets.loading import Batch
 from training.datasets.rows import DataError
@@ -89,6 +88,8 @@ def train(options: HeadsOptions, device: Device) -> None:
 class Heads(loop.Stage[Batch]):
     """See the module."""
 
+    learned: inputs.Learned
+
     def __init__(self, options: HeadsOptions, device: Device) -> None:
         self.options, self.device = options, device
         self.frozen, self.tokenizer = inputs.read_frozen(options.models_dir)
@@ -107,8 +108,8 @@ class Heads(loop.Stage[Batch]):
         device.compile(self.frozen.text.encoder)
         device.compile(self.frozen.vision.encoder)
         bucket_mb = options.distributed_bucket_cap_mb
-        self.frozen.text.head = distributed.replicated(self.learned.text, bucket_mb=bucket_mb)
-        self.frozen.vision.head = distributed.replicated(self.learned.vision, bucket_mb=bucket_mb)
+        self.frozen.text.projection = distributed.replicated(self.learned.text, bucket_mb=bucket_mb)
+        self.frozen.vision.projection = distributed.replicated(self.learned.vision, bucket_mb=bucket_mb)
         self.scale = distributed.replicated(self.learned.scale)
 
     def introduce(self, logger: RunLogger) -> None:
@@ -138,29 +139,29 @@ class Heads(loop.Stage[Batch]):
         """This process's loss, a scalar; image and text [B, dim]; labels [B, 2], image's and caption's."""
         device = self.device.torch_device
         ids, mask = inputs.tokens(self.tokenizer, batch.captions)
-        captions = torch.tensor([objectives.label_of(caption) for caption in batch.captions])
+        captions = torch.tensor([losses.label_of(caption) for caption in batch.captions])
         label = torch.stack([batch.index, captions], dim=1).to(device)
         with self.device.autocast():
             image = self.frozen.vision(batch.pixels.to(device))
             text = self.frozen.text(ids.to(device), mask.to(device))
-        return objectives.contrastive(image, text, label, self.scale()), image, text, label
+        return losses.contrastive(image, text, label, self.scale()), image, text, label
 
     def measure(self) -> dict[str, float]:
         """Loss and recall@1 on held-out pairs: always the same ones, so that epochs can be compared."""
-        losses: list[float] = []
+        held_out: list[float] = []
         images: list[Tensor] = []
         texts: list[Tensor] = []
         labels: list[Tensor] = []
         for batch in self.held_out_loader.batches(until=1):
             loss, *rows = self._embed(batch)
-            losses.append(loss.item())
+            held_out.append(loss.item())
             image, text, label = (distributed.gather(part).cpu() for part in rows)
             if sum(len(part) for part in images) < RECALL_ROWS:
                 images.append(image)
                 texts.append(text)
                 labels.append(label)
         image, text, label = (torch.cat(parts)[:RECALL_ROWS] for parts in (images, texts, labels))
-        found = distributed.mean({"held_out_loss": sum(losses) / len(losses)}, self.device)
+        found = distributed.mean({"held_out_loss": sum(held_out) / len(held_out)}, self.device)
         recalls = {
             "image_retrieval_recall@1": metrics.recall_at_1(text, image, label),
             "text_retrieval_recall@1": metrics.recall_at_1(image, text, label),

@@ -5,7 +5,6 @@ import torch
 
 from training.recipes.mini import data
 from training.recipes.mini.dataset import DRAWINGS, HELD_OUT_FAMILY, TRAIN_FAMILIES, known_names
-from training.recipes.mini.train import embed_captions
 
 
 def test_the_held_out_family_is_never_trained_on() -> None:
@@ -61,14 +60,6 @@ def test_augmentation_keeps_range_and_white_paper(emoji_root: Path) -> None:
     assert out.min() >= 0
     assert out.max() <= 255
     assert (out[:, 0, 0] > 120).all()
-
-
-def test_length_groups_keep_the_order(small_model, words) -> None:
-    """Protects captions from getting each other's vectors when they are sorted by length."""
-    rows = [[5] * n for n in (9, 1, 4, 7, 2)]
-    together = embed_captions(small_model, rows, torch.device("cpu"))
-    singly = torch.cat([embed_captions(small_model, [row], torch.device("cpu")) for row in rows])
-    torch.testing.assert_close(together, singly, atol=1e-5, rtol=0)
 
 
 def test_older_families_are_found_by_their_names_of_flags() -> None:

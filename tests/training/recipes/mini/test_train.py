@@ -1,34 +1,40 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from models import checkpoint
 from tests.miniature import NAMES
 from tests.places import REPOSITORY
+from training import states
 from training.recipes.mini import data
 from training.recipes.mini.dataset import TRAIN_FAMILIES
-from training.recipes.mini.train import teacher_targets
+from training.recipes.mini.stages import rate_factor, teacher_targets
 
 
-def train(run: Path, root: Path, stage: str, steps: int, *more: str) -> list[dict[str, object]]:
-    command = [
-        sys.executable,
-        "-m",
-        "training.recipes.mini.train",
-        str(run),
-        "--data",
-        str(root),
-        "--stage",
-        stage,
-    ]
-    command += ["--steps", str(steps), "--small-steps", "1", "--concepts", "2", "--teacher-captions", "16"]
-    command += ["--save-every", "2", "--threads", "1", "--device", "cpu", *more]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+def command(run: Path, root: Path, stage: str, steps: int, *more: str) -> subprocess.CompletedProcess[str]:
+    given = [sys.executable, "-m", "training.recipes.mini.train", str(run), "--data", str(root)]
+    given += ["--stage", stage, "--steps", str(steps), "--small-steps", "1", "--concepts", "2"]
+    given += ["--teacher-captions", "16", "--save-every", "2", "--threads", "1", "--device", "cpu", *more]
+    return subprocess.run(given, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+def train(run: Path, root: Path, stage: str, steps: int, *more: str) -> list[dict[str, Any]]:
+    done = command(run, root, stage, steps, *more)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def refusal(run: Path, root: Path, stage: str, steps: int, *more: str) -> str:
+    done = command(run, root, stage, steps, *more)
+    assert done.returncode == 1
+    assert done.stderr.startswith("training.recipes.mini.train: ")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    return done.stderr
 
 
 def test_both_stages_run_resume_and_leave_a_checkpoint(tmp_path: Path, emoji_root: Path) -> None:
@@ -36,7 +42,9 @@ def test_both_stages_run_resume_and_leave_a_checkpoint(tmp_path: Path, emoji_roo
     run = tmp_path / "run"
     train(run, emoji_root, "contrastive", 2)
     log = train(run, emoji_root, "contrastive", 4)
-    assert [row["step"] for row in log] == [2, 4]
+    assert [row["step"] for row in log if "loss" in row] == [2, 4]
+    assert all(row["stage"] == "contrastive" for row in log)
+    assert all(0 <= row["image_right"] <= 1 for row in log if "image_right" in row)
     before = checkpoint.load(run / "checkpoint")
     train(run, emoji_root, "teacher", 2)
     after = checkpoint.load(run / "checkpoint")
@@ -53,24 +61,45 @@ def test_both_stages_run_resume_and_leave_a_checkpoint(tmp_path: Path, emoji_roo
     torch.testing.assert_close(after.model.text.memory.vectors.data, means, atol=1e-3, rtol=0)
 
 
+def test_a_resumed_run_goes_on_exactly(tmp_path: Path, emoji_root: Path) -> None:
+    """Protects resuming: drawings, captions and weights are those of a run that was never stopped."""
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    train(whole, emoji_root, "contrastive", 4)
+    halves.mkdir()
+    shutil.copyfile(
+        whole / "tokenizer.json", halves / "tokenizer.json"
+    )  # a new one may number its pieces anew
+    # Within the warm-up the rates are those of a run of any length.
+    train(halves, emoji_root, "contrastive", 2)
+    train(halves, emoji_root, "contrastive", 4)
+    found = [states.read_weights(run / "contrastive/states/step-000000004.pt")[0] for run in (whole, halves)]
+    assert found[0].keys() == found[1].keys()
+    assert all(value.equal(found[1][name]) for name, value in found[0].items())
+
+
 def test_a_run_keeps_the_locales_it_holds_out(tmp_path: Path, emoji_root: Path) -> None:
     """Protects figures of held-out languages: a run that goes on with other ones is refused."""
-    run = tmp_path / "run"
-    train(run, emoji_root, "contrastive", 2)
-    command = [
-        sys.executable,
-        "-m",
-        "training.recipes.mini.train",
-        str(run),
-        "--data",
-        str(emoji_root),
-        "--steps",
-        "4",
-    ]
-    command += ["--stage", "contrastive", "--concepts", "2", "--hold-out", "ja", "--device", "cpu"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "begun with other locales held out: none" in done.stderr
+    train(tmp_path, emoji_root, "contrastive", 2)
+    said = refusal(tmp_path, emoji_root, "contrastive", 4, "--hold-out", "ja")
+    assert "of a run with --hold-out none, not ja" in said
+
+
+def test_a_state_that_is_cut_short_is_named(tmp_path: Path, emoji_root: Path) -> None:
+    """Protects whoever resumes, or begins the second stage, from half a file: a sentence and no trace."""
+    train(tmp_path, emoji_root, "contrastive", 2)
+    (state,) = (tmp_path / "contrastive" / "states").iterdir()
+    state.write_bytes(state.read_bytes()[:10_000])
+    for stage in ("contrastive", "teacher"):
+        assert f"{state} is no state of a run: it is cut short" in refusal(tmp_path, emoji_root, stage, 4)
+
+
+def test_the_rate_begins_anew_at_full_size() -> None:
+    """Protects the schedule: warm-up, a cosine over the small images, then again from half the peak."""
+    rates = [rate_factor(step, 20, warmup=4, small_steps=10) for step in range(20)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[9] < 0.1
+    assert rates[10] == 0.5
+    assert rates[19] < 0.05
 
 
 def test_the_teacher_stage_goes_on_from_a_checkpoint(tmp_path: Path, emoji_root: Path) -> None:
@@ -87,40 +116,13 @@ def test_the_teacher_stage_goes_on_from_a_checkpoint(tmp_path: Path, emoji_root:
     assert any(not value.equal(moved[key]) for key, value in before.model.text.state_dict().items())
 
 
-def test_the_teacher_stage_says_what_it_needs(tmp_path: Path, emoji_root: Path) -> None:
-    """Protects whoever starts the second stage first from a stack trace."""
-    command = [
-        sys.executable,
-        "-m",
-        "training.recipes.mini.train",
-        str(tmp_path / "run"),
-        "--data",
-        str(emoji_root),
-    ]
-    done = subprocess.run(
-        [*command, "--stage", "teacher", "--steps", "1"], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert "starts from" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_what_a_step_cannot_be_made_of_is_refused(tmp_path: Path, emoji_root: Path) -> None:
-    """Protects whoever asks for one drawing a concept, or too many concepts, from a stack trace."""
-    command = [
-        sys.executable,
-        "-m",
-        "training.recipes.mini.train",
-        str(tmp_path / "run"),
-        "--data",
-        str(emoji_root),
-    ]
-    command += ["--stage", "contrastive", "--steps", "1"]
-    for wrong, sentence in (
-        (["--drawings", "1", "--concepts", "2"], "--drawings must be at least 2"),
-        (["--concepts", "5"], "--concepts 5, and 4 have captions and drawings"),
-    ):
-        done = subprocess.run([*command, *wrong], cwd=REPOSITORY, capture_output=True, text=True)
-        assert done.returncode == 1
-        assert sentence in done.stderr
-        assert "Traceback" not in done.stderr
+def test_what_a_stage_needs_is_said(tmp_path: Path, emoji_root: Path) -> None:
+    """Protects whoever starts the second stage first, or asks for what there is not, from a stack trace."""
+    run = tmp_path / "run"
+    assert "starts from a state in" in refusal(run, emoji_root, "teacher", 1)
+    said = refusal(run, emoji_root, "contrastive", 1, "--drawings", "1")
+    assert "--drawings must be at least 2" in said
+    said = refusal(run, emoji_root, "contrastive", 1, "--concepts", "5")
+    assert "--concepts 5, and 4 have captions and drawings" in said
+    (run / "contrastive.pt").touch()
+    assert "contrastive.pt is a state of an earlier version" in refusal(run, emoji_root, "contrastive", 1)

@@ -24,7 +24,7 @@ from export.__main__ import export
 from export.options import Options
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
-from models.dual_encoder import Towers
+from models.dual_encoder import DualEncoder
 from models.files.weights import CheckpointError
 from models.loaders import registry
 from tests.handlers.worker import Worker, http
@@ -94,7 +94,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, coco: Path) -> Path:
 def raw(tower: torch.nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
     """What comes out of a tower's encoder: [N, width]."""
     rows: list[torch.Tensor] = []
-    hook = tower.head.register_forward_pre_hook(lambda _, given: rows.append(given[0]))
+    hook = tower.projection.register_forward_pre_hook(lambda _, given: rows.append(given[0]))
     tower(*inputs)
     hook.remove()
     return rows[0]
@@ -188,7 +188,7 @@ def test_two_processes_train_heads_that_can_be_exported(phase_1: Path, models: P
     assert json.loads((phase_1 / "heads.json").read_text())["epochs_done"] == 8
     loaded = registry.load(phase_1)
     assert loaded.meta["dim"] == 512
-    trained = loaded.model.text.head.state_dict()
+    trained = loaded.model.text.projection.state_dict()
     torch.testing.assert_close(trained, state_of(phase_1 / "text-coco.ckpt"))
     assert registry.space_of(phase_1) != registry.space_of(models)
 
@@ -287,7 +287,7 @@ def test_frozen_towers_stay_as_they_are(
     models: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Protects the public models: no weight and no statistic of BatchNorm moves, and no dropout is on."""
-    taken: list[Towers] = []
+    taken: list[DualEncoder] = []
     read = heads_inputs.read_frozen
 
     def watched(folder: Path) -> Any:
