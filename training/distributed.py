@@ -59,7 +59,7 @@ def gather(rows: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return rows
-    gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]  # ours, by torch's untyped apply
     return gathered
 
 

@@ -4,7 +4,7 @@
 
 `.txt` holds one caption, however many lines it has, as img2dataset writes it; where there is none, `caption`
 of `.json` counts, a text or an array of them, and `language` beside it. CLIP_benchmark's shards have one
-caption a line: `caption_lines`. Other members, like `.cls` or `.npy`, are not looked at. A shard is gone
+caption per line: `caption_lines`. Other members, like `.cls` or `.npy`, are not looked at. A shard is gone
 through once; where its images lie is then kept beside it in `<shard>.index.json`, so that examples can be
 drawn in any order.
 """
@@ -32,7 +32,7 @@ INDEX_VERSION = 2
 class Captions:
     """Where the captions of a sample are."""
 
-    lines: bool = False  # one a line of .txt
+    lines: bool = False  # one per line of .txt
     field: str | None = None  # of .json, in place of .txt
     language_field: str = "language"  # of .json
 
@@ -50,7 +50,7 @@ def read(
     """The captioned images of all shards, keyed by the shard's name without .tar, "/" and the member's name.
 
     `pattern` as in `shard_names`. `language` is what captions are in whose .json does not say. Captions are
-    in .txt, one or with `caption_lines` one a line, unless `caption_field` names where in .json they are.
+    in .txt, one or with `caption_lines` one per line, unless `caption_field` names where in .json they are.
     With `cache`, indexes are read and written beside the shards, where the folder allows it; a shard with
     anything left out gets none.
 
@@ -131,7 +131,7 @@ def _members(shard: Path, left_out: LeftOut) -> Iterator[tuple[str, str, int, in
     try:
         with tarfile.open(shard, "r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+                tar.members = []  # type: ignore[attr-defined]  # untyped; it would keep them all
                 end = member.offset_data + member.size
                 if tar.offset <= before or member.size < 0:  # it would be gone through for ever
                     raise tarfile.ReadError(f"the member {member.name!r} leads back")

@@ -1,12 +1,12 @@
 """Part a data set into training and held-out, the same way on every rank, machine and day."""
 
 import hashlib
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from training.datasets.examples import Keyed, Packed
 
 Item = TypeVar("Item", bound=Keyed)
-Part = TypeVar("Part", bound=Packed)  # type: ignore[type-arg]
+Part = TypeVar("Part", bound=Packed[Any])
 
 
 def is_held_out(key: str, *, share: float, seed: int = 0) -> bool:

@@ -46,12 +46,14 @@ class Model(nn.Module):
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """uint8 [N, size, size, 3] → float32 [N, dim], unit rows."""
-        return self.vision(pixels)
+        vectors: Tensor = self.vision(pixels)
+        return vectors
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """int64 [N, 2, L], ids and mask → float32 [N, dim], unit rows."""
         ids, mask = tokens.unbind(1)
-        return self.text(ids, mask)
+        vectors: Tensor = self.text(ids, mask)
+        return vectors
 
 
 def load(

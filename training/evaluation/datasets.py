@@ -7,8 +7,8 @@
       test/nshards.txt                          how many shards the split has
       test/0.tar …                              members KEY.jpg with KEY.cls, KEY.npy or KEY.txt
 
-KEY.txt has one caption a line, KEY.cls a class's number from 0, KEY.npy a 0 or 1 for every class. Captions in
-further languages are members KEY.de.txt. CLIP_benchmark passes over whatever has a language in its name.
+KEY.txt has one caption per line, KEY.cls a class's number from 0, KEY.npy a 0 or 1 for every class. Captions
+in further languages are members KEY.de.txt. CLIP_benchmark passes over whatever has a language in its name.
 """
 
 import io
@@ -157,7 +157,9 @@ class WebDataset:
                             members = Members()
                         current, some = key, True
                         if wanted(kind):
-                            members[kind] = tar.extractfile(entry).read()  # type: ignore[union-attr]
+                            file = tar.extractfile(entry)
+                            assert file is not None, "an ordinary file has content"
+                            members[kind] = file.read()
             except (tarfile.TarError, EOFError, OSError) as error:
                 raise EvaluationError(f"{shard} is no sound tar file: {error}") from error
             if current:
