@@ -9,8 +9,8 @@ GROUPS = 6
 class ByLength(nn.Module):
     """A text tower, or what stands for one, whose batch is computed in GROUPS groups of like length.
 
-    Worth it where a product costs what its shape says, on CPUs; where every new shape is compiled, or small
-    products leave a device idle, it is not.
+    Worth it where a matmul costs what its shape says, on CPUs; where every new shape is compiled, or small
+    matmuls leave a device idle, it is not.
     """
 
     def __init__(self, tower: nn.Module) -> None:

@@ -9,7 +9,7 @@
     optimizer.step()
     device.mark_step()
 
-Matrix products run in bfloat16 where the hardware multiplies it (HPU, CUDA from Ampere on, CPUs with AMX or
+Matmuls run in bfloat16 where the hardware has it natively (HPU, CUDA from Ampere on, CPUs with AMX or
 AVX512-BF16) and in float32 elsewhere, because emulated bfloat16 is far slower. bfloat16 has float32's range
 of exponents, so gradients do not vanish in it and nothing scales the loss.
 
@@ -44,12 +44,12 @@ class Device:
     """cpu, cuda or hpu."""
     torch_device: torch.device
     bfloat16: bool
-    """Whether the hardware multiplies bfloat16."""
+    """Whether the hardware has native bfloat16."""
     lazy: bool = False
     """Whether Gaudi's lazy mode collects operations until `mark_step`."""
 
     def autocast(self) -> torch.autocast:
-        """The context of the forward pass: bfloat16 where the hardware multiplies it, else no change."""
+        """The context of the forward pass: bfloat16 where the hardware has it natively, else no change."""
         return torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.bfloat16)
 
     def mark_step(self) -> None:
@@ -119,7 +119,7 @@ def choose(name: str = "auto") -> Device:
         return Device("hpu", torch.device("hpu"), bfloat16=True, lazy=_start_hpu())
     if kind == "cuda":
         return _cuda(int(os.environ.get("LOCAL_RANK", "0")))
-    return Device("cpu", torch.device("cpu"), bfloat16=_cpu_multiplies_bfloat16())
+    return Device("cpu", torch.device("cpu"), bfloat16=_cpu_has_bfloat16())
 
 
 def share_cores(device: Device, processes: int) -> None:
@@ -152,7 +152,7 @@ def _cuda(index: int) -> Device:
     return Device("cuda", torch.device("cuda", index), bfloat16=not emulated)
 
 
-def _cpu_multiplies_bfloat16() -> bool:
+def _cpu_has_bfloat16() -> bool:
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
 

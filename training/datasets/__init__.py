@@ -4,7 +4,7 @@
     conceptual_captions   googlecc.tsv and the folder of its images, with a downloader
     tables                CSV, TSV and JSONL with a column of files and a column of captions
     shards                WebDataset tar files
-    parallel              sentences in English and in another language, for teacher learning
+    parallel              sentences in English and in another language, for distillation
     unsplash              photos and their addresses, for search
 
 A reader gives an `examples.Examples`: a sequence that knows where each image's bytes lie and that worker

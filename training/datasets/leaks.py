@@ -61,7 +61,7 @@ def parts(options: argparse.Namespace) -> tuple[Examples, Examples]:
 
 
 def pairs_of(found: Leakage) -> list[dict[str, str | int]]:
-    """One row a shared pair; `distance` counts the bits that differ of 64, 0 for the same file too."""
+    """One row per shared pair; `distance` counts the bits that differ of 64, 0 for the same file too."""
     rows: list[dict[str, str | int]] = [
         {"training": ours, "held_out": theirs, "kind": "same file", "distance": 0}
         for ours, theirs in found.exact

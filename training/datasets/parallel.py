@@ -1,4 +1,4 @@
-"""Parallel text for teacher learning: the teacher reads the English source, the student the target.
+"""Parallel text for distillation: the teacher reads the English source, the student the target.
 
 TSV, CSV or JSONL with the columns `source_text` and `target_text`, and optionally `language`, the target's.
 Pairs whose target is the English source itself are data like any other and are kept: a student that never

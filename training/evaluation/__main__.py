@@ -88,7 +88,7 @@ def open_model(options: argparse.Namespace) -> Iterator[Embedder]:
 
 
 def show(found: list[Result]) -> None:
-    """A row a language, the metrics in percent with half the width of their intervals."""
+    """A row per language, the metrics in percent with half the width of their intervals."""
     first = found[0]
     names = list(first.metrics)
     title = f"{first.dataset}, {first.task}: {first.model} ({first.pretrained})"
@@ -116,7 +116,7 @@ def mean(found: list[Result], name: str) -> float:
 
 
 def evaluate(options: argparse.Namespace) -> list[Result]:
-    """The results, one a language, in the order that was asked for.
+    """The results, one per language, in the order that was asked for.
 
     Raises:
         CheckpointError, EvaluationError: a sentence that names what is wrong.

@@ -1,8 +1,8 @@
 """Retrieval data sets of loose images and files of captions: XTD10 and Crossmodal-3600 as they are published.
 
     XTD10                                        Crossmodal-3600, and any other
-      test_image_names.txt   one image a line      captions.jsonl   one image a line
-      test_1kcaptions_de.txt one caption a line    images/
+      test_image_names.txt   one image per line    captions.jsonl   one image per line
+      test_1kcaptions_de.txt one caption per line  images/
       images/
 
 A line of captions.jsonl names the image as `image/key`, which is images/KEY.jpg, or as `image`, a file's name
@@ -57,7 +57,7 @@ class Images:
 
 
 class Xtd10(Images):
-    """One caption an image and language, in files of as many lines."""
+    """One caption per image and language, in files of as many lines."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, lines_of(folder / XTD_IMAGES))
@@ -84,7 +84,7 @@ class Xtd10(Images):
 
 
 class Jsonl(Images):
-    """A line an image, with its captions in every language.
+    """A line per image, with its captions in every language.
 
     Args:
         folder: with captions.jsonl.

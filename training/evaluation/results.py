@@ -51,7 +51,7 @@ def file_of(pattern: Path, language: str, *, several: bool) -> Path:
 
 
 def write(pattern: Path, results: list[Result]) -> list[Path]:
-    """One file a result, see `file_of`; the files."""
+    """One file per result, see `file_of`; the files."""
     written = []
     for result in results:
         path = file_of(pattern, result.language, several=len(results) > 1)

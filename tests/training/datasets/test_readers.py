@@ -182,7 +182,7 @@ def test_a_missing_image_of_a_table_is_named(tmp_path: Path) -> None:
 
 
 def test_parallel_text_keeps_english_pairs_and_quotation_marks(tmp_path: Path) -> None:
-    """Protects what teacher learning depends on: English–English pairs, and text as it is written."""
+    """Protects what distillation depends on: English–English pairs, and text as it is written."""
     path = tmp_path / "pairs.tsv"
     path.write_text('source_text\ttarget_text\tlang\na "bus\t"ein Bus\tde\na dog\ta dog\ten\n')
     pairs = parallel.read(path, language_column="lang")
@@ -192,7 +192,7 @@ def test_parallel_text_keeps_english_pairs_and_quotation_marks(tmp_path: Path) -
 
 
 def test_a_wrong_pair_is_named_or_counted(tmp_path: Path) -> None:
-    """Protects teacher learning from shifted columns."""
+    """Protects distillation from shifted columns."""
     path = tmp_path / "pairs.tsv"
     path.write_text("source_text\ttarget_text\na\tb\nonly one\nc\t \n")
     with pytest.raises(DataError, match=r"pairs.tsv:3: the row has 1 cells where 2 are due"):

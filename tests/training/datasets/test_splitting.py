@@ -43,7 +43,7 @@ def test_a_split_parts_by_key_and_about_the_share() -> None:
 
 
 def test_translations_of_a_sentence_stay_together() -> None:
-    """Protects the evaluation of teacher learning from sentences seen in another language."""
+    """Protects the evaluation of distillation from sentences seen in another language."""
     pairs = Pairs(Pair(f"sentence {n}", f"{language} {n}") for n in range(200) for language in ("de", "fr"))
     train, held_out = split(pairs, share=0.5)
     assert not {pair.source for pair in train} & {pair.source for pair in held_out}
