@@ -1,0 +1,199 @@
+"""What an operator decides: a TOML file, and the environment above it.
+
+    host = "127.0.0.1"
+    port = 8000
+    engine = "grpc://127.0.0.1:7070"
+
+    [models.mini]          # the name callers use; text and vision are the engine's names of the towers
+    text = "text"
+    vision = "vision"
+
+Every entry outside of `[models]` may come from the environment, which wins: `port` from
+BABELCLIP_GATEWAY_PORT. A list stands there with commas between. docs/gateway.md has the table of all entries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PREFIX = "BABELCLIP_GATEWAY_"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", re.ASCII)
+_KINDS = {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message names it, where it stands, and what is allowed."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """A model under the name callers use: what the engine calls its two towers."""
+
+    text: str = "text"
+    vision: str = "vision"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All entries with their defaults.
+
+    Attributes:
+        host: the address of the HTTP and gRPC ports.
+        port, grpc_port, metrics_port: 0 takes a free one. Metrics are served on 127.0.0.1 whatever `host` is.
+        keys_file: the callers' keys, hashed; made with one key in it where there is none.
+        authentication: false lets every caller in, which only a loopback `host` may.
+        cors_origins: the origins whose pages may call from a browser, or "*"; none by default.
+        engine: where the towers are computed: grpc://HOST:PORT or http://HOST:PORT.
+        engine_token_file: TorchServe's key_file.json, or a file with the bare token; "" sends none.
+        timeout: seconds until an answer must be there, unless the caller names fewer.
+        probe_seconds: how often the engine is asked for its default version and its golden items.
+        max_items: inputs of a request.
+        max_body_bytes: bytes of a request.
+        body_timeout: seconds in which a body must have arrived.
+        models: by the names callers use; the first is the default.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    keys_file: str = ".run/gateway/keys.json"
+    authentication: bool = True
+    cors_origins: tuple[str, ...] = ()
+    engine: str = "grpc://127.0.0.1:7070"
+    engine_token_file: str = ".run/key_file.json"
+    timeout: float = 30.0
+    probe_seconds: float = 10.0
+    max_items: int = 2048
+    max_body_bytes: int = 64 * 1024 * 1024
+    body_timeout: float = 60.0
+    models: Mapping[str, ModelSettings] = field(default_factory=lambda: {"clip": ModelSettings()})
+
+    def __post_init__(self) -> None:
+        for name in ("port", "grpc_port", "metrics_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise SettingsError(f"{name} must be from 0 to 65535, not {getattr(self, name)}")
+        for name in ("timeout", "probe_seconds", "max_items", "max_body_bytes", "body_timeout"):
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{name} must be more than 0, not {getattr(self, name)}")
+        if not self.models:
+            raise SettingsError("[models] must name at least one model")
+        for name in self.models:
+            if not _NAME.fullmatch(name):
+                raise SettingsError(
+                    f"{name!r} cannot be a model's name: up to 100 letters, digits and . _ - /, beginning"
+                    " with a letter or digit"
+                )
+        if not self.authentication and not is_loopback(self.host):
+            raise SettingsError(
+                f"authentication = false lets everybody in who reaches {self.host}; it is allowed on a"
+                ' loopback address alone, such as host = "127.0.0.1"'
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read(path: str | os.PathLike[str] | None, environment: Mapping[str, str]) -> Settings:
+    """The settings of a file (None for none) with those of the environment above them.
+
+    Raises:
+        SettingsError: the file cannot be read or is no TOML, or an entry is unknown or has a wrong value.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = _entries(_table(Path(path)), str(path))
+    for name in _KIND:
+        variable = PREFIX + name.upper()
+        if name != "models" and variable in environment:
+            values[name] = _from_text(name, environment[variable], variable)
+    unknown = [
+        key for key in environment if key.startswith(PREFIX) and key[len(PREFIX) :].lower() not in _KIND
+    ]
+    if unknown:
+        raise SettingsError(f"{_unknown(unknown[0][len(PREFIX) :].lower())}, which {unknown[0]} sets")
+    return Settings(**values)
+
+
+# The kind of each entry by its name: str, int, float, bool, tuple[str, ...], or the models.
+_KIND = {entry.name: str(entry.type) for entry in dataclasses.fields(Settings)}
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is no UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is no TOML: {error}") from None
+
+
+def _entries(table: dict[str, Any], where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in _KIND:
+            raise SettingsError(f"{where}: {_unknown(name)}")
+        found[name] = _models(value, where) if name == "models" else _checked(name, value, where)
+    return found
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, _KIND, n=1)
+    meant = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(_KIND)}"
+    return f"there is no setting {name}{meant}"
+
+
+def _models(value: Any, where: str) -> dict[str, ModelSettings]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{where}: models must be tables, such as [models.mini]")
+    found = {}
+    for name, towers in value.items():
+        if not isinstance(towers, dict) or not all(isinstance(model, str) for model in towers.values()):
+            raise SettingsError(f'{where}: [models.{name}] holds text = "…" and vision = "…", both strings')
+        if extra := set(towers) - {"text", "vision"}:
+            raise SettingsError(f"{where}: [models.{name}] has text and vision, and no {min(extra)}")
+        found[name] = ModelSettings(**towers)
+    return found
+
+
+def _checked(name: str, value: Any, where: str) -> Any:
+    kind = _KIND[name]
+    if kind == "tuple[str, ...]":
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise SettingsError(f"{where}: {name} must be a list of strings, not {value!r}")
+    if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value).__name__ != kind:
+        raise SettingsError(f"{where}: {name} must be {_KINDS[kind]}, not {value!r}")
+    return value
+
+
+def _from_text(name: str, text: str, variable: str) -> Any:
+    kind = _KIND[name]
+    if kind == "str":
+        return text
+    if kind == "tuple[str, ...]":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        if kind == "bool":
+            return {"true": True, "false": False}[text.lower()]
+        return int(text) if kind == "int" else float(text)
+    except (ValueError, KeyError):
+        raise SettingsError(f"{variable} must be {_KINDS[kind]}, not {text!r}") from None
