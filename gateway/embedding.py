@@ -1,0 +1,91 @@
+"""Items of both kinds in one request: each goes to its tower, and comes back in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from babelclip import Embeddings, ItemError
+from babelclip.errors import SPACE_MISMATCH, BabelclipError, ModelNotFound, SpaceMismatch
+from babelclip.wire import Tower
+from gateway.errors import ApiError, from_client
+from gateway.models import Chosen
+from gateway.towers.base import ModelVersion
+
+# A text, an encoded image, or why the item is neither.
+Item = str | bytes | ItemError
+
+
+async def embed(
+    chosen: Chosen, items: Sequence[Item], *, space: str = "", timeout: float | None = None
+) -> tuple[ModelVersion, Embeddings]:
+    """Embed items of both kinds in one version → the version, and float32 [N, D] in the order of the items.
+
+    An item that cannot be embedded has a row of zeros and an entry in `errors`, and costs no other item.
+
+    Args:
+        space: the embedding space that the caller insists on, "" for any.
+        timeout: seconds that the caller waits.
+
+    Raises:
+        ApiError: the request fails as a whole.
+    """
+    try:
+        version = await _version(chosen, space)
+        try:
+            return version, await _both(chosen, items, version, timeout)
+        except (ModelNotFound, SpaceMismatch):
+            # Another version has become the default, or this one was registered anew. Once more, with that.
+            version = await _version(chosen, space)
+            return version, await _both(chosen, items, version, timeout)
+    except BabelclipError as error:
+        raise from_client(error) from error
+
+
+async def _version(chosen: Chosen, space: str) -> ModelVersion:
+    version = await chosen.towers.version(chosen.version)
+    if space and space != version.space:
+        message = f"the model serves the embedding space {version.space}, not the one that was asked for"
+        raise ApiError(409, SPACE_MISMATCH, message, param="space")
+    return version
+
+
+async def _both(
+    chosen: Chosen, items: Sequence[Item], version: ModelVersion, timeout: float | None
+) -> Embeddings:
+    texts = {index: item for index, item in enumerate(items) if isinstance(item, str)}
+    images = {index: item for index, item in enumerate(items) if isinstance(item, bytes)}
+    result = Embeddings(np.zeros((len(items), version.dim), np.float32), version.space, version.logit_scale)
+    errors = [replace(item, index=index) for index, item in enumerate(items) if isinstance(item, ItemError)]
+    truncated: list[int] = []
+    unknown: list[int] = []
+
+    async def through(tower: Tower, indices: list[int], sent: Sequence[str] | Sequence[bytes]) -> None:
+        outcomes = await chosen.towers.embed(tower, sent, version, timeout=timeout)
+        if outcomes.dim:  # None is known where every item failed before it was sent.
+            result.vectors[indices] = outcomes.vectors
+        errors.extend(replace(error, index=indices[error.index]) for error in outcomes.errors)
+        truncated.extend(indices[index] for index in outcomes.truncated)
+        unknown.extend(indices[index] for index in outcomes.unknown)
+
+    ways = []
+    if texts:
+        ways.append(asyncio.create_task(through("text", list(texts), list(texts.values()))))
+    if images:
+        ways.append(asyncio.create_task(through("vision", list(images), list(images.values()))))
+    try:
+        await asyncio.gather(*ways)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+    return replace(
+        result,
+        version=version.version,
+        errors=tuple(sorted(errors, key=lambda error: error.index)),
+        truncated=tuple(sorted(truncated)),
+        unknown=tuple(sorted(unknown)),
+    )

@@ -1,0 +1,73 @@
+"""Which towers a model's name means: `NAME` the default version, `NAME@VERSION` that one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from babelclip.errors import BabelclipError
+from gateway.errors import MODEL_NOT_FOUND, ApiError
+from gateway.towers.base import ModelVersion, Towers
+
+# A version becomes part of the engine's address.
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_SHOWN = 100  # characters of a name that a message repeats
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A model as a caller named it.
+
+    Attributes:
+        name: without the version.
+        version: the one that was named; None for the default.
+    """
+
+    name: str
+    version: str | None
+    towers: Towers
+
+
+class Models:
+    """All models that are served, by the names callers use; the first is the default."""
+
+    def __init__(self, towers: Mapping[str, Towers]) -> None:
+        self.towers = dict(towers)
+
+    def find(self, name: str) -> Chosen:
+        """The model of a name, `NAME`, `NAME@VERSION`, or "" for the default.
+
+        Raises:
+            ApiError: there is no such model, or it cannot have such a version.
+        """
+        base, at, version = name.partition("@")
+        if not base and not at:
+            base = next(iter(self.towers))
+        if base not in self.towers:
+            raise _not_found(f"there is no model {name[:_SHOWN]!r}; there are {', '.join(self.towers)}")
+        if at and not _VERSION.fullmatch(version):
+            raise _not_found(
+                f"{version[:_SHOWN]!r} cannot be a version: NAME@VERSION has up to 64 letters, digits,"
+                " and . _ -"
+            )
+        return Chosen(base, version or None, self.towers[base])
+
+    async def check(self) -> dict[str, ModelVersion | BabelclipError]:
+        """The default version of each model whose towers both give their golden items, or why they do not."""
+        found: dict[str, ModelVersion | BabelclipError] = {}
+        for name, towers in self.towers.items():
+            try:
+                found[name] = await towers.check()
+            except BabelclipError as error:
+                found[name] = error
+        return found
+
+    async def close(self) -> None:
+        """Gives all connections back."""
+        for towers in self.towers.values():
+            await towers.close()
+
+
+def _not_found(message: str) -> ApiError:
+    return ApiError(404, MODEL_NOT_FOUND, message, param="model")
