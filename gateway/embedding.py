@@ -11,7 +11,7 @@ import numpy as np
 from babelclip import Embeddings, ItemError
 from babelclip.errors import SPACE_MISMATCH, BabelclipError, ModelNotFound, SpaceMismatch
 from babelclip.wire import Tower
-from gateway.errors import ApiError, from_client
+from gateway.errors import ApiError, from_client, malformed
 from gateway.models import Chosen
 from gateway.towers.base import ModelVersion
 
@@ -20,7 +20,12 @@ Item = str | bytes | ItemError
 
 
 async def embed(
-    chosen: Chosen, items: Sequence[Item], *, space: str = "", timeout: float | None = None
+    chosen: Chosen,
+    items: Sequence[Item],
+    *,
+    space: str = "",
+    dim: int | None = None,
+    timeout: float | None = None,
 ) -> tuple[ModelVersion, Embeddings]:
     """Embed items of both kinds in one version → the version, and float32 [N, D] in the order of the items.
 
@@ -28,28 +33,34 @@ async def embed(
 
     Args:
         space: the embedding space that the caller insists on, "" for any.
+        dim: the number of values that the caller insists on, None for the model's.
         timeout: seconds that the caller waits.
 
     Raises:
         ApiError: the request fails as a whole.
     """
     try:
-        version = await _version(chosen, space)
+        version = await _version(chosen, space, dim)
         try:
             return version, await _both(chosen, items, version, timeout)
         except (ModelNotFound, SpaceMismatch):
             # Another version has become the default, or this one was registered anew. Once more, with that.
-            version = await _version(chosen, space)
+            version = await _version(chosen, space, dim)
             return version, await _both(chosen, items, version, timeout)
     except BabelclipError as error:
         raise from_client(error) from error
 
 
-async def _version(chosen: Chosen, space: str) -> ModelVersion:
+async def _version(chosen: Chosen, space: str, dim: int | None) -> ModelVersion:
     version = await chosen.towers.version(chosen.version)
     if space and space != version.space:
         message = f"the model serves the embedding space {version.space}, not the one that was asked for"
         raise ApiError(409, SPACE_MISMATCH, message, param="space")
+    if dim not in (None, version.dim):
+        message = (
+            f"vectors of this model have {version.dim} values and are not shortened; leave dimensions out"
+        )
+        raise malformed(message, "dimensions")
     return version
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from babelclip.errors import BabelclipError
-from gateway.errors import MODEL_NOT_FOUND, ApiError
+from gateway.errors import MODEL_NOT_FOUND, ApiError, from_client
 from gateway.towers.base import ModelVersion, Towers
 
 # A version becomes part of the engine's address.
@@ -27,6 +27,17 @@ class Chosen:
     name: str
     version: str | None
     towers: Towers
+
+    async def resolve(self) -> ModelVersion:
+        """The version that is meant.
+
+        Raises:
+            ApiError: it is not served, or the engine could not be asked.
+        """
+        try:
+            return await self.towers.version(self.version)
+        except BabelclipError as error:
+            raise from_client(error) from error
 
 
 class Models:

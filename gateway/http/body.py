@@ -1,0 +1,81 @@
+"""The body of a request: no larger and no slower than is allowed, and JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, NoReturn
+
+from starlette.requests import ClientDisconnect, Request
+
+from gateway.errors import ApiError, malformed
+
+# Above this a body is parsed in a thread, so that other requests go on between its items.
+_LARGE = 256 * 1024
+
+
+class CallerGone(Exception):
+    """The caller hung up before its request was whole; there is nobody to answer."""
+
+
+async def read_json(request: Request, *, max_bytes: int, timeout: float) -> Any:
+    """The parsed body.
+
+    Raises:
+        ApiError: it is compressed, too large, too slow, or no JSON.
+        CallerGone: it ended early.
+    """
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise ApiError(
+            415, "unsupported_media_type", "the body must be sent as Content-Type: application/json"
+        )
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise ApiError(415, "unsupported_media_type", "the body must be sent uncompressed")
+    try:
+        async with asyncio.timeout(timeout):
+            data = await _read(request, max_bytes)
+    except TimeoutError:
+        message = f"the body did not arrive within {timeout:g} s"
+        raise ApiError(408, "request_timeout", message) from None
+    except ClientDisconnect:
+        raise CallerGone from None
+    if len(data) > _LARGE:
+        return await asyncio.to_thread(_parse, data)
+    return _parse(data)
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > max_bytes:
+        raise _too_large(max_bytes)
+    parts = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise malformed("the body is not UTF-8") from None
+    except RecursionError:
+        raise malformed("the body is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise malformed(f"the body is no JSON: {error}") from None
+    except ValueError as error:  # a number of thousands of digits, or no number
+        raise malformed(f"the body is no JSON: {str(error)[:100]}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _too_large(max_bytes: int) -> ApiError:
+    message = f"the body has too many bytes; at most {max_bytes:,} are allowed"
+    return ApiError(413, "body_too_large", message)

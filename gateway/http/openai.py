@@ -1,0 +1,213 @@
+"""OpenAI's embeddings call, `POST /v1/embeddings`, with what others have added to it.
+
+    {"model": "clip", "input": "…" or ["…", {"text": "…"}, {"image": "…"}, …], "encoding_format": "float"}
+    {"model": "clip", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {…}}]}]}
+
+    {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": […]}, …],
+     "model": "clip@1.0", "space": "…", "dim": 512, "logit_scale": 100.0,
+     "usage": {"prompt_tokens": 0, "total_tokens": 0}}
+
+The call has no place for the error of one item: if an item fails, the request fails, with the code of the
+first one and all of them in the message. Who sends `"errors": "return"` gets the others' vectors, and for
+that item `"embedding": null` and an `error`. A text of more tokens than the model takes is an error as well,
+unless `"truncate": true` lets it be cut.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from babelclip import Embeddings, ItemError
+from gateway.embedding import Item
+from gateway.errors import CONTEXT_LENGTH_EXCEEDED, ApiError, item_status, malformed
+from gateway.http import items
+from gateway.http.items import NO_JOINT_VECTOR
+from gateway.towers.base import ModelVersion
+
+_NAMED = 5  # items at fault that a message names
+_CUT = 'the text has more tokens than the model takes; shorten it, or send "truncate": true to have it cut'
+
+
+@dataclass(frozen=True)
+class EmbeddingsRequest:
+    """A request, read.
+
+    Attributes:
+        model: NAME, NAME@VERSION, or "" for the default.
+        items: at least one.
+        in_base64: vectors come as base64 of their little-endian float32 values, else as numbers.
+        dim: the number of values that the caller insists on; None for the model's.
+        space: the embedding space that the caller insists on; "" for any.
+        truncate: a text that is too long is cut.
+        keep: an item that fails leaves the others their vectors.
+    """
+
+    model: str
+    items: list[Item]
+    in_base64: bool = False
+    dim: int | None = None
+    space: str = ""
+    truncate: bool = False
+    keep: bool = False
+
+
+def read(body: Any, max_items: int) -> EmbeddingsRequest:
+    """The parsed body of a request.
+
+    Raises:
+        ApiError: the body as a whole is none of this call, or asks for what is not to be had.
+    """
+    if not isinstance(body, dict):
+        raise malformed(f"the body must be a JSON object, not {items.named(body)}")
+    if ("input" in body) == ("messages" in body):
+        raise malformed('the body must hold either "input" or "messages"', "input")
+    _refuse_other_vectors(body)
+    if "input" in body:
+        found = _input(body["input"], _choice(body, "modality", "text", "image"), max_items)
+    else:
+        found = [_message(body["messages"])]
+    return EmbeddingsRequest(
+        model=_of(body, "model", str, "a string", ""),
+        items=found,
+        in_base64=_in_base64(body),
+        dim=_of(body, "dimensions", int, "a whole number", None),
+        space=_of(body, "space", str, "a string", ""),
+        truncate=_of(body, "truncate", bool, "true or false", False),
+        keep=_choice(body, "errors", "raise", "return") == "return",
+    )
+
+
+def render(request: EmbeddingsRequest, name: str, version: ModelVersion, outcomes: Embeddings) -> bytes:
+    """The answer, as JSON.
+
+    Raises:
+        ApiError: an item failed, and the request is one that fails with it.
+    """
+    errors = {error.index: error for error in outcomes.errors}
+    if not request.truncate:
+        errors |= {index: ItemError(index, CONTEXT_LENGTH_EXCEEDED, _CUT) for index in outcomes.truncated}
+    if errors and not request.keep:
+        raise _failure([errors[index] for index in sorted(errors)])
+    vectors = np.ascontiguousarray(outcomes.vectors, dtype="<f4")
+    data = []
+    for index, vector in enumerate(vectors):
+        if index in errors:
+            row = f'null,"error":{_error(errors[index])}'
+        elif request.in_base64:
+            row = f'"{base64.b64encode(vector.data).decode()}"'
+        else:
+            row = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+        data.append(f'{{"object":"embedding","index":{index},"embedding":{row}}}')
+    facts = {
+        "model": f"{name}@{version.version}" if version.version else name,
+        "space": version.space,
+        "dim": version.dim,
+        "logit_scale": version.logit_scale,
+        "truncated": list(outcomes.truncated),
+        "unknown": list(outcomes.unknown),
+        # The call requires the field; towers do not tell how many tokens there were.
+        "usage": {"prompt_tokens": 0, "total_tokens": 0},
+    }
+    return f'{{"object":"list","data":[{",".join(data)}],{json.dumps(facts)[1:]}'.encode()
+
+
+def error_body(error: ApiError) -> bytes:
+    """OpenAI's form of an error."""
+    kind = "server_error" if error.status >= 500 else "invalid_request_error"
+    facts = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    return json.dumps({"error": facts}).encode()
+
+
+def _input(value: Any, modality: str, max_items: int) -> list[Item]:
+    if isinstance(value, str | dict):
+        value = [value]
+    if not isinstance(value, list):
+        raise malformed(
+            f'"input" must be a string, an object, or a list of them, not {items.named(value)}', "input"
+        )
+    if not value:
+        raise ApiError(400, "empty_request", '"input" must hold at least one item', param="input")
+    if len(value) > max_items:
+        message = f'"input" holds {len(value):,} items; at most {max_items:,} are allowed'
+        raise ApiError(413, "too_many_items", message, param="input")
+    if any(isinstance(item, int | float | list) and not isinstance(item, bool) for item in value):
+        raise malformed(
+            '"input" holds numbers or lists; send strings: token ids would be of another tokenizer'
+            " (in LangChain's OpenAIEmbeddings, set check_embedding_ctx_length=False)",
+            "input",
+        )
+    return [items.read(item, modality=modality) for item in value]
+
+
+def _message(messages: Any) -> Item:
+    """vLLM's way: the one content of one message → its one item."""
+    if not isinstance(messages, list) or len(messages) != 1 or not isinstance(messages[0], dict):
+        raise malformed(
+            '"messages" must be a list of one message: a request of this kind has one vector;'
+            ' send several items as "input"',
+            "messages",
+        )
+    content = messages[0].get("content")
+    parts = content if isinstance(content, list) else [content]
+    found = [items.read(part) for part in parts[:2]]
+    if len(parts) == 1 and content is not None:
+        return found[0]
+    if {str, bytes} <= {type(part) for part in found}:
+        raise malformed(NO_JOINT_VECTOR, "messages")
+    raise malformed("a message's content must be one text or one image", "messages")
+
+
+def _refuse_other_vectors(body: Mapping[str, Any]) -> None:
+    """What would change the vectors and is not to be had must not be passed over."""
+    if body.get("normalized") is False:
+        raise malformed('vectors always have length 1; leave "normalized" out', "normalized")
+    if body.get("late_chunking"):
+        raise malformed('a text has one vector; leave "late_chunking" out', "late_chunking")
+
+
+def _in_base64(body: Mapping[str, Any]) -> bool:
+    # Jina's name for it is embedding_type, which may be a list of one.
+    field = "encoding_format" if body.get("encoding_format") is not None else "embedding_type"
+    asked = body.get(field)
+    if isinstance(asked, list) and len(asked) == 1:
+        asked = asked[0]
+    if asked not in (None, "float", "base64"):
+        raise malformed(f'"{field}" must be "float" or "base64"', field)
+    return bool(asked == "base64")
+
+
+def _choice(body: Mapping[str, Any], field: str, default: str, other: str) -> str:
+    value = body.get(field)
+    if value is None:
+        return default
+    if value not in (default, other):
+        raise malformed(f'"{field}" must be "{default}" or "{other}"', field)
+    return str(value)
+
+
+def _of(body: Mapping[str, Any], field: str, kind: type, allowed: str, default: Any) -> Any:
+    value = body.get(field)
+    if value is None:
+        return default
+    if type(value) is not kind:
+        raise malformed(f'"{field}" must be {allowed}, not {items.named(value)}', field)
+    return value
+
+
+def _failure(errors: list[ItemError]) -> ApiError:
+    first = errors[0]
+    named = "; ".join(f"input[{error.index}]: {error.message}" for error in errors[:_NAMED])
+    more = f"; and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
+    status = item_status(first.code)
+    return ApiError(status, first.code, named + more, param="input", retry_after=1 if status >= 503 else None)
+
+
+def _error(error: ItemError) -> str:
+    return json.dumps({"code": error.code, "message": error.message})

@@ -1,0 +1,145 @@
+"""The gateway's process: listens, watches the engine, and ends what is under way before it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import uvicorn
+
+from babelclip.errors import BabelclipError
+from gateway.http.app import build
+from gateway.http.guard import FindKey
+from gateway.models import Models
+from gateway.settings import Settings
+from gateway.towers.engine import EngineTowers
+
+# What a request that is under way has left when the gateway is told to stop; longer than any has by itself.
+_DRAIN_SECONDS = 60
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the gateway listens."""
+
+    http: str
+
+
+def engine_models(settings: Settings) -> Models:
+    """The models of the settings, at the engine of the settings. Within a running event loop.
+
+    Raises:
+        ValueError: the engine's address is none.
+    """
+    return Models(
+        {
+            name: EngineTowers(
+                settings.engine,
+                text_model=model.text,
+                vision_model=model.vision,
+                token_file=settings.engine_token_file or None,
+                timeout=settings.timeout,
+            )
+            for name, model in settings.models.items()
+        }
+    )
+
+
+async def run(
+    settings: Settings,
+    models: Models,
+    find_key: FindKey | None,
+    listening: Callable[[Addresses], None],
+    stop: asyncio.Event,
+) -> None:
+    """Serve until `stop` is set; then answer what is under way, and return.
+
+    Args:
+        find_key: a key → the name of the caller; None lets everybody in.
+        listening: told once where the gateway listens.
+
+    Raises:
+        OSError: a port is taken or may not be.
+    """
+    with contextlib.ExitStack() as open_sockets:
+        http_socket = open_sockets.enter_context(listen(settings.host, settings.port))
+        config = uvicorn.Config(
+            build(models, settings, find_key),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+        server = _Server(config)
+        watching = asyncio.create_task(_watch(models, settings.probe_seconds))
+        serving = asyncio.create_task(server.serve([http_socket]))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            listening(Addresses(http=address(http_socket)))
+            await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+            server.should_exit = True
+            await serving
+        finally:
+            for task in (watching, stopping, serving):
+                task.cancel()
+            await asyncio.gather(watching, stopping, serving, return_exceptions=True)
+            await models.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its handling of signals: they end all servers of the process, and are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def stop_on_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 takes a free one.
+
+    Raises:
+        OSError: the address is none of this machine, or the port is taken; the message names both.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(f"cannot listen on {host} port {port}: {reason}") from error
+
+
+def address(listener: socket.socket, scheme: str = "http") -> str:
+    """The URL of a socket that listens."""
+    host, port = listener.getsockname()[:2]
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def _watch(models: Models, seconds: float) -> None:
+    """Ask again and again which version is the default and whether it embeds, and log what changes."""
+    last: dict[str, str] = {}
+    while True:
+        for name, found in (await models.check()).items():
+            if isinstance(found, BabelclipError):
+                state = f"{name} is not ready: {found}"
+            else:
+                state = f"{name} serves version {found.version or '(none)'}, space {found.space}"
+            if last.get(name) != state:
+                _log.info("%s", state)
+                last[name] = state
+        await asyncio.sleep(seconds)
