@@ -1,0 +1,132 @@
+"""The gateway as a process before a real TorchServe: OpenAI's SDK, keys, health, and what the engine refuses."""
+
+import base64
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import openai
+import pytest
+
+from babelclip import Client
+from gateway.keys import add
+from tests.e2e.support import PATIENCE, Server
+from tests.places import REPOSITORY
+
+TEXTS = ["a red heart", "ein rotes Herz", "ቀይ ልብ"]
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Where a gateway listens, and a key that it lets in."""
+
+    addresses: dict[str, str]
+    key: str
+
+    def sdk(self) -> openai.OpenAI:
+        """OpenAI's SDK, set to the gateway as docs/gateway.md says."""
+        return openai.OpenAI(base_url=f"{self.addresses['http']}/v1", api_key=self.key, max_retries=0)
+
+    def post(self, body: object) -> httpx.Response:
+        """One call of /v1/embeddings."""
+        headers = {"authorization": f"Bearer {self.key}"}
+        return httpx.post(f"{self.addresses['http']}/v1/embeddings", json=body, headers=headers, timeout=60)
+
+
+@contextlib.contextmanager
+def started(folder: Path, server: Server) -> Iterator[Gateway]:
+    """`python -m gateway` before a server, as an operator starts it."""
+    key = add(folder / "keys.json", "test")
+    config = folder / "gateway.toml"
+    config.write_text(
+        f"port = 0\ngrpc_port = 0\nmetrics_port = 0\nengine = '{server.grpc}'\n"
+        f"engine_token_file = '{server.token_file}'\nkeys_file = '{folder / 'keys.json'}'\n[models.mini]\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "--config", str(config)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        line = next((line for line in process.stdout if line.startswith("listening: ")), "")
+        assert line, "the gateway ended instead of listening"
+        yield Gateway(json.loads(line.removeprefix("listening: ")), key)
+    finally:
+        process.terminate()
+        with process.stdout:
+            assert process.wait(PATIENCE) == 0
+
+
+@pytest.fixture(scope="module")
+def front(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway before the server of all tests."""
+    with started(tmp_path_factory.mktemp("gateway"), server) as running:
+        yield running
+
+
+def uris(images: list[bytes]) -> list[str]:
+    """Images as data URIs."""
+    return [f"data:image/png;base64,{base64.b64encode(image).decode()}" for image in images]
+
+
+def test_both_towers_answer_at_one_address(server: Server, front: Gateway, images: list[bytes]) -> None:
+    """OpenAI's SDK gets texts and images, mixed in one list, as babelclip's own client gets them."""
+    with Client(server.http, token_file=server.token_file) as client:
+        expected = np.concatenate([client.embed_texts(TEXTS).vectors, client.embed_images(images).vectors])
+    with front.sdk() as sdk:
+        answer = sdk.embeddings.create(model="mini", input=[*TEXTS, *uris(images)])
+    vectors = np.array([row.embedding for row in answer.data], np.float32)
+    np.testing.assert_allclose(vectors, expected, atol=1e-4)
+    assert answer.model == f"mini@{server.version}"
+    assert answer.to_dict()["space"] == server.space
+
+
+def test_a_broken_item_costs_only_itself(
+    server: Server, front: Gateway, images: list[bytes], unharmed: None
+) -> None:
+    """With `"errors": "return"` the others have their vectors, and the tower's own words come through."""
+    broken = uris([images[0][: len(images[0]) // 2], b"no image"])
+    answer = front.post({"input": ["a cat", "", *broken, *uris(images)], "errors": "return"})
+    assert answer.status_code == 200, answer.text
+    rows = answer.json()["data"]
+    assert [row["index"] for row in rows if row["embedding"] is None] == [1, 2, 3]
+    codes = [row["error"]["code"] for row in rows[1:4]]
+    assert codes == ["empty_item", "image_truncated", "image_undecodable"]
+    refused = front.post({"input": ["a cat", "", *broken]})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "empty_item")
+    assert "input[3]: " in refused.json()["error"]["message"]
+
+
+def test_a_text_of_too_many_tokens_is_said(front: Gateway) -> None:
+    """It is OpenAI's error unless the caller lets it be cut."""
+    with front.sdk() as sdk, pytest.raises(openai.BadRequestError) as caught:
+        sdk.embeddings.create(model="mini", input="word " * 200)
+    assert caught.value.code == "context_length_exceeded"
+    cut = front.post({"input": "word " * 200, "truncate": True})
+    assert cut.json()["truncated"] == [0]
+
+
+def test_it_is_ready_with_the_servers_space(server: Server, front: Gateway) -> None:
+    """Both towers' golden items are asked for through the gateway, and the space is the exported one."""
+    answer = httpx.get(f"{front.addresses['http']}/readyz", timeout=60)
+    assert answer.status_code == 200, answer.text
+    described = answer.json()["models"]["mini"]
+    assert described == {"status": "ready", "version": server.version, "space": server.space}
+
+
+def test_openais_largest_call_is_taken(server: Server, front: Gateway) -> None:
+    """2,048 texts in one call come back in their order."""
+    with Client(server.http, token_file=server.token_file) as client:
+        expected = client.embed_texts(TEXTS).vectors
+    with front.sdk() as sdk:
+        answer = sdk.embeddings.create(model="mini", input=[TEXTS[index % 3] for index in range(2048)])
+    vectors = np.array([row.embedding for row in answer.data], np.float32)
+    np.testing.assert_allclose(vectors, np.resize(expected, vectors.shape), atol=1e-4)
