@@ -33,6 +33,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _FIELDS = {"name", "sha256", "created"}
 _log = logging.getLogger(__name__)
 
+FindKey = Callable[[str], str | None]
+"""A key → the name of the caller, None for a key that is none."""
+
 
 class KeysError(ValueError):
     """The file of keys cannot be used or changed; the message never holds a key."""

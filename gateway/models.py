@@ -40,6 +40,19 @@ class Chosen:
             raise from_client(error) from error
 
 
+@dataclass(frozen=True)
+class Listed:
+    """An entry of the list of models.
+
+    Attributes:
+        name: NAME for the default version, or NAME@VERSION.
+        version: what is known of it, or why it does not embed at the moment.
+    """
+
+    name: str
+    version: ModelVersion | ApiError
+
+
 class Models:
     """All models that are served, by the names callers use; the first is the default."""
 
@@ -63,6 +76,17 @@ class Models:
                 " and . _ -"
             )
         return Chosen(base, version or None, self.towers[base])
+
+    async def listed(self) -> list[Listed]:
+        """Each model by its name, and by the versions of it that are known."""
+        found = []
+        for name, towers in self.towers.items():
+            try:
+                found.append(Listed(name, await Chosen(name, None, towers).resolve()))
+            except ApiError as error:
+                found.append(Listed(name, error))
+            found += [Listed(f"{name}@{known.version}", known) for known in towers.known() if known.version]
+        return found
 
     async def check(self) -> dict[str, ModelVersion | BabelclipError]:
         """The default version of each model whose towers both give their golden items, or why they do not."""

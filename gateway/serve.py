@@ -15,8 +15,9 @@ import uvicorn
 
 from babelclip.errors import BabelclipError
 from gateway.http.app import build
-from gateway.http.guard import FindKey
+from gateway.keys import FindKey
 from gateway.models import Models
+from gateway.rpc.server import RpcServer
 from gateway.settings import Settings
 from gateway.towers.engine import EngineTowers
 
@@ -30,6 +31,7 @@ class Addresses:
     """Where the gateway listens."""
 
     http: str
+    grpc: str
 
 
 def engine_models(settings: Settings) -> Models:
@@ -79,14 +81,16 @@ async def run(
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
         server = _Server(config)
-        watching = asyncio.create_task(_watch(models, settings.probe_seconds))
+        rpc = RpcServer(models, settings, find_key)
+        grpc_address = await rpc.start()
+        watching = asyncio.create_task(_watch(models, rpc, settings.probe_seconds))
         serving = asyncio.create_task(server.serve([http_socket]))
         stopping = asyncio.create_task(stop.wait())
         try:
-            listening(Addresses(http=address(http_socket)))
+            listening(Addresses(http=address(http_socket), grpc=grpc_address))
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             server.should_exit = True
-            await serving
+            await asyncio.gather(rpc.stop(_DRAIN_SECONDS), serving)
         finally:
             for task in (watching, stopping, serving):
                 task.cancel()
@@ -130,11 +134,13 @@ def address(listener: socket.socket, scheme: str = "http") -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def _watch(models: Models, seconds: float) -> None:
-    """Ask again and again which version is the default and whether it embeds, and log what changes."""
+async def _watch(models: Models, rpc: RpcServer, seconds: float) -> None:
+    """Ask again and again which version is the default and whether it embeds, and tell whoever asks."""
     last: dict[str, str] = {}
     while True:
-        for name, found in (await models.check()).items():
+        states = await models.check()
+        await rpc.tell(ready=not any(isinstance(found, BabelclipError) for found in states.values()))
+        for name, found in states.items():
             if isinstance(found, BabelclipError):
                 state = f"{name} is not ready: {found}"
             else:

@@ -19,8 +19,9 @@ from gateway.errors import ApiError, malformed
 from gateway.http import document, health, openai
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone, read_json
-from gateway.http.guard import FindKey, Guard
-from gateway.models import Chosen, Models
+from gateway.http.guard import Guard
+from gateway.keys import FindKey
+from gateway.models import Models
 from gateway.settings import Settings
 from gateway.towers.base import ModelVersion
 
@@ -91,17 +92,7 @@ class _Calls:
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models"""
-        entries = []
-        for name, towers in self._models.towers.items():
-            try:
-                entries.append(self._entry(name, await Chosen(name, None, towers).resolve()))
-            except (
-                ApiError
-            ) as error:  # It has its place in the list, and the reason why no more is known of it.
-                entries.append({**self._entry(name), "error": error.message})
-            entries += [
-                self._entry(f"{name}@{each.version}", each) for each in towers.known() if each.version
-            ]
+        entries = [self._entry(found.name, found.version) for found in await self._models.listed()]
         return json_response(json.dumps({"object": "list", "data": entries}).encode())
 
     async def describe_model(self, request: Request) -> Response:
@@ -128,7 +119,7 @@ class _Calls:
         """GET /docs"""
         return HTMLResponse(self._page)
 
-    def _entry(self, name: str, version: ModelVersion | None = None) -> dict[str, Any]:
+    def _entry(self, name: str, version: ModelVersion | ApiError) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "id": name,
             "object": "model",
@@ -140,7 +131,9 @@ class _Calls:
                 "max_body_bytes": self._settings.max_body_bytes,
             },
         }
-        if version is not None:
+        if isinstance(version, ApiError):
+            entry["error"] = version.message
+        else:
             entry |= {
                 "version": version.version,
                 "space": version.space,

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import ApiError
 from gateway.http.answers import refusal
-
-FindKey = Callable[[str], str | None]
-
+from gateway.keys import FindKey
 
 # Every address that is not named here needs a key, so that a new one cannot be forgotten.
 OPEN = frozenset({"/healthz", "/livez", "/readyz", "/openapi.json", "/docs"})

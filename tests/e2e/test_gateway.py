@@ -1,4 +1,4 @@
-"""The gateway as a process before a real TorchServe: OpenAI's SDK, keys, health, and what the engine refuses."""
+"""The gateway as a process before a real TorchServe: OpenAI's SDK, health, and what the engine refuses."""
 
 import base64
 import contextlib
@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import httpx
 import numpy as np
 import openai
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from babelclip import Client
 from gateway.keys import add
+from gateway.rpc import embedder_pb2 as pb
 from tests.e2e.support import PATIENCE, Server
 from tests.places import REPOSITORY
 
@@ -120,6 +123,31 @@ def test_it_is_ready_with_the_servers_space(server: Server, front: Gateway) -> N
     assert answer.status_code == 200, answer.text
     described = answer.json()["models"]["mini"]
     assert described == {"status": "ready", "version": server.version, "space": server.space}
+
+
+def test_grpc_gives_the_same_vectors(
+    server: Server, front: Gateway, images: list[bytes], unharmed: None
+) -> None:
+    """The typed service has the items' own outcomes, as HTTP has, from the same towers."""
+    with Client(server.http, token_file=server.token_file) as client:
+        expected = np.concatenate([client.embed_texts(TEXTS).vectors, client.embed_images(images).vectors])
+    items = [pb.Item(text=text) for text in TEXTS] + [pb.Item(image=image) for image in images]
+    request = pb.EmbedItemsRequest(model="mini", items=[*items, pb.Item(image=b"no image")])
+    with grpc.insecure_channel(front.addresses["grpc"].removeprefix("grpc://")) as channel:
+        embed = channel.unary_unary(
+            "/babelclip.v1.Embedder/Embed",
+            request_serializer=pb.EmbedItemsRequest.SerializeToString,
+            response_deserializer=pb.EmbedItemsResponse.FromString,
+        )
+        answer = embed(request, metadata=(("authorization", f"Bearer {front.key}"),), timeout=PATIENCE)
+        health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+        assert any(state.status == health_pb2.HealthCheckResponse.SERVING for state in health)
+        health.cancel()
+    vectors = np.frombuffer(answer.vectors, "<f4").reshape(-1, answer.dim)
+    np.testing.assert_allclose(vectors[:-1], expected, atol=1e-4)
+    assert not vectors[-1].any()
+    assert [(error.index, error.code) for error in answer.errors] == [(len(items), "image_undecodable")]
+    assert (answer.space, answer.model) == (server.space, f"mini@{server.version}")
 
 
 def test_openais_largest_call_is_taken(server: Server, front: Gateway) -> None:

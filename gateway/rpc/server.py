@@ -1,0 +1,115 @@
+"""The gRPC server: the service, keys before every call of it, health and reflection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from gateway.errors import ApiError
+from gateway.keys import FindKey
+from gateway.models import Models
+from gateway.rpc import embedder_pb2
+from gateway.rpc.service import SERVICE, Embedder
+from gateway.rpc.status import Context, abort
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    _Handler = grpc.RpcMethodHandler[Any, Any]  # a class without parameters when it runs
+
+
+class RpcServer:
+    """Listens from `start` to `stop`.
+
+    Args:
+        find_key: a key → the name of the caller; None lets everybody in.
+    """
+
+    def __init__(self, models: Models, settings: Settings, find_key: FindKey | None) -> None:
+        self._host, self._port = settings.host, settings.grpc_port
+        self._server = grpc.aio.server(
+            interceptors=[] if find_key is None else [_Guard(find_key)],
+            options=(
+                ("grpc.max_receive_message_length", settings.max_body_bytes),
+                ("grpc.max_send_message_length", -1),
+                (
+                    "grpc.so_reuseport",
+                    0,
+                ),  # Two gateways on a port would share its calls without anybody knowing.
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ),
+        )
+        handlers = Embedder(models, settings.max_items).handlers()
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        described = embedder_pb2.DESCRIPTOR.services_by_name["Embedder"].full_name
+        reflection.enable_server_reflection(
+            (described, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+
+    async def start(self) -> str:
+        """Listen → the address, grpc://HOST:PORT.
+
+        Raises:
+            OSError: the port is taken or may not be; the message names it.
+        """
+        await self.tell(ready=False)
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        try:
+            port = self._server.add_insecure_port(f"{host}:{self._port}")
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self._host} port {self._port} for gRPC") from error
+        await self._server.start()
+        return f"grpc://{host}:{port}"
+
+    async def tell(self, *, ready: bool) -> None:
+        """What the health service says from now on, of the server and of the service."""
+        serving = health_pb2.HealthCheckResponse.SERVING
+        status = serving if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+    async def stop(self, grace: float) -> None:
+        """Take no more calls, and give those under way `grace` seconds."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)
+
+
+class _Guard(grpc.aio.ServerInterceptor):
+    """Lets nobody without a key call the service; whatever else is served beside it is open by name."""
+
+    _OPEN = (f"/{health.SERVICE_NAME}/", f"/{reflection.SERVICE_NAME}/")
+
+    def __init__(self, find_key: FindKey) -> None:
+        self._find = find_key
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """The call's own handler, or one that refuses it."""
+        if handler_call_details.method.startswith(self._OPEN):
+            return await continuation(handler_call_details)
+        presented = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
+        scheme, _, key = str(presented).partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            return _refusing("this call needs a key, sent as the metadata authorization: Bearer KEY")
+        if self._find(key.strip()) is None:
+            return _refusing("the key is wrong or was revoked")
+        return await continuation(handler_call_details)
+
+
+def _refusing(message: str) -> _Handler:
+    async def refuse(requests: Any, context: Context) -> AsyncIterator[bytes]:
+        await abort(context, ApiError(401, "invalid_api_key", message))
+        yield b""
+
+    # A stream whatever the call is: the refusal does not wait for a request.
+    return grpc.stream_stream_rpc_method_handler(refuse)

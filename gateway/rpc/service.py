@@ -1,0 +1,147 @@
+"""The calls of `babelclip.v1.Embedder` (embedder.proto has their contracts)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+import grpc
+import numpy as np
+
+from babelclip import ItemError
+from gateway.embedding import Item, embed
+from gateway.errors import INVALID_ITEM, ApiError
+from gateway.models import Models
+from gateway.rpc import embedder_pb2 as pb
+from gateway.rpc.status import Context, abort
+
+SERVICE = "babelclip.v1.Embedder"
+# Requests of a stream that are embedded at the same time; the next one is read when the first is answered.
+AHEAD = 2
+_log = logging.getLogger(__name__)
+
+
+class Embedder:
+    """Each call reads in three steps: what is asked, what comes of it, how it is said."""
+
+    def __init__(self, models: Models, max_items: int) -> None:
+        self._models = models
+        self._max_items = max_items
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """The calls by their names."""
+        return {
+            "Embed": grpc.unary_unary_rpc_method_handler(
+                self.embed,
+                request_deserializer=pb.EmbedItemsRequest.FromString,
+                response_serializer=pb.EmbedItemsResponse.SerializeToString,
+            ),
+            "EmbedStream": grpc.stream_stream_rpc_method_handler(
+                self.embed_stream,
+                request_deserializer=pb.EmbedItemsRequest.FromString,
+                response_serializer=pb.EmbedItemsResponse.SerializeToString,
+            ),
+            "Models": grpc.unary_unary_rpc_method_handler(
+                self.models,
+                request_deserializer=pb.ModelsRequest.FromString,
+                response_serializer=pb.ModelsResponse.SerializeToString,
+            ),
+        }
+
+    async def embed(self, request: pb.EmbedItemsRequest, context: Context) -> pb.EmbedItemsResponse:
+        """One request, one answer."""
+        try:
+            return await self._embed(request, context.time_remaining())
+        except Exception as error:
+            await _refuse(context, error)
+
+    async def embed_stream(
+        self, requests: AsyncIterator[pb.EmbedItemsRequest], context: Context
+    ) -> AsyncIterator[pb.EmbedItemsResponse]:
+        """An answer to each request, in their order."""
+        under_way: asyncio.Queue[asyncio.Task[pb.EmbedItemsResponse] | None] = asyncio.Queue(AHEAD - 1)
+        tasks: set[asyncio.Task[Any]] = set()
+
+        async def read() -> None:
+            async for request in requests:
+                task = asyncio.create_task(self._embed(request, context.time_remaining()))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+                await under_way.put(task)
+            await under_way.put(None)
+
+        reading = asyncio.create_task(read())
+        try:
+            while (task := await under_way.get()) is not None:
+                yield await task
+        except Exception as error:
+            await _refuse(context, error)
+        finally:
+            for each in (reading, *tasks):
+                each.cancel()
+            await asyncio.gather(reading, *tasks, return_exceptions=True)
+
+    async def models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:
+        """The models and the versions that are known."""
+        try:
+            listed = await self._models.listed()
+        except Exception as error:
+            await _refuse(context, error)
+        response = pb.ModelsResponse()
+        for found in listed:
+            if isinstance(found.version, ApiError):
+                response.models.add(name=found.name, problem=found.version.message)
+            else:
+                version = found.version
+                response.models.add(
+                    name=found.name,
+                    version=version.version,
+                    space=version.space,
+                    dim=version.dim,
+                    logit_scale=version.logit_scale,
+                )
+        return response
+
+    async def _embed(self, request: pb.EmbedItemsRequest, timeout: float | None) -> pb.EmbedItemsResponse:
+        if not request.items:
+            raise ApiError(400, "empty_request", "the request must hold at least one item", param="items")
+        if len(request.items) > self._max_items:
+            message = (
+                f"the request holds {len(request.items):,} items; at most {self._max_items:,} are allowed"
+            )
+            raise ApiError(413, "too_many_items", message, param="items")
+        chosen = self._models.find(request.model)
+        items = [_item(item) for item in request.items]
+        version, outcomes = await embed(chosen, items, space=request.space, timeout=timeout)
+        return pb.EmbedItemsResponse(
+            model=f"{chosen.name}@{version.version}" if version.version else chosen.name,
+            space=version.space,
+            dim=version.dim,
+            logit_scale=version.logit_scale,
+            vectors=np.asarray(outcomes.vectors, dtype="<f4").tobytes(),
+            errors=[
+                pb.EmbedItemsResponse.ItemError(index=error.index, code=error.code, message=error.message)
+                for error in outcomes.errors
+            ],
+            truncated=outcomes.truncated,
+            unknown=outcomes.unknown,
+        )
+
+
+def _item(item: pb.Item) -> Item:
+    kind = item.WhichOneof("kind")
+    if kind is None:
+        return ItemError(0, INVALID_ITEM, "the item holds neither a text nor an image")
+    return item.text if kind == "text" else item.image
+
+
+async def _refuse(context: Context, error: Exception) -> NoReturn:
+    """End the call. The log has all of a mistake of ours, and the caller nothing, whom gRPC would tell."""
+    if not isinstance(error, ApiError):
+        _log.error("a call failed", exc_info=error)
+        error = ApiError(500, "internal", "an unexpected failure of the gateway; its log says more")
+    elif error.__cause__ is not None:
+        _log.warning("%s: %s", error.code, error.__cause__)
+    await abort(context, error)
