@@ -41,6 +41,7 @@ async def _serve(settings: Settings, known: keys.KeyFile | None) -> None:
         reach = "this machine alone" if is_loopback(settings.host) else "whoever reaches this machine"
         _say(f"HTTP on {addresses.http}, for {reach}; {addresses.http}/docs describes the calls")
         _say(f"gRPC on {addresses.grpc}, babelclip.v1.Embedder, for {reach}")
+        _say(f"metrics on {addresses.metrics}")
         _say(f"models {', '.join(settings.models)} at the engine {settings.engine}")
         _say(f"listening: {json.dumps(asdict(addresses))}", "")
 

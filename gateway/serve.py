@@ -16,6 +16,7 @@ import uvicorn
 from babelclip.errors import BabelclipError
 from gateway.http.app import build
 from gateway.keys import FindKey
+from gateway.metrics import Metrics, MetricsServer
 from gateway.models import Models
 from gateway.rpc.server import RpcServer
 from gateway.settings import Settings
@@ -32,6 +33,7 @@ class Addresses:
 
     http: str
     grpc: str
+    metrics: str
 
 
 def engine_models(settings: Settings) -> Models:
@@ -70,10 +72,13 @@ async def run(
     Raises:
         OSError: a port is taken or may not be.
     """
-    with contextlib.ExitStack() as open_sockets:
-        http_socket = open_sockets.enter_context(listen(settings.host, settings.port))
+    with contextlib.ExitStack() as opened:
+        metrics = Metrics()
+        metrics_server = MetricsServer(metrics, settings.metrics_port)
+        opened.callback(metrics_server.close)
+        http_socket = opened.enter_context(listen(settings.host, settings.port))
         config = uvicorn.Config(
-            build(models, settings, find_key),
+            build(models, settings, find_key, metrics),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -81,13 +86,13 @@ async def run(
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
         server = _Server(config)
-        rpc = RpcServer(models, settings, find_key)
+        rpc = RpcServer(models, settings, find_key, metrics)
         grpc_address = await rpc.start()
-        watching = asyncio.create_task(_watch(models, rpc, settings.probe_seconds))
+        watching = asyncio.create_task(_watch(models, rpc, metrics, settings.probe_seconds))
         serving = asyncio.create_task(server.serve([http_socket]))
         stopping = asyncio.create_task(stop.wait())
         try:
-            listening(Addresses(http=address(http_socket), grpc=grpc_address))
+            listening(Addresses(address(http_socket), grpc_address, metrics_server.address))
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             server.should_exit = True
             await asyncio.gather(rpc.stop(_DRAIN_SECONDS), serving)
@@ -134,11 +139,12 @@ def address(listener: socket.socket, scheme: str = "http") -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def _watch(models: Models, rpc: RpcServer, seconds: float) -> None:
+async def _watch(models: Models, rpc: RpcServer, metrics: Metrics, seconds: float) -> None:
     """Ask again and again which version is the default and whether it embeds, and tell whoever asks."""
     last: dict[str, str] = {}
     while True:
         states = await models.check()
+        metrics.states(states)
         await rpc.tell(ready=not any(isinstance(found, BabelclipError) for found in states.values()))
         for name, found in states.items():
             if isinstance(found, BabelclipError):

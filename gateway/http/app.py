@@ -20,19 +20,21 @@ from gateway.http import document, health, openai
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone, read_json
 from gateway.http.guard import Guard
+from gateway.http.observe import Observe, observed_of
 from gateway.keys import FindKey
+from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.settings import Settings
 from gateway.towers.base import ModelVersion
 
 
-def build(models: Models, settings: Settings, find_key: FindKey | None) -> Starlette:
+def build(models: Models, settings: Settings, find_key: FindKey | None, metrics: Metrics) -> Starlette:
     """The application over these models.
 
     Args:
         find_key: a key → the name of the caller; None lets everybody in.
     """
-    calls = _Calls(models, settings)
+    calls = _Calls(models, settings, metrics)
     routes = [
         Route("/v1/embeddings", calls.embeddings, methods=["POST"]),
         Route("/v1/models", calls.list_models, methods=["GET"]),
@@ -43,7 +45,8 @@ def build(models: Models, settings: Settings, find_key: FindKey | None) -> Starl
         Route("/openapi.json", calls.openapi, methods=["GET"]),
         Route("/docs", calls.docs, methods=["GET"]),
     ]
-    middleware = []
+    paths = frozenset(route.path for route in routes)
+    middleware = [Middleware(Observe, metrics=metrics, paths=paths)]
     if settings.cors_origins:  # Before the guard: a browser's question before the call carries no key.
         middleware.append(
             Middleware(
@@ -72,8 +75,9 @@ def build(models: Models, settings: Settings, find_key: FindKey | None) -> Starl
 class _Calls:
     """The routes. Each reads in three steps: what is asked, what comes of it, how it is said."""
 
-    def __init__(self, models: Models, settings: Settings) -> None:
+    def __init__(self, models: Models, settings: Settings, metrics: Metrics) -> None:
         self._models = models
+        self._metrics = metrics
         self._settings = settings
         self._health = health.Health(models)
         self._started = int(time.time())
@@ -87,7 +91,9 @@ class _Calls:
         body = await read_json(request, max_bytes=settings.max_body_bytes, timeout=settings.body_timeout)
         asked = openai.read(body, settings.max_items)
         chosen = self._models.find(asked.model)
+        observed_of(request.scope).model = chosen.name
         version, outcomes = await embed(chosen, asked.items, space=asked.space, dim=asked.dim)
+        self._metrics.items(chosen.name, asked.items, outcomes)
         return json_response(openai.render(asked, chosen.name, version, outcomes))
 
     async def list_models(self, request: Request) -> Response:

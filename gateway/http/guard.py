@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import ApiError
 from gateway.http.answers import refusal
+from gateway.http.observe import observed_of
 from gateway.keys import FindKey
 
 # Every address that is not named here needs a key, so that a new one cannot be forgotten.
@@ -40,7 +41,7 @@ class Guard:
                 "the key is wrong or was revoked", 'Bearer realm="babelclip", error="invalid_token"'
             )
         else:
-            scope.setdefault("state", {})["caller"] = name
+            observed_of(scope).key = name
             await self._app(scope, receive, send)
             return
         await response(scope, receive, send)

@@ -12,9 +12,10 @@ from grpc_reflection.v1alpha import reflection
 
 from gateway.errors import ApiError
 from gateway.keys import FindKey
+from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.rpc import embedder_pb2
-from gateway.rpc.service import SERVICE, Embedder
+from gateway.rpc.service import CALLER, SERVICE, Embedder
 from gateway.rpc.status import Context, abort
 from gateway.settings import Settings
 
@@ -29,10 +30,12 @@ class RpcServer:
         find_key: a key → the name of the caller; None lets everybody in.
     """
 
-    def __init__(self, models: Models, settings: Settings, find_key: FindKey | None) -> None:
+    def __init__(
+        self, models: Models, settings: Settings, find_key: FindKey | None, metrics: Metrics
+    ) -> None:
         self._host, self._port = settings.host, settings.grpc_port
         self._server = grpc.aio.server(
-            interceptors=[] if find_key is None else [_Guard(find_key)],
+            interceptors=[] if find_key is None else [_Guard(find_key, metrics)],
             options=(
                 ("grpc.max_receive_message_length", settings.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -44,7 +47,7 @@ class RpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ),
         )
-        handlers = Embedder(models, settings.max_items).handlers()
+        handlers = Embedder(models, settings.max_items, metrics).handlers()
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -86,8 +89,9 @@ class _Guard(grpc.aio.ServerInterceptor):
 
     _OPEN = (f"/{health.SERVICE_NAME}/", f"/{reflection.SERVICE_NAME}/")
 
-    def __init__(self, find_key: FindKey) -> None:
+    def __init__(self, find_key: FindKey, metrics: Metrics) -> None:
         self._find = find_key
+        self._metrics = metrics
 
     async def intercept_service(
         self,
@@ -100,16 +104,19 @@ class _Guard(grpc.aio.ServerInterceptor):
         presented = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
         scheme, _, key = str(presented).partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
-            return _refusing("this call needs a key, sent as the metadata authorization: Bearer KEY")
-        if self._find(key.strip()) is None:
-            return _refusing("the key is wrong or was revoked")
+            return self._refusing("this call needs a key, sent as the metadata authorization: Bearer KEY")
+        name = self._find(key.strip())
+        if name is None:
+            return self._refusing("the key is wrong or was revoked")
+        CALLER.set(name)
         return await continuation(handler_call_details)
 
+    def _refusing(self, message: str) -> _Handler:
+        async def refuse(requests: Any, context: Context) -> AsyncIterator[bytes]:
+            with self._metrics.call("refused") as observed:
+                observed.status = grpc.StatusCode.UNAUTHENTICATED.name
+                await abort(context, ApiError(401, "invalid_api_key", message))
+            yield b""
 
-def _refusing(message: str) -> _Handler:
-    async def refuse(requests: Any, context: Context) -> AsyncIterator[bytes]:
-        await abort(context, ApiError(401, "invalid_api_key", message))
-        yield b""
-
-    # A stream whatever the call is: the refusal does not wait for a request.
-    return grpc.stream_stream_rpc_method_handler(refuse)
+        # A stream whatever the call is: the refusal does not wait for a request.
+        return grpc.stream_stream_rpc_method_handler(refuse)

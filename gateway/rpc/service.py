@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import grpc
@@ -13,21 +14,25 @@ import numpy as np
 from babelclip import ItemError
 from gateway.embedding import Item, embed
 from gateway.errors import INVALID_ITEM, ApiError
+from gateway.metrics import Metrics, Observed
 from gateway.models import Models
 from gateway.rpc import embedder_pb2 as pb
-from gateway.rpc.status import Context, abort
+from gateway.rpc.status import Context, abort, code_of
 
 SERVICE = "babelclip.v1.Embedder"
 # Requests of a stream that are embedded at the same time; the next one is read when the first is answered.
 AHEAD = 2
+CALLER: ContextVar[str] = ContextVar("caller", default="")
+"""The name of the key with which the present call was made."""
 _log = logging.getLogger(__name__)
 
 
 class Embedder:
     """Each call reads in three steps: what is asked, what comes of it, how it is said."""
 
-    def __init__(self, models: Models, max_items: int) -> None:
+    def __init__(self, models: Models, max_items: int, metrics: Metrics) -> None:
         self._models = models
+        self._metrics = metrics
         self._max_items = max_items
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -52,10 +57,11 @@ class Embedder:
 
     async def embed(self, request: pb.EmbedItemsRequest, context: Context) -> pb.EmbedItemsResponse:
         """One request, one answer."""
-        try:
-            return await self._embed(request, context.time_remaining())
-        except Exception as error:
-            await _refuse(context, error)
+        with self._metrics.call("Embed") as observed:
+            try:
+                return await self._embed(request, context.time_remaining(), observed)
+            except Exception as error:
+                await _refuse(context, error, observed)
 
     async def embed_stream(
         self, requests: AsyncIterator[pb.EmbedItemsRequest], context: Context
@@ -66,29 +72,32 @@ class Embedder:
 
         async def read() -> None:
             async for request in requests:
-                task = asyncio.create_task(self._embed(request, context.time_remaining()))
+                task = asyncio.create_task(self._embed(request, context.time_remaining(), observed))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
                 await under_way.put(task)
             await under_way.put(None)
 
-        reading = asyncio.create_task(read())
-        try:
-            while (task := await under_way.get()) is not None:
-                yield await task
-        except Exception as error:
-            await _refuse(context, error)
-        finally:
-            for each in (reading, *tasks):
-                each.cancel()
-            await asyncio.gather(reading, *tasks, return_exceptions=True)
+        with self._metrics.call("EmbedStream") as observed:
+            reading = asyncio.create_task(read())
+            try:
+                while (task := await under_way.get()) is not None:
+                    yield await task
+            except Exception as error:
+                await _refuse(context, error, observed)
+            finally:
+                for each in (reading, *tasks):
+                    each.cancel()
+                await asyncio.gather(reading, *tasks, return_exceptions=True)
 
     async def models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:
         """The models and the versions that are known."""
-        try:
-            listed = await self._models.listed()
-        except Exception as error:
-            await _refuse(context, error)
+        with self._metrics.call("Models") as observed:
+            try:
+                listed = await self._models.listed()
+            except Exception as error:
+                await _refuse(context, error, observed)
+            observed.key, observed.status = CALLER.get(), "OK"
         response = pb.ModelsResponse()
         for found in listed:
             if isinstance(found.version, ApiError):
@@ -104,7 +113,10 @@ class Embedder:
                 )
         return response
 
-    async def _embed(self, request: pb.EmbedItemsRequest, timeout: float | None) -> pb.EmbedItemsResponse:
+    async def _embed(
+        self, request: pb.EmbedItemsRequest, timeout: float | None, observed: Observed
+    ) -> pb.EmbedItemsResponse:
+        observed.key = CALLER.get()
         if not request.items:
             raise ApiError(400, "empty_request", "the request must hold at least one item", param="items")
         if len(request.items) > self._max_items:
@@ -113,8 +125,11 @@ class Embedder:
             )
             raise ApiError(413, "too_many_items", message, param="items")
         chosen = self._models.find(request.model)
+        observed.model = chosen.name
         items = [_item(item) for item in request.items]
         version, outcomes = await embed(chosen, items, space=request.space, timeout=timeout)
+        self._metrics.items(chosen.name, items, outcomes)
+        observed.status = "OK"
         return pb.EmbedItemsResponse(
             model=f"{chosen.name}@{version.version}" if version.version else chosen.name,
             space=version.space,
@@ -137,11 +152,12 @@ def _item(item: pb.Item) -> Item:
     return item.text if kind == "text" else item.image
 
 
-async def _refuse(context: Context, error: Exception) -> NoReturn:
+async def _refuse(context: Context, error: Exception, observed: Observed) -> NoReturn:
     """End the call. The log has all of a mistake of ours, and the caller nothing, whom gRPC would tell."""
     if not isinstance(error, ApiError):
         _log.error("a call failed", exc_info=error)
         error = ApiError(500, "internal", "an unexpected failure of the gateway; its log says more")
     elif error.__cause__ is not None:
         _log.warning("%s: %s", error.code, error.__cause__)
+    observed.status = code_of(error).name
     await abort(context, error)

@@ -20,6 +20,7 @@ from grpc_tools import protoc
 from babelclip import Call, Unavailable
 from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.testing import InMemoryTransport
+from gateway.metrics import Metrics
 from gateway.rpc import embedder_pb2 as pb
 from gateway.rpc.service import AHEAD, Embedder
 from gateway.rpc.status import DETAILS_KEY
@@ -225,7 +226,7 @@ def test_a_stream_reads_no_further_than_it_is_read() -> None:
                 yield request(f"text {number}")
 
         taken = 0
-        embedder = Embedder(models(Engine()), 100)
+        embedder = Embedder(models(Engine()), 100, Metrics())
         async for _ in embedder.embed_stream(requests(), Context()):  # type: ignore[arg-type]
             taken += 1
             for _ in range(100):  # Whatever could be read meanwhile is.

@@ -1,0 +1,52 @@
+"""Every request over HTTP in the metrics, those that are refused included."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.metrics import Metrics, Observed
+
+_MODEL = "/v1/models/"
+
+
+class Observe:
+    """ASGI middleware around all others: counts and times a request; the routes fill in what they know.
+
+    Args:
+        paths: the addresses that there are; others count together, for a caller may choose any.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._paths = paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, and notes its end."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with self._metrics.call(self._named(scope["path"])) as observed:
+            scope.setdefault("state", {})["observed"] = observed
+
+            async def sending(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    observed.status = str(message["status"])
+                await send(message)
+
+            try:
+                await self._app(scope, receive, sending)
+            except Exception:
+                observed.status = "500"  # Starlette answers so, outside of this.
+                raise
+
+    def _named(self, path: str) -> str:
+        if path in self._paths:
+            return path
+        return f"{_MODEL}{{model}}" if path.startswith(_MODEL) else "other"
+
+
+def observed_of(scope: Scope) -> Observed:
+    """What the metrics will know of a request; to be filled in."""
+    observed: Observed = scope["state"]["observed"]
+    return observed

@@ -1,0 +1,138 @@
+"""What Prometheus reads, on a loopback port of its own: calls and items, how long, and what came of them.
+
+    babelclip_gateway_requests_total{call, model, key, status}        status: HTTP's number, or gRPC's name
+    babelclip_gateway_request_seconds{call}                           a histogram
+    babelclip_gateway_requests_in_progress{call}
+    babelclip_gateway_items_total{model, tower, outcome}              outcome: ok, or the item's error code
+    babelclip_gateway_model_ready{model}                              1 while both towers embed
+    babelclip_gateway_model_info{model, version, space}               1 for the default version
+
+Labels hold what the operator has named, and codes of ours; nothing that a caller may choose freely.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from babelclip import Embeddings, ItemError
+from babelclip.errors import BabelclipError
+from gateway.towers.base import ModelVersion
+
+HOST = "127.0.0.1"
+# Seconds: a text on an accelerator takes 5 ms, 2,048 images on a processor a minute.
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+@dataclass
+class Observed:
+    """What is to be known of a call when it ends.
+
+    Attributes:
+        model: one that is served, without its version; "" where the call has none, or an unknown one.
+        key: the name of the caller's key; "" where there is none.
+        status: how it ended.
+    """
+
+    model: str = ""
+    key: str = ""
+    status: str = ""
+
+
+class Metrics:
+    """Counts what goes through one gateway."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def named(name: str) -> str:
+            return f"babelclip_gateway_{name}"
+
+        self._requests = Counter(
+            named("requests"),
+            "Calls by what came of them",
+            ("call", "model", "key", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            named("request_seconds"),
+            "Seconds from a call's head to its answer",
+            ("call",),
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._in_progress = Gauge(
+            named("requests_in_progress"), "Calls under way", ("call",), registry=self.registry
+        )
+        self._items = Counter(
+            named("items"),
+            "Texts and images by what came of them",
+            ("model", "tower", "outcome"),
+            registry=self.registry,
+        )
+        self._ready = Gauge(
+            named("model_ready"), "Whether both towers embed", ("model",), registry=self.registry
+        )
+        self._info = Gauge(
+            named("model_info"),
+            "The default version of a model",
+            ("model", "version", "space"),
+            registry=self.registry,
+        )
+
+    @contextmanager
+    def call(self, name: str) -> Iterator[Observed]:
+        """Counts and times one call; the body fills in what it comes to know."""
+        observed = Observed()
+        began = time.perf_counter()
+        with self._in_progress.labels(name).track_inprogress():
+            try:
+                yield observed
+            finally:
+                self._seconds.labels(name).observe(time.perf_counter() - began)
+                self._requests.labels(name, observed.model, observed.key, observed.status or "gone").inc()
+
+    def items(self, model: str, items: Sequence[str | bytes | ItemError], outcomes: Embeddings) -> None:
+        """Counts the items of a request, each by its tower and what came of it."""
+        failed = {error.index: error.code for error in outcomes.errors}
+        counts: dict[tuple[str, str], int] = {}
+        for index, item in enumerate(items):
+            tower = "text" if isinstance(item, str) else "vision" if isinstance(item, bytes) else ""
+            label = tower, failed.get(index, "ok")
+            counts[label] = counts.get(label, 0) + 1
+        for (tower, outcome), count in counts.items():
+            self._items.labels(model, tower, outcome).inc(count)
+
+    def states(self, states: Mapping[str, ModelVersion | BabelclipError]) -> None:
+        """Takes over what the models were last found to be."""
+        for name, found in states.items():
+            self._ready.labels(name).set(not isinstance(found, BabelclipError))
+        served = {name: found for name, found in states.items() if isinstance(found, ModelVersion)}
+        self._info.clear()
+        for name, version in served.items():
+            self._info.labels(name, version.version, version.space).set(1)
+
+
+class MetricsServer:
+    """Serves the metrics from its making to `close`, in a thread of its own.
+
+    Raises:
+        OSError: the port is taken; the message names it.
+    """
+
+    def __init__(self, metrics: Metrics, port: int) -> None:
+        try:
+            self._server, self._thread = start_http_server(port, HOST, metrics.registry)
+        except OSError as error:
+            raise OSError(f"cannot listen on {HOST} port {port} for metrics: {error.strerror}") from error
+        self.address = f"http://{HOST}:{self._server.server_port}/metrics"
+
+    def close(self) -> None:
+        """Ends the thread and frees the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
