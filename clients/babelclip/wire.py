@@ -7,6 +7,7 @@ are believed only after every length, index and number in them has been checked.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -33,8 +34,8 @@ ITEM_OVERHEAD = 6
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One answer: float32 [n, D] and what belongs to it; indices count from the first item of its request."""
+class EmbedResult:
+    """A checked answer: float32 [n, D] and what belongs to it; indices are those of the request."""
 
     vectors: Vectors
     space: str
@@ -75,7 +76,7 @@ def oversized(tower: Tower, index: int, size: int, max_message_bytes: int) -> It
     )
 
 
-def parse_response(data: bytes, count: int) -> Batch:
+def parse_response(data: bytes, count: int) -> EmbedResult:
     """A serialized EmbedResponse to a request of `count` items → its checked contents.
 
     Raises:
@@ -96,13 +97,14 @@ def parse_response(data: bytes, count: int) -> Batch:
         raise RequestRefused(response.error.code, response.error.message)
     if not response.space or not response.dim:
         raise ProtocolError("the answer names no space or no dimension; is this a babelclip server?")
-    if len(response.vectors) != count * response.dim * 4:
+    values = response.vectors  # Once: each reading copies them.
+    if len(values) != count * response.dim * 4:
         raise ProtocolError(
-            f"the answer holds {len(response.vectors):,} bytes of vectors;"
+            f"the answer holds {len(values):,} bytes of vectors;"
             f" {count} of {response.dim} float32 values take {count * response.dim * 4:,}"
         )
-    vectors = np.frombuffer(response.vectors, dtype="<f4").astype(np.float32).reshape(count, response.dim)
-    if not np.isfinite(vectors).all() or not np.isfinite(response.logit_scale):
+    vectors = np.frombuffer(values, dtype="<f4").astype(np.float32).reshape(count, response.dim)
+    if not np.isfinite(vectors).all() or not math.isfinite(response.logit_scale):
         raise ProtocolError("the answer holds numbers that are not finite")
     failed = [error.index for error in response.errors]
     truncated, unknown = list(response.truncated), list(response.unknown)
@@ -110,8 +112,9 @@ def parse_response(data: bytes, count: int) -> Batch:
         ascending = all(first < second for first, second in itertools.pairwise(indices))
         if not ascending or (indices and indices[-1] >= count):
             raise ProtocolError(f"the answer's `{what}` do not ascend below the {count} items of the request")
-    vectors[failed] = 0.0
-    return Batch(
+    if failed:
+        vectors[failed] = 0.0
+    return EmbedResult(
         vectors=vectors,
         space=response.space,
         logit_scale=float(response.logit_scale),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelclip.client.splitting import split
+from babelclip.client.splitting import Splitter, split
 from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
 from babelclip.errors import BabelclipError, ProtocolError, RequestRefused, SpaceMismatch, Unavailable
 from babelclip.item_errors import ItemError
@@ -22,7 +22,7 @@ ITEMS = st.lists(st.one_of(st.binary(max_size=300), st.just(None)), max_size=40)
 def test_split_keeps_every_item_once_and_every_message_small(items, limit, tower) -> None:
     """No item is lost, doubled or moved, and no message exceeds the limit even inside TorchServe's own."""
     given_items = [ItemError(i, "bad", "") if item is None else item for i, item in enumerate(items)]
-    messages = list(split(given_items, tower=tower, max_message_bytes=limit))
+    messages = list(split(given_items, Splitter(tower, limit)))
     starts = np.cumsum([0, *(message.count for message in messages)]).tolist()
     sent, failed = [], []
     for start, m in zip(starts, messages, strict=False):
@@ -41,7 +41,7 @@ def test_split_keeps_every_item_once_and_every_message_small(items, limit, tower
 
 def test_split_counts_items() -> None:
     """A message never has more items than a server takes."""
-    messages = split([b"x"] * (2 * MAX_ITEMS + 1), tower="text", max_message_bytes=6_000_000)
+    messages = split([b"x"] * (2 * MAX_ITEMS + 1), Splitter("text", 6_000_000))
     assert [len(message.items) for message in messages] == [MAX_ITEMS, MAX_ITEMS, 1]
 
 
@@ -55,13 +55,13 @@ def test_split_takes_items_late() -> None:
             taken += 1
             yield b"x" * 50_000
 
-    next(split(items(), tower="vision", max_message_bytes=200_000))
+    next(split(items(), Splitter("vision", 200_000)))
     assert taken < 10
 
 
 def test_oversized_items_name_the_limit() -> None:
     """An item that no message can carry is told so before anything is sent, with what is allowed."""
-    (message,) = split([b"x" * 99_000], tower="vision", max_message_bytes=70_000)
+    (message,) = split([b"x" * 99_000], Splitter("vision", 70_000))
     assert message.items == []
     (failed,) = message.failed
     assert failed.code == "image_too_many_bytes"

@@ -11,60 +11,41 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from babelclip.client.calls import (
-    AHEAD,
-    NOT_TO_BE_SENT,
-    Course,
-    OnError,
-    Progress,
-    check_on_error,
-    check_settings,
-    finished,
-    message_limits,
-)
-from babelclip.client.credentials import Credentials
-from babelclip.client.delivery import Delivery, undelivered
-from babelclip.client.hedging import later
+from babelclip.client.calls import AHEAD, CallState, Collector, OnError, Progress
+from babelclip.client.core import BaseClient, Flow
+from babelclip.client.flows import drive_async
+from babelclip.client.hedging import Begin, Outcome, Wait, hedge
 from babelclip.client.items import ImageInput, image_item, is_one_image, text_item, text_items
-from babelclip.client.pace import Pace
-from babelclip.client.retry import Backoff, Patience
-from babelclip.client.room import Room
-from babelclip.client.session import Headers, Session
-from babelclip.client.splitting import Message, Splitter, split
-from babelclip.embedding_pb2 import EmbedRequest
+from babelclip.client.retry import Backoff
+from babelclip.client.semaphore import WeightedSemaphore
+from babelclip.client.session import Headers
+from babelclip.client.splitting import RequestChunk, Splitter, split
 from babelclip.embeddings import Embeddings, Vectors
-from babelclip.errors import (
-    MESSAGE_TOO_LARGE,
-    BabelclipError,
-    DeadlineExceeded,
-    RequestRefused,
-    TransportError,
-)
 from babelclip.item_errors import ItemError
-from babelclip.similarity import concatenate, similarity
+from babelclip.similarity import similarity
 from babelclip.transports.base import AsyncTransport, Call, Tls
 from babelclip.transports.url import is_local, open_async_transport
-from babelclip.wire import TOWERS, Batch, Tower, parse_response
+from babelclip.wire import TOWERS, Tower
 
 if TYPE_CHECKING:
     from babelclip.client.observer import Observer
     from babelclip.metrics import ClientMetrics
 
+Result = TypeVar("Result")
 Item = TypeVar("Item")
 Many = Iterable[Item] | AsyncIterable[Item]
 
 
-class AsyncClient:
+class AsyncClient(BaseClient):
     """A connection to one babelclip server, used within one event loop. Close it, or use `async with`.
 
     Args:
-        max_in_flight: items that all calls together have under way at a time; further messages wait. It keeps
+        max_in_flight: items that all calls together have under way at a time; further ones wait. It keeps
             ten thousand awaited calls from standing in the server's queue, which would refuse them.
         transport: carries the calls instead of what `url` names.
 
@@ -93,55 +74,47 @@ class AsyncClient:
         shadow: Observer | None = None,
         transport: AsyncTransport | None = None,
     ) -> None:
-        served = transport is not None or not is_local(url)
-        self._max_message_bytes, self._largest = message_limits(max_message_bytes, served=served)
-        check_settings(timeout=timeout, concurrency=concurrency, hedge_after=hedge_after)
-        credentials = Credentials(token, token_file, environment=served)
-        models: dict[Tower, str] = {"text": text_model, "vision": vision_model}
-        self._session = Session(credentials, models, space=space, version=version, headers=headers)
-        self._timeout = timeout
-        self._concurrency = concurrency
-        self._backoff = backoff or Backoff()
-        self._paces: dict[Tower, Pace] = {tower: Pace(timeout) for tower in TOWERS}
-        self._hedge_after = hedge_after
-        self._metrics = metrics
-        self._shadow = shadow
-        self._room = Room(max_in_flight)
+        super().__init__(
+            served=transport is not None or not is_local(url),
+            token=token,
+            token_file=token_file,
+            text_model=text_model,
+            vision_model=vision_model,
+            version=version,
+            space=space,
+            timeout=timeout,
+            max_message_bytes=max_message_bytes,
+            concurrency=concurrency,
+            backoff=backoff,
+            hedge_after=hedge_after,
+            headers=headers,
+            metrics=metrics,
+            shadow=shadow,
+        )
+        self._in_flight = WeightedSemaphore(max_in_flight)
         self._transport = transport or open_async_transport(url, tls)
-
-    @property
-    def space(self) -> str | None:
-        """The embedding space this client is pinned to; None before the first answer if none was named."""
-        return self._session.space
-
-    @property
-    def version(self) -> str | None:
-        """The version both towers are asked for; None before the first answer if none was named."""
-        return self._session.version
-
-    def pin(self, space: str, version: str = "") -> None:
-        """See `Client.pin`."""
-        self._session.pin(space, version)
 
     async def embed_texts(
         self, texts: Many[str], *, errors: OnError = "raise", progress: Progress | None = None
     ) -> Embeddings:
         """See `Client.embed_texts`."""
-        return await _collect(self._texts(texts, Course(keep=errors == "return")), errors, progress)
+        parts = self._texts(texts, CallState(keep=errors == "return"))
+        return await _collect(parts, errors, progress)
 
     async def embed_images(
         self, images: Many[ImageInput], *, errors: OnError = "raise", progress: Progress | None = None
     ) -> Embeddings:
         """See `Client.embed_images`; files are read and pixels encoded in threads."""
-        return await _collect(self._images(images, Course(keep=errors == "return")), errors, progress)
+        parts = self._images(images, CallState(keep=errors == "return"))
+        return await _collect(parts, errors, progress)
 
     def stream_texts(self, texts: Many[str]) -> AsyncGenerator[Embeddings, None]:
         """See `Client.stream_texts`."""
-        return self._texts(texts, Course())
+        return self._texts(texts, CallState())
 
     def stream_images(self, images: Many[ImageInput]) -> AsyncGenerator[Embeddings, None]:
         """See `Client.stream_images`."""
-        return self._images(images, Course())
+        return self._images(images, CallState())
 
     async def similarity(
         self, texts: Embeddings | Many[str], images: Embeddings | Many[ImageInput]
@@ -154,17 +127,12 @@ class AsyncClient:
     async def health(self, *, towers: Sequence[Tower] = TOWERS) -> str:
         """See `Client.health`."""
         for tower in towers:
-            probe = EmbedRequest(canary=True, space=self._session.space or "").SerializeToString()
-            patience = Patience(self._timeout, self._backoff)
-            batch = await self._answer(tower, probe, 1, patience)
-        return batch.space
+            await self._drive(tower, self._embed_canary(tower))
+        return self.space or ""
 
     async def close(self) -> None:
         """Gives the connections back."""
         await self._transport.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(NOT_TO_BE_SENT)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -174,14 +142,11 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _texts(self, texts: Many[str], course: Course) -> AsyncGenerator[Embeddings, None]:
-        limit, pace = self._max_message_bytes, self._paces["text"]
+    def _texts(self, texts: Many[str], state: CallState) -> AsyncGenerator[Embeddings, None]:
+        splitter = self._splitter("text")
         if not isinstance(texts, AsyncIterable):
             # Taken and split without a turn of the event loop for each text.
-            found = split(
-                text_items(texts), tower="text", max_message_bytes=limit, pace=pace, largest=self._largest
-            )
-            return self._stream("text", _each(found), course)
+            return self._stream("text", _each(split(text_items(texts), splitter)), state)
 
         async def items() -> AsyncIterator[bytes | ItemError]:
             index = 0
@@ -189,10 +154,9 @@ class AsyncClient:
                 yield text_item(index, text)
                 index += 1
 
-        splitter = Splitter("text", limit, pace, largest=self._largest)
-        return self._stream("text", _messages(items(), splitter), course)
+        return self._stream("text", _split(items(), splitter), state)
 
-    def _images(self, images: Many[ImageInput], course: Course) -> AsyncGenerator[Embeddings, None]:
+    def _images(self, images: Many[ImageInput], state: CallState) -> AsyncGenerator[Embeddings, None]:
         if is_one_image(images):
             raise TypeError("pass a list of images, not one image")
 
@@ -205,22 +169,21 @@ class AsyncClient:
                     yield await asyncio.to_thread(image_item, index, image, self._largest)
                 index += 1
 
-        splitter = Splitter("vision", self._max_message_bytes, self._paces["vision"], largest=self._largest)
-        return self._stream("vision", _messages(items(), splitter), course)
+        return self._stream("vision", _split(items(), self._splitter("vision")), state)
 
     async def _stream(
-        self, tower: Tower, messages: AsyncIterator[Message], course: Course
+        self, tower: Tower, chunks: AsyncIterator[RequestChunk], state: CallState
     ) -> AsyncGenerator[Embeddings, None]:
         turn = asyncio.Semaphore(self._concurrency)
 
-        async def delivered(message: Message) -> Embeddings:
+        async def embedded(chunk: RequestChunk) -> Embeddings:
             async with turn:
-                return await self._delivered(tower, message, course)
+                return await self._embedded(tower, chunk, state)
 
         made: deque[asyncio.Task[Embeddings]] = deque()
         try:
-            async for message in messages:
-                made.append(asyncio.create_task(delivered(message)))
+            async for chunk in chunks:
+                made.append(asyncio.create_task(embedded(chunk)))
                 if len(made) == AHEAD * self._concurrency or made[0].done():
                     yield await made[0]
                     made.popleft()
@@ -232,92 +195,54 @@ class AsyncClient:
                 task.cancel()
             await asyncio.gather(*made, return_exceptions=True)
 
-    async def _delivered(self, tower: Tower, message: Message, course: Course) -> Embeddings:
-        """`_deliver`, as long as the server has not been found to be gone."""
-        if course.gone is None:
-            try:
-                return await self._deliver(tower, message)
-            except DeadlineExceeded as error:
-                if not course.keep:
-                    raise
-                course.gone = error
-        result = undelivered(message, self._session, course.gone)
-        if self._metrics is not None:
-            self._metrics.items(tower, result)
-        return result
+    async def _embedded(self, tower: Tower, chunk: RequestChunk, state: CallState) -> Embeddings:
+        flow = self._embed_chunk(tower, chunk, state)
+        if state.gone is not None:  # Nothing is sent, so it waits for nobody.
+            return await self._drive(tower, flow)
+        async with self._in_flight.hold(len(chunk.items)):
+            return await self._drive(tower, flow)
 
-    async def _deliver(self, tower: Tower, message: Message) -> Embeddings:
-        async with self._room.of(len(message.items)):
-            began = time.perf_counter()
-            patience = Patience(self._timeout, self._backoff)
-            delivery = Delivery(tower, message, self._paces[tower], patience)
-            while delivery.count:
-                body = delivery.body(self._session.space)
-                try:
-                    batch = await self._answer(tower, body, delivery.sent, patience)
-                except DeadlineExceeded as error:
-                    delivery.unanswered(error)
-                except RequestRefused as error:
-                    if error.code != MESSAGE_TOO_LARGE:
-                        raise
-                    delivery.too_large(error)
-                else:
-                    if pause := delivery.take(batch):
-                        await asyncio.sleep(pause)
-            seconds = time.perf_counter() - began
-        result = delivery.result(self._session)
-        if self._metrics is not None:
-            self._metrics.items(tower, result)
-        if self._shadow is not None:
-            self._shadow.observe(tower, message, result, seconds)
-        return result
+    async def _drive(self, tower: Tower, flow: Flow[Result]) -> Result:
+        async def carry_out(step: Call | float) -> bytes | None:
+            if isinstance(step, Call):
+                return await self._send(tower, step)
+            await asyncio.sleep(step)
+            return None
 
-    async def _answer(self, tower: Tower, body: bytes, count: int, patience: Patience) -> Batch:
-        """The answer to a body of `count` items, after as many attempts as it takes.
-
-        Raises:
-            BabelclipError: the last attempt's, when patience is at its end or another cannot help.
-        """
-        while True:
-            call = self._session.call(tower, body, patience.left(), self._timeout)
-            try:
-                batch, call = await self._attempt(tower, call, count)
-            except BabelclipError as error:
-                await asyncio.sleep(patience.pause_after(error))
-                continue
-            if self._session.accept(call, batch):
-                return batch
-
-    async def _attempt(self, tower: Tower, call: Call, count: int) -> tuple[Batch, Call]:
-        """One attempt and what it makes necessary at once: the answer, and the call that got it."""
-        while True:
-            try:
-                return parse_response(await self._send(tower, call), count), call
-            except BabelclipError as error:
-                call = self._session.instead(call, error)
+        return await drive_async(flow, carry_out)
 
     async def _send(self, tower: Tower, call: Call) -> bytes:
-        if self._hedge_after is None:
-            return await self._sent(tower, call)
-        attempts = {asyncio.create_task(self._sent(tower, call))}
+        if self._hedge_after is not None:
+            return await self._hedged(tower, call, self._hedge_after)
+        with self._timing(tower):
+            return await self._transport.send(call)
+
+    async def _hedged(self, tower: Tower, call: Call, after: float) -> bytes:
+        outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+        attempts: list[asyncio.Task[None]] = []
+
+        async def attempt(call: Call) -> None:
+            try:
+                with self._timing(tower):
+                    outcomes.put_nowait(await self._transport.send(call))
+            except Exception as error:
+                outcomes.put_nowait(error)
+
+        async def carry_out(step: Begin | Wait) -> Outcome | None:
+            if isinstance(step, Begin):
+                attempts.append(asyncio.create_task(attempt(step.call)))
+                return None
+            try:
+                return await asyncio.wait_for(outcomes.get(), step.seconds)
+            except TimeoutError:
+                return None
+
         try:
-            done, _ = await asyncio.wait(attempts, timeout=self._hedge_after)
-            if not done:
-                attempts.add(asyncio.create_task(self._sent(tower, later(call, self._hedge_after))))
-                done, waiting = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
-                if waiting and all(task.exception() for task in done):
-                    done, _ = await asyncio.wait(waiting)
-            return next((task for task in done if not task.exception()), next(iter(done))).result()
+            return await drive_async(hedge(call, after), carry_out)
         finally:
             for task in attempts:
                 task.cancel()
             await asyncio.gather(*attempts, return_exceptions=True)
-
-    async def _sent(self, tower: Tower, call: Call) -> bytes:
-        if self._metrics is None:
-            return await self._transport.send(call)
-        with self._metrics.timing(tower):
-            return await self._transport.send(call)
 
 
 async def _each(items: Many[Item]) -> AsyncIterator[Item]:
@@ -329,27 +254,18 @@ async def _each(items: Many[Item]) -> AsyncIterator[Item]:
             yield item
 
 
-async def _messages(items: AsyncIterator[bytes | ItemError], splitter: Splitter) -> AsyncIterator[Message]:
+async def _split(items: AsyncIterator[bytes | ItemError], splitter: Splitter) -> AsyncIterator[RequestChunk]:
     async for item in items:
-        if (message := splitter.add(item)) is not None:
-            yield message
-    if (message := splitter.rest()) is not None:
-        yield message
+        if (chunk := splitter.add(item)) is not None:
+            yield chunk
+    if (chunk := splitter.rest()) is not None:
+        yield chunk
 
 
 async def _collect(
     parts: AsyncIterable[Embeddings], errors: OnError, progress: Progress | None
 ) -> Embeddings:
-    check_on_error(errors)
-    found = []
-    done = 0
-    try:
+    with Collector(errors, progress) as found:
         async for part in parts:
-            found.append(part)
-            done += len(part)
-            if progress is not None:
-                progress(done)
-    except TransportError as error:
-        error.embeddings = concatenate(found)
-        raise
-    return finished(found, errors)
+            found.add(part)
+    return found.result()

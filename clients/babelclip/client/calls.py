@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Literal
 
 from babelclip.embeddings import Embeddings
@@ -18,10 +19,10 @@ Progress = Callable[[int], None]
 LARGEST_MESSAGE = 32_000_000
 """Bytes: the server takes 33,554,432 unless told otherwise (`max_request_size` in config.properties)."""
 AHEAD = 2
-"""Messages of a call that are made and not yet taken by the caller, for each that may be under way.
+"""Chunks of a call that are made and not yet taken by the caller, for each that may be under way.
 
 A server with several workers or batches answers out of turn, and a caller may be slow to take a result:
-meanwhile the next messages leave.
+meanwhile the next chunks leave.
 """
 
 NOT_TO_BE_SENT = (
@@ -31,8 +32,8 @@ NOT_TO_BE_SENT = (
 
 
 @dataclass
-class Course:
-    """How one call goes on when the server is gone.
+class CallState:
+    """How one call goes on when the server is gone; shared by its chunks.
 
     Attributes:
         keep: what has been received is kept, and the rest of the items have an error; else it is raised.
@@ -43,37 +44,53 @@ class Course:
     gone: DeadlineExceeded | None = None
 
 
-def collect(parts: Iterable[Embeddings], errors: OnError, progress: Progress | None) -> Embeddings:
-    """The parts of a stream as one result; see `Client.embed_texts`."""
-    check_on_error(errors)
-    found = []
-    done = 0
-    try:
-        for part in parts:
-            found.append(part)
-            done += len(part)
-            if progress is not None:
-                progress(done)
-    except TransportError as error:
-        error.embeddings = concatenate(found)
-        raise
-    return finished(found, errors)
+class Collector:
+    """The parts of a stream on their way to one result; see `Client.embed_texts`.
 
-
-def finished(parts: list[Embeddings], errors: OnError) -> Embeddings:
-    """All parts as one.
+    As a context it gives a TransportError what was received before it.
 
     Raises:
-        DeadlineExceeded: items had no answer in time, and `errors` is "raise".
-        ItemErrors: items failed, and `errors` is "raise".
+        ValueError: `errors` is no way to treat errors.
     """
-    embeddings = concatenate(parts)
-    if embeddings.errors and errors == "raise":
-        late = [error for error in embeddings.errors if error.code == DEADLINE_EXCEEDED]
-        if late:
-            raise _too_late(late, embeddings)
-        raise ItemErrors(embeddings.errors, embeddings)
-    return embeddings
+
+    def __init__(self, errors: OnError, progress: Progress | None) -> None:
+        if errors not in ("raise", "return"):
+            raise ValueError(f'errors must be "raise" or "return", not {errors!r}')
+        self._raises = errors == "raise"
+        self._progress = progress
+        self._parts: list[Embeddings] = []
+        self._done = 0
+
+    def add(self, part: Embeddings) -> None:
+        """The next part of the stream."""
+        self._parts.append(part)
+        if self._progress is not None:
+            self._done += len(part)
+            self._progress(self._done)
+
+    def result(self) -> Embeddings:
+        """All parts as one.
+
+        Raises:
+            DeadlineExceeded: items had no answer in time, and `errors` is "raise".
+            ItemErrors: items failed, and `errors` is "raise".
+        """
+        embeddings = self._parts[0] if len(self._parts) == 1 else concatenate(self._parts)
+        if embeddings.errors and self._raises:
+            late = [error for error in embeddings.errors if error.code == DEADLINE_EXCEEDED]
+            if late:
+                raise _too_late(late, embeddings)
+            raise ItemErrors(embeddings.errors, embeddings)
+        return embeddings
+
+    def __enter__(self) -> Collector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, TransportError):
+            error.embeddings = concatenate(self._parts)
 
 
 def require_answers(embeddings: Embeddings) -> Embeddings:
@@ -93,12 +110,6 @@ def _too_late(late: list[ItemError], embeddings: Embeddings) -> DeadlineExceeded
     error = DeadlineExceeded(late[0].message + count)
     error.embeddings = embeddings
     return error
-
-
-def check_on_error(errors: OnError) -> None:
-    """Raises ValueError for what is no way to treat errors."""
-    if errors not in ("raise", "return"):
-        raise ValueError(f'errors must be "raise" or "return", not {errors!r}')
 
 
 def message_limits(asked: int | None, *, served: bool) -> tuple[int, int]:

@@ -1,56 +1,53 @@
-"""A second attempt where the first is slow to answer."""
+"""A second attempt where the first is slow to answer: what to do, for whoever does it.
+
+`hedge` is a generator without input or output. Driven by a client, it yields what is to be done next, and is
+sent what came of it.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from dataclasses import replace
-from queue import Empty, SimpleQueue
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 
 from babelclip.transports.base import Call
 
+Outcome = bytes | BaseException
+"""Of an attempt: the answer, or what it raised."""
 
-def hedged(send: Callable[[Call], bytes], call: Call, seconds: float) -> bytes:
-    """The first answer to a call that is sent again when it has none after `seconds`.
+
+@dataclass(frozen=True)
+class Begin:
+    """Send this call in the background; nothing comes of it at once."""
+
+    call: Call
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait for the next outcome of what was begun; None comes of it after so many seconds without one."""
+
+    seconds: float | None
+
+
+Hedge = Generator[Begin | Wait, Outcome | None, bytes]
+
+
+def hedge(call: Call, after: float) -> Hedge:
+    """The first answer to a call that is sent again when it has none `after` so many seconds.
 
     Raises:
-        BabelclipError: what the first attempt raised, when none of those made had an answer.
+        BaseException: what the first attempt to end raised, when none of those made had an answer.
     """
-    outcomes: SimpleQueue[bytes | BaseException] = SimpleQueue()
-
-    def attempt(call: Call) -> None:
-        try:
-            outcomes.put(send(call))
-        except BaseException as error:
-            outcomes.put(error)
-
-    def begin(call: Call) -> None:
-        # A thread of its own: the loser may be long in coming, and nobody waits for it.
-        threading.Thread(target=attempt, args=(call,), name="babelclip-hedge", daemon=True).start()
-
-    begin(call)
-    first = _outcome(outcomes, seconds)
+    yield Begin(call)
+    first = yield Wait(after)
     if first is None:
-        begin(later(call, seconds))
-        first = _outcome(outcomes, None)
+        # Made later, it has less time.
+        yield Begin(replace(call, timeout=max(1e-3, call.timeout - after)))
+        first = yield Wait(None)
         if isinstance(first, BaseException):
-            second = _outcome(outcomes, None)
+            second = yield Wait(None)
             first = second if isinstance(second, bytes) else first
     if isinstance(first, bytes):
         return first
-    assert first is not None
+    assert first is not None  # A wait without end has an outcome.
     raise first
-
-
-def later(call: Call, seconds: float) -> Call:
-    """The same call, to be made so many seconds later: it has as much less time."""
-    return replace(call, timeout=max(1e-3, call.timeout - seconds))
-
-
-def _outcome(
-    outcomes: SimpleQueue[bytes | BaseException], seconds: float | None
-) -> bytes | BaseException | None:
-    try:
-        return outcomes.get(timeout=seconds)
-    except Empty:
-        return None

@@ -52,7 +52,7 @@ class Pace:
         """A message whose items have `size` bytes was refused, by the server or a proxy before it."""
         self.largest = size // 2
 
-    def unanswered(self, sent: int, began: float) -> bool:
+    def timed_out(self, sent: int, began: float) -> bool:
         """A message of `sent` items, sent at `began`, had no answer within the timeout.
 
         Returns:

@@ -26,8 +26,8 @@ class Backoff:
             raise ValueError(f"a Backoff has at least one attempt, not {self.attempts}")
 
 
-class Patience:
-    """The time and the attempts that one message has until something of it is done.
+class RetryState:
+    """The time and the attempts that one chunk has until something of it is done.
 
     Attributes:
         began: when the latest attempt was begun, by time.monotonic().
@@ -36,35 +36,35 @@ class Patience:
     def __init__(self, timeout: float, backoff: Backoff) -> None:
         self._timeout = timeout
         self._backoff = backoff
-        self.renew()
+        self.reset()
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         """Something was done, or will be tried in another way: all time and attempts again."""
         self.began = time.monotonic()
         self._deadline = self.began + self._timeout
-        self._made = 0
+        self._attempts = 0
 
     def remaining(self) -> float:
         """Seconds that the next attempt would have; all of the timeout for the first one."""
-        return self._timeout if not self._made else max(1e-3, self._deadline - time.monotonic())
+        return self._timeout if not self._attempts else max(1e-3, self._deadline - time.monotonic())
 
-    def left(self) -> float:
-        """`remaining`, for an attempt that is made now."""
+    def begin_attempt(self) -> float:
+        """Counts an attempt that begins now → the seconds it has."""
         seconds = self.remaining()
-        if self._made:
+        if self._attempts:
             self.began = time.monotonic()
-        self._made += 1
+        self._attempts += 1
         return seconds
 
-    def spent(self) -> float:
+    def elapsed(self) -> float:
         """Seconds since the latest attempt was begun."""
         return time.monotonic() - self.began
 
     def pause(self) -> float | None:
         """Seconds to wait before another attempt; None when no attempt, or no time, is left."""
-        if self._made >= self._backoff.attempts:
+        if self._attempts >= self._backoff.attempts:
             return None
-        doubled = self._backoff.base * 2.0 ** min(self._made - 1, 100)
+        doubled = self._backoff.base * 2.0 ** min(self._attempts - 1, 100)
         pause = random.uniform(0.0, min(doubled, self._backoff.cap))
         return pause if time.monotonic() + pause < self._deadline else None
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from babelclip.client.credentials import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, Credentials
 from babelclip.errors import AuthenticationError, BabelclipError, ModelNotFound, SpaceMismatch
 from babelclip.transports.base import Call
-from babelclip.wire import Batch, Tower
+from babelclip.wire import EmbedResult, Tower
 
 # Bytes of the caller's own. Above 8,192 of all, TorchServe answers as if it were no HTTP, or went away.
 LARGEST_HEADERS = 6000
@@ -80,7 +80,7 @@ class Session:
         token = self.credentials.token()
         return Call(self._models[tower], self._version, body, token, timeout, headers, allowed)
 
-    def instead(self, call: Call, error: BabelclipError) -> Call:
+    def recover(self, call: Call, error: BabelclipError) -> Call:
         """The call to make at once in place of one that failed: with a newer token, or of another version.
 
         Raises:
@@ -108,8 +108,8 @@ class Session:
             ) from error
         raise error
 
-    def accept(self, call: Call, batch: Batch) -> bool:
-        """Settle on the batch's space, or compare it with the one settled on; whether the batch is of it.
+    def accept(self, call: Call, answer: EmbedResult) -> bool:
+        """Settle on the answer's space, or compare it with the one settled on; whether the answer is of it.
 
         False where the call named no version, and another answer has meanwhile settled on one: another space
         has become the server's default in between, and the same call is to be made again.
@@ -118,23 +118,23 @@ class Session:
             SpaceMismatch: the server answered in another space, or with vectors of another length.
         """
         with self._lock:
-            if self.space is not None and batch.space != self.space:
+            if self.space is not None and answer.space != self.space:
                 if call.version is None and self._version is not None:
                     return False
                 raise SpaceMismatch(
-                    f"the server answered in the space {batch.space}; this client is pinned to {self.space}."
+                    f"the server answered in the space {answer.space}; this client is pinned to {self.space}."
                     " Its model has changed: make a new client, and embed again what is compared with it"
                 )
-            if self.dim and batch.vectors.shape[1] != self.dim:
+            if self.dim and answer.vectors.shape[1] != self.dim:
                 raise SpaceMismatch(
-                    f"the server answered with {batch.vectors.shape[1]} values a vector; the space"
+                    f"the server answered with {answer.vectors.shape[1]} values a vector; the space"
                     f" {self.space} has {self.dim}"
                 )
-            self.space = batch.space
-            self.dim = batch.vectors.shape[1]
-            self.logit_scale = batch.logit_scale
-            if self._version is None and batch.version:
-                self._version = batch.version
+            self.space = answer.space
+            self.dim = answer.vectors.shape[1]
+            self.logit_scale = answer.logit_scale
+            if self._version is None and answer.version:
+                self._version = answer.version
         return True
 
     def _again(self, call: Call, version: str | None) -> Call:

@@ -1,4 +1,4 @@
-"""The items of a call, divided into messages below the size limit."""
+"""The items of a call, divided into chunks that fit into messages below the size limit."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from babelclip.wire import ENVELOPE_BYTES, ITEM_OVERHEAD, MAX_ITEMS, Tower, over
 
 
 @dataclass(frozen=True)
-class Message:
-    """A stretch of the caller's items, and the request that carries those of them that can travel.
+class RequestChunk:
+    """Consecutive items of a call that are sent in one request, those of them that can be sent.
 
-    Positions count from the beginning of the stretch. Without `items` there is nothing to send.
+    Positions count from the beginning of the chunk. Without `items` there is nothing to send.
+
+    Attributes:
+        count: how many of the caller's items these are.
+        indices: the positions of `items`.
+        items: texts in UTF-8, or encoded images.
+        failed: the errors of the others.
     """
 
     count: int
@@ -24,9 +30,11 @@ class Message:
 
 
 class Splitter:
-    """Items, one after the other → messages below `max_message_bytes`, each of as many items as `pace` tells
-    when it is begun; without one, of at most `MAX_ITEMS`. An item may have a message of up to `largest` bytes
-    for itself."""
+    """Items, one after the other → chunks.
+
+    A chunk fits into a message of `max_message_bytes`, and has as many items as `pace` says when it is begun;
+    without a pace at most `MAX_ITEMS`. An item may have a message of up to `largest` bytes for itself.
+    """
 
     def __init__(
         self, tower: Tower, max_message_bytes: int, pace: Pace | None = None, *, largest: int | None = None
@@ -37,56 +45,48 @@ class Splitter:
         self._pace = pace
         self._begin()
 
-    def add(self, item: bytes | ItemError) -> Message | None:
-        """Takes the next item; returns the message before it when that is full.
+    def add(self, item: bytes | ItemError) -> RequestChunk | None:
+        """Takes the next item; returns the chunk before it when that is full.
 
-        An ItemError, or an item that no message can carry, becomes an error of the stretch it stands in.
+        An ItemError, or an item that no message can carry, becomes an error of its chunk.
         """
         cost = 0 if isinstance(item, ItemError) else len(item) + ITEM_OVERHEAD
         if cost > self._largest - ENVELOPE_BYTES:
             item = oversized(self._tower, self._count, cost - ITEM_OVERHEAD, self._largest)
             cost = 0
-        full = self.rest() if cost > self._room or self._count == self._most else None
+        full = self.rest() if cost > self._bytes_left or self._count == self._most else None
         if isinstance(item, ItemError):
             self._failed.append(ItemError(self._count, item.code, item.message))
         else:
             self._indices.append(self._count)
             self._items.append(item)
-        self._room -= cost
+        self._bytes_left -= cost
         self._count += 1
         return full
 
-    def rest(self) -> Message | None:
-        """The message of the items since the last one, if there are any."""
+    def rest(self) -> RequestChunk | None:
+        """The chunk of the items since the last one, if there are any."""
         if not self._count:
             return None
-        message = Message(self._count, self._indices, self._items, tuple(self._failed))
+        chunk = RequestChunk(self._count, self._indices, self._items, tuple(self._failed))
         self._begin()
-        return message
+        return chunk
 
     def _begin(self) -> None:
-        self._count, self._room = 0, self._max_message_bytes - ENVELOPE_BYTES
+        self._count, self._bytes_left = 0, self._max_message_bytes - ENVELOPE_BYTES
         self._most = MAX_ITEMS if self._pace is None else self._pace.items
         self._indices: list[int] = []
         self._items: list[bytes] = []
         self._failed: list[ItemError] = []
 
 
-def split(
-    items: Iterable[bytes | ItemError],
-    *,
-    tower: Tower,
-    max_message_bytes: int,
-    pace: Pace | None = None,
-    largest: int | None = None,
-) -> Iterator[Message]:
-    """Items in order → messages, see `Splitter`.
+def split(items: Iterable[bytes | ItemError], splitter: Splitter) -> Iterator[RequestChunk]:
+    """Items in order → chunks.
 
-    Items are taken only as a message needs them, so a long list of files is never in memory at once.
+    Items are taken only as a chunk needs them, so a long list of files is never in memory at once.
     """
-    splitter = Splitter(tower, max_message_bytes, pace, largest=largest)
     for item in items:
-        if (message := splitter.add(item)) is not None:
-            yield message
-    if (message := splitter.rest()) is not None:
-        yield message
+        if (chunk := splitter.add(item)) is not None:
+            yield chunk
+    if (chunk := splitter.rest()) is not None:
+        yield chunk

@@ -16,44 +16,35 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, TypeVar
 
-from babelclip.client.calls import (
-    AHEAD,
-    NOT_TO_BE_SENT,
-    Course,
-    OnError,
-    Progress,
-    check_settings,
-    collect,
-    message_limits,
-)
-from babelclip.client.credentials import Credentials
-from babelclip.client.delivery import Delivery, undelivered
-from babelclip.client.hedging import hedged
+from babelclip.client.calls import AHEAD, CallState, Collector, OnError, Progress
+from babelclip.client.core import BaseClient, Flow
+from babelclip.client.flows import drive
+from babelclip.client.hedging import Begin, Outcome, Wait, hedge
 from babelclip.client.items import ImageInput, image_items, text_items
-from babelclip.client.pace import Pace
-from babelclip.client.retry import Backoff, Patience
-from babelclip.client.session import Headers, Session
-from babelclip.client.splitting import Message, split
-from babelclip.embedding_pb2 import EmbedRequest
+from babelclip.client.retry import Backoff
+from babelclip.client.session import Headers
+from babelclip.client.splitting import RequestChunk, split
 from babelclip.embeddings import Embeddings, Vectors
-from babelclip.errors import MESSAGE_TOO_LARGE, BabelclipError, DeadlineExceeded, RequestRefused
 from babelclip.item_errors import ItemError
 from babelclip.similarity import similarity
 from babelclip.transports.base import Call, Tls, Transport
 from babelclip.transports.url import is_local, open_transport
-from babelclip.wire import TOWERS, Batch, Tower, parse_response
+from babelclip.wire import TOWERS, Tower
 
 if TYPE_CHECKING:
     from babelclip.client.observer import Observer
     from babelclip.metrics import ClientMetrics
 
+Result = TypeVar("Result")
 
-class Client:
+
+class Client(BaseClient):
     """A connection to one babelclip server. Safe to use from several threads.
 
     Over HTTP it may also be made before a fork and used on both sides of it. One of archives too: the
@@ -89,7 +80,8 @@ class Client:
             `babelclip.tracing.trace_headers`. Metadata, over gRPC.
         tls: a certificate authority of your own, and a certificate to show, for https:// and grpcs://.
         metrics: counts requests, items and seconds for Prometheus.
-        shadow: compares a candidate version on a share of the requests, see `babelclip.shadow.shadow`.
+        shadow: is shown each chunk of items that was embedded; a `babelclip.Shadow` compares a candidate
+            version on a share of them, and any object with `observe` will do, see `Observer`.
         transport: carries the calls instead of what `url` names, which is then not looked at.
 
     Raises:
@@ -117,44 +109,29 @@ class Client:
         shadow: Observer | None = None,
         transport: Transport | None = None,
     ) -> None:
-        served = transport is not None or not is_local(url)
-        self._max_message_bytes, self._largest = message_limits(max_message_bytes, served=served)
-        check_settings(timeout=timeout, concurrency=concurrency, hedge_after=hedge_after)
-        # Archives ask for no token: a variable that names a file of one must not be in their way.
-        credentials = Credentials(token, token_file, environment=served)
-        models: dict[Tower, str] = {"text": text_model, "vision": vision_model}
-        self._session = Session(credentials, models, space=space, version=version, headers=headers)
-        self._timeout = timeout
-        self._concurrency = concurrency
-        self._backoff = backoff or Backoff()
-        self._paces: dict[Tower, Pace] = {tower: Pace(timeout) for tower in TOWERS}
-        self._hedge_after = hedge_after
-        self._metrics = metrics
-        self._shadow = shadow
+        super().__init__(
+            served=transport is not None or not is_local(url),
+            token=token,
+            token_file=token_file,
+            text_model=text_model,
+            vision_model=vision_model,
+            version=version,
+            space=space,
+            timeout=timeout,
+            max_message_bytes=max_message_bytes,
+            concurrency=concurrency,
+            backoff=backoff,
+            hedge_after=hedge_after,
+            headers=headers,
+            metrics=metrics,
+            shadow=shadow,
+        )
         self._given = transport
         self._url, self._tls = url, tls
         self._transport = transport or open_transport(url, tls)
         self._pool: ThreadPoolExecutor | None = None
         self._pool_lock = threading.Lock()
         _CLIENTS.add(self)
-
-    @property
-    def space(self) -> str | None:
-        """The embedding space this client is pinned to; None before the first answer if none was named."""
-        return self._session.space
-
-    @property
-    def version(self) -> str | None:
-        """The version both towers are asked for; None before the first answer if none was named."""
-        return self._session.version
-
-    def pin(self, space: str, version: str = "") -> None:
-        """Insist on a space from now on, and ask for the version that served it, as an index remembers both.
-
-        Raises:
-            SpaceMismatch: the client is already pinned to another space.
-        """
-        self._session.pin(space, version)
 
     def embed_texts(
         self, texts: Iterable[str], *, errors: OnError = "raise", progress: Progress | None = None
@@ -175,8 +152,7 @@ class Client:
                 TransportError holds what was received before.
             TypeError: `texts` is a single text.
         """
-        parts = self._stream("text", text_items(texts), Course(keep=errors == "return"))
-        return collect(parts, errors, progress)
+        return self._collect("text", text_items(texts), errors, progress)
 
     def embed_images(
         self, images: Iterable[ImageInput], *, errors: OnError = "raise", progress: Progress | None = None
@@ -194,25 +170,24 @@ class Client:
             TypeError: `images` is a single image.
             ImportError: there are pixels to encode and Pillow is not installed.
         """
-        items = image_items(images, self._largest)
-        return collect(self._stream("vision", items, Course(keep=errors == "return")), errors, progress)
+        return self._collect("vision", image_items(images, self._largest), errors, progress)
 
     def stream_texts(self, texts: Iterable[str]) -> Generator[Embeddings, None, None]:
-        """Texts without end → Embeddings of one stretch of them after the other, in order.
+        """Texts without end → Embeddings of one chunk of them after the other, in order.
 
         Texts are read no further ahead than `concurrency` tells, so neither they nor their vectors need fit
-        into memory. Failed items are in `.errors` of their stretch, also those without an answer in time.
+        into memory. Failed items are in `.errors` of their chunk, also those without an answer in time.
 
         Raises:
             BabelclipError: a message was refused or got no answer, or the server seems to be gone; the
-                stretches before have been given.
+                chunks before have been given.
             TypeError: `texts` is a single text.
         """
-        return self._stream("text", text_items(texts), Course())
+        return self._stream("text", text_items(texts), CallState())
 
     def stream_images(self, images: Iterable[ImageInput]) -> Generator[Embeddings, None, None]:
         """Images as in `embed_images` → Embeddings as in `stream_texts`."""
-        return self._stream("vision", image_items(images, self._largest), Course())
+        return self._stream("vision", image_items(images, self._largest), CallState())
 
     def similarity(
         self, texts: Embeddings | Iterable[str], images: Embeddings | Iterable[ImageInput]
@@ -242,11 +217,8 @@ class Client:
             BabelclipError: one of the other branches, when a tower could not be asked.
         """
         for tower in towers:
-            # The first answer pins the space, so the second tower must serve the same.
-            probe = EmbedRequest(canary=True, space=self._session.space or "").SerializeToString()
-            patience = Patience(self._timeout, self._backoff)
-            batch = self._answer(tower, probe, 1, patience)
-        return batch.space
+            self._drive(tower, self._embed_canary(tower))
+        return self.space or ""
 
     def close(self) -> None:
         """Waits for what is under way, and gives the connections back."""
@@ -262,26 +234,33 @@ class Client:
     ) -> None:
         self.close()
 
+    def _collect(
+        self, tower: Tower, items: Iterator[bytes | ItemError], errors: OnError, progress: Progress | None
+    ) -> Embeddings:
+        with Collector(errors, progress) as found:
+            for part in self._stream(tower, items, CallState(keep=errors == "return")):
+                found.add(part)
+        return found.result()
+
     def _stream(
-        self, tower: Tower, items: Iterator[bytes | ItemError], course: Course
+        self, tower: Tower, items: Iterator[bytes | ItemError], state: CallState
     ) -> Generator[Embeddings, None, None]:
-        limit, pace = self._max_message_bytes, self._paces[tower]
-        messages = split(items, tower=tower, max_message_bytes=limit, pace=pace, largest=self._largest)
-        message, following = next(messages, None), next(messages, None)
-        if message is None:
+        chunks = split(items, self._splitter(tower))
+        chunk, following = next(chunks, None), next(chunks, None)
+        if chunk is None:
             return
         if following is None or self._concurrency == 1:
-            while message is not None:
-                yield self._delivered(tower, message, course)
-                message, following = following, next(messages, None)
+            while chunk is not None:
+                yield self._embedded(tower, chunk, state)
+                chunk, following = following, next(chunks, None)
             return
         made: deque[Future[Embeddings]] = deque()
         try:
-            while message is not None:
+            while chunk is not None:
                 # In the caller's context: what is traced or logged belongs to the caller's span.
                 run = contextvars.copy_context().run
-                made.append(self._threads().submit(run, self._delivered, tower, message, course))
-                message, following = following, next(messages, None)
+                made.append(self._threads().submit(run, self._embedded, tower, chunk, state))
+                chunk, following = following, next(chunks, None)
                 if len(made) == AHEAD * self._concurrency or made[0].done():
                     yield made.popleft().result()
             while made:
@@ -296,78 +275,46 @@ class Client:
                 self._pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="babelclip")
             return self._pool
 
-    def _delivered(self, tower: Tower, message: Message, course: Course) -> Embeddings:
-        """`_deliver`, as long as the server has not been found to be gone."""
-        if course.gone is None:
-            try:
-                return self._deliver(tower, message)
-            except DeadlineExceeded as error:
-                if not course.keep:
-                    raise
-                course.gone = error
-        result = undelivered(message, self._session, course.gone)
-        if self._metrics is not None:
-            self._metrics.items(tower, result)
-        return result
+    def _embedded(self, tower: Tower, chunk: RequestChunk, state: CallState) -> Embeddings:
+        return self._drive(tower, self._embed_chunk(tower, chunk, state))
 
-    def _deliver(self, tower: Tower, message: Message) -> Embeddings:
-        began = time.perf_counter()
-        patience = Patience(self._timeout, self._backoff)
-        delivery = Delivery(tower, message, self._paces[tower], patience)
-        while delivery.count:
-            body = delivery.body(self._session.space)
-            try:
-                batch = self._answer(tower, body, delivery.sent, patience)
-            except DeadlineExceeded as error:
-                delivery.unanswered(error)
-            except RequestRefused as error:
-                if error.code != MESSAGE_TOO_LARGE:
-                    raise
-                delivery.too_large(error)
-            else:
-                if pause := delivery.take(batch):
-                    time.sleep(pause)
-        result = delivery.result(self._session)
-        if self._metrics is not None:
-            self._metrics.items(tower, result)
-        if self._shadow is not None:
-            self._shadow.observe(tower, message, result, time.perf_counter() - began)
-        return result
+    def _drive(self, tower: Tower, flow: Flow[Result]) -> Result:
+        def carry_out(step: Call | float) -> bytes | None:
+            if isinstance(step, Call):
+                return self._send(tower, step)
+            time.sleep(step)
+            return None
 
-    def _answer(self, tower: Tower, body: bytes, count: int, patience: Patience) -> Batch:
-        """The answer to a body of `count` items, after as many attempts as it takes.
-
-        Raises:
-            BabelclipError: the last attempt's, when patience is at its end or another cannot help.
-        """
-        while True:
-            call = self._session.call(tower, body, patience.left(), self._timeout)
-            try:
-                batch, call = self._attempt(tower, call, count)
-            except BabelclipError as error:
-                time.sleep(patience.pause_after(error))
-                continue
-            if self._session.accept(call, batch):
-                return batch
-
-    def _attempt(self, tower: Tower, call: Call, count: int) -> tuple[Batch, Call]:
-        """One attempt and what it makes necessary at once: the answer, and the call that got it."""
-        while True:
-            try:
-                return parse_response(self._send(tower, call), count), call
-            except BabelclipError as error:
-                call = self._session.instead(call, error)
+        return drive(flow, carry_out)
 
     def _send(self, tower: Tower, call: Call) -> bytes:
-        send: Callable[[Call], bytes] = self._transport.send
-        if self._metrics is not None:
-            send = self._metrics.timed(tower, send)
-        if self._hedge_after is None:
-            return send(call)
-        return hedged(send, call, self._hedge_after)
+        if self._hedge_after is not None:
+            return self._hedged(tower, call, self._hedge_after)
+        with self._timing(tower):
+            return self._transport.send(call)
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(NOT_TO_BE_SENT)
+    def _hedged(self, tower: Tower, call: Call, after: float) -> bytes:
+        outcomes: SimpleQueue[Outcome] = SimpleQueue()
+
+        def attempt(call: Call) -> None:
+            try:
+                with self._timing(tower):
+                    outcomes.put(self._transport.send(call))
+            except BaseException as error:  # Whatever it is, somebody waits for it.
+                outcomes.put(error)
+
+        def carry_out(step: Begin | Wait) -> Outcome | None:
+            if isinstance(step, Begin):
+                # A thread of its own: the loser may be long in coming, and nobody waits for it.
+                name = "babelclip-hedge"
+                threading.Thread(target=attempt, args=(step.call,), name=name, daemon=True).start()
+                return None
+            try:
+                return outcomes.get(timeout=step.seconds)
+            except Empty:
+                return None
+
+        return drive(hedge(call, after), carry_out)
 
     def _after_fork(self) -> None:
         """In the child: connections, threads and locks of the parent are not its own."""

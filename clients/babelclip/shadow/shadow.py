@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from babelclip.client.splitting import Message
+from babelclip.client.splitting import RequestChunk
 from babelclip.embeddings import Embeddings, Vectors
 from babelclip.shadow.comparison import Limits, Report, Seen, judge
 from babelclip.wire import TOWERS, Tower
@@ -92,11 +92,11 @@ class Shadow:
         self._thread = threading.Thread(target=self._work, name="babelclip-shadow", daemon=True)
         self._thread.start()
 
-    def observe(self, tower: Tower, message: Message, served: Embeddings, seconds: float) -> None:
-        """Called by a client with each message it has delivered."""
-        if self._closed or not message.items or not self._chosen(message.items[0]):
+    def observe(self, tower: Tower, chunk: RequestChunk, served: Embeddings, seconds: float) -> None:
+        """Called by a client with each chunk of items it has embedded."""
+        if self._closed or not chunk.items or not self._chosen(chunk.items[0]):
             return
-        copy = _Copy(tower, message.items, served[message.indices], seconds)
+        copy = _Copy(tower, chunk.items, served[chunk.indices], seconds)
         try:
             self._copies.put(copy, block=self._wait)
         except queue.Full:

@@ -46,13 +46,13 @@ class HttpTransport:
                     received += chunk
                     # httpx limits each wait, not their sum; without this a trickle would never end.
                     if time.monotonic() > deadline:
-                        raise http_wire.late(self._url, call)
+                        raise http_wire.deadline_error(self._url, call)
         except httpx.TimeoutException as error:
-            raise http_wire.late(self._url, call) from error
+            raise http_wire.deadline_error(self._url, call) from error
         except httpx.DecodingError as error:
-            raise http_wire.unreadable(self._url) from error
+            raise http_wire.decoding_error(self._url) from error
         except httpx.TransportError as error:
-            raise http_wire.unanswered(self._url, error) from error
+            raise http_wire.connection_error(self._url, error) from error
         content_type = response.headers.get("content-type")
         return http_wire.checked_answer(response.status_code, content_type, bytes(received), self._url)
 

@@ -49,11 +49,11 @@ class AsyncHttpTransport:
             ) as response:
                 body = await response.read()
         except TimeoutError as error:
-            raise http_wire.late(self._url, call) from error
+            raise http_wire.deadline_error(self._url, call) from error
         except aiohttp.ClientError as error:
             if isinstance(error.__cause__, aiohttp.http_exceptions.ContentEncodingError):
-                raise http_wire.unreadable(self._url) from error
-            raise http_wire.unanswered(self._url, error) from error
+                raise http_wire.decoding_error(self._url) from error
+            raise http_wire.connection_error(self._url, error) from error
         return http_wire.checked_answer(
             response.status, response.headers.get("content-type"), body, self._url
         )

@@ -63,17 +63,17 @@ def ssl_context(tls: Tls | None) -> ssl.SSLContext:
     return context
 
 
-def late(url: str, call: Call) -> DeadlineExceeded:
+def deadline_error(url: str, call: Call) -> DeadlineExceeded:
     """The error of a call whose time is over."""
     return DeadlineExceeded(f"no complete answer from {url} within {call.limit}")
 
 
-def unreadable(url: str) -> ProtocolError:
+def decoding_error(url: str) -> ProtocolError:
     """The error of an answer that cannot be unpacked."""
     return ProtocolError(f"the answer of {url} is not encoded as its headers say")
 
 
-def unanswered(url: str, error: Exception) -> Unavailable:
+def connection_error(url: str, error: Exception) -> Unavailable:
     """The error of a call to which nothing, or not everything, came back."""
     return Unavailable(f"no answer from {url}: {reason_of(error)}")
 

@@ -22,7 +22,7 @@ from babelclip import (
     TransportError,
     Unavailable,
 )
-from babelclip.client.room import Room
+from babelclip.client.semaphore import WeightedSemaphore
 from babelclip.testing import InMemoryTransport
 from tests.clients.fake_server import SPACE, FakeServer, vector_of
 
@@ -179,11 +179,11 @@ def test_room_is_never_overdrawn_nor_lost(wanted: list[tuple[int, bool]]) -> Non
     """Whoever waits, gives up or finishes, at most the limit is taken, and all of it is free afterwards."""
 
     async def play() -> None:
-        room, inside = Room(8), 0
+        semaphore, inside = WeightedSemaphore(8), 0
 
         async def one(items: int) -> None:
             nonlocal inside
-            async with room.of(items):
+            async with semaphore.hold(items):
                 inside += items
                 try:
                     assert inside <= 8 or inside == items
@@ -198,7 +198,7 @@ def test_room_is_never_overdrawn_nor_lost(wanted: list[tuple[int, bool]]) -> Non
                 task.cancel()
         outcomes = await asyncio.gather(*(task for task, _ in tasks), return_exceptions=True)
         assert not any(isinstance(one, AssertionError) for one in outcomes)
-        async with asyncio.timeout(5), room.of(8):
+        async with asyncio.timeout(5), semaphore.hold(8):
             pass
 
     asyncio.run(play())

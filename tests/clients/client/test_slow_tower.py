@@ -22,14 +22,14 @@ from babelclip import (
 )
 from babelclip.client.calls import OnError
 from babelclip.client.credentials import Credentials
-from babelclip.client.delivery import Delivery
 from babelclip.client.pace import Pace
-from babelclip.client.retry import Patience
+from babelclip.client.pending import PendingChunk
+from babelclip.client.retry import RetryState
 from babelclip.client.session import Session
-from babelclip.client.splitting import Message
+from babelclip.client.splitting import RequestChunk
 from babelclip.testing import InMemoryTransport
 from babelclip.transports.base import Call
-from babelclip.wire import MAX_ITEMS, Batch
+from babelclip.wire import MAX_ITEMS, EmbedResult
 from tests.clients.fake_server import FakeServer, vector_of
 
 # A tower takes a second for an item, and a client waits for 30: really so with BABELCLIP_TEST_SECOND=1.
@@ -205,24 +205,24 @@ def test_a_stream_ends_when_the_server_is_gone() -> None:
 
 def test_other_messages_progress_keeps_a_message_alive() -> None:
     """A message that gets no turn beside others is not given up while these get theirs."""
-    pace, patience = Pace(30.0), Patience(30.0, Backoff(attempts=1))
-    delivery = Delivery("text", Message(8, list(range(8)), [b"x"] * 8, ()), pace, patience)
+    pace, retry = Pace(30.0), RetryState(30.0, Backoff(attempts=1))
+    pending = PendingChunk("text", RequestChunk(8, list(range(8)), [b"x"] * 8, ()), pace, retry)
 
     def refused() -> int:
-        delivery.body(None)
-        patience.left()
-        errors = tuple(ItemError(index, "overloaded", "later") for index in range(delivery.sent))
-        delivery.take(Batch(np.zeros((delivery.sent, 2), np.float32), "space", 1.0, errors, ()))
-        return delivery.sent
+        pending.body(None)
+        retry.begin_attempt()
+        errors = tuple(ItemError(index, "overloaded", "later") for index in range(pending.sent))
+        pending.receive(EmbedResult(np.zeros((pending.sent, 2), np.float32), "space", 1.0, errors, ()))
+        return pending.sent
 
     for sent in (8, 4, 2):
         pace.answered(1, 1, 100.0 if sent == 2 else 0.1)  # another message's
         pace.items = sent
         assert refused() == sent
-        assert delivery.count == 8
+        assert pending.count == 8
     assert refused() == 1
-    assert delivery.count == 0
-    assert [error.code for error in delivery.result(SESSION).errors] == ["overloaded"] * 8
+    assert pending.count == 0
+    assert [error.code for error in pending.result(SESSION).errors] == ["overloaded"] * 8
 
 
 def test_the_pace_follows_the_tower() -> None:
@@ -243,7 +243,7 @@ def test_the_pace_follows_the_tower() -> None:
     for _ in range(4):
         pace.answered(pace.items, pace.items, 0.01)
     assert pace.items == MAX_ITEMS
-    assert not pace.unanswered(256, 0.0)
+    assert not pace.timed_out(256, 0.0)
     assert pace.items == 1
     endless = Pace(float("inf"))
     endless.answered(256, 8, 1e6)

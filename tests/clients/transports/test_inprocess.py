@@ -259,7 +259,6 @@ FORKED = """
 import os, sys
 import yaml
 from babelclip import Client
-from tests.places import REPOSITORY
 
 store, image, runtime = sys.argv[1:]
 read = yaml.safe_load  # which reads an archive's model-config.yaml

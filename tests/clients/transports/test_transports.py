@@ -17,7 +17,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from babelclip.client.retry import Backoff, Patience
+from babelclip.client.retry import Backoff, RetryState
 from babelclip.errors import (
     AuthenticationError,
     BabelclipError,
@@ -273,11 +273,11 @@ def test_any_error_body_can_be_read(body: bytes) -> None:
 
 def test_attempts_stop_at_the_deadline() -> None:
     """Retries never outlast the timeout that the caller set for the whole message."""
-    patience = Patience(0.05, Backoff(attempts=1000, base=0.02))
-    left = [patience.left()]
-    while (pause := patience.pause()) is not None:
+    retry = RetryState(0.05, Backoff(attempts=1000, base=0.02))
+    left = [retry.begin_attempt()]
+    while (pause := retry.pause()) is not None:
         time.sleep(pause)
-        left.append(patience.left())
+        left.append(retry.begin_attempt())
     assert 1 < len(left) < 1000
     assert left == sorted(left, reverse=True)
     assert min(left) > 0
@@ -285,10 +285,10 @@ def test_attempts_stop_at_the_deadline() -> None:
 
 def test_only_what_may_pass_is_tried_again() -> None:
     """A failure that another attempt could repeat or make worse is raised as it is, at once."""
-    patience = Patience(5.0, Backoff())
-    patience.left()
+    retry = RetryState(5.0, Backoff())
+    retry.begin_attempt()
     for error in (Unavailable("died", retryable=False), ProtocolError("no EmbedResponse")):
         with pytest.raises(type(error)) as caught:
-            patience.pause_after(error)
+            retry.pause_after(error)
         assert caught.value is error
-    assert patience.pause_after(Unavailable("busy")) >= 0
+    assert retry.pause_after(Unavailable("busy")) >= 0

@@ -1,4 +1,4 @@
-"""One message on its way: the answers to it become the embeddings of its items."""
+"""One chunk on its way: the answers to it become the embeddings of its items."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from collections.abc import Iterable
 import numpy as np
 
 from babelclip.client.pace import Pace
-from babelclip.client.retry import Patience
+from babelclip.client.retry import RetryState
 from babelclip.client.session import Session
-from babelclip.client.splitting import Message
+from babelclip.client.splitting import RequestChunk
 from babelclip.embeddings import Embeddings, Vectors
 from babelclip.errors import DeadlineExceeded, RequestRefused
 from babelclip.item_errors import DEADLINE_EXCEEDED, OVERLOADED, ItemError, too_many_bytes
-from babelclip.wire import Batch, Tower, encode
+from babelclip.wire import EmbedResult, Tower, encode
 
 
-class Delivery:
-    """Sends nothing itself: `body` is what to send, `take` what came back, `result` what is known at the end.
+class PendingChunk:
+    """Sends nothing itself: `body` is what to send, `receive` takes the answer, `result` is what is known.
 
-    Items for which the server had no time are sent again, alone, as long as there is patience for it; and no
-    more are sent at once than the tower's `pace` allows.
+    Items for which the server had no time are sent again, alone, as long as `retry` allows; and no more are
+    sent at once than the tower's `pace` allows.
     """
 
-    def __init__(self, tower: Tower, message: Message, pace: Pace, patience: Patience) -> None:
+    def __init__(self, tower: Tower, chunk: RequestChunk, pace: Pace, retry: RetryState) -> None:
         self._tower = tower
-        self._message = message
+        self._chunk = chunk
         self._pace = pace
-        self._patience = patience
-        self._progress = pace.progress  # when patience began
-        self._waiting = list(range(len(message.items)))
+        self._retry = retry
+        self._progress = pace.progress  # when `retry` was last reset
+        self._waiting = list(range(len(chunk.items)))
         self._sent: list[int] = []
         self._abandoned = False  # whether the tower may be busy with what nobody here waits for any more
         self._postponed = False  # whether the order of items has changed
         self._vectors: Vectors | None = None
-        # Of what was answered, by its place in the stretch.
+        # Of what was answered, by its position in the chunk.
         self._errors: dict[int, ItemError] = {}
         self._truncated: set[int] = set()
         self._unknown: set[int] = set()
@@ -55,39 +55,37 @@ class Delivery:
         self._sent = self._waiting[: self._pace.items]
         if self._pace.largest is not None:
             self._sent = self._sent[: self._fitting(self._pace.largest)]
-        items = (self._message.items[item] for item in self._sent)
-        return encode(self._tower, items, space, self._patience.remaining())
+        items = [self._chunk.items[item] for item in self._sent]
+        return encode(self._tower, items, space, self._retry.remaining())
 
-    def take(self, batch: Batch) -> float:
+    def receive(self, answer: EmbedResult) -> float:
         """Enter the answer to `body` → seconds to leave the server alone before the next.
 
         Items that may succeed later stay to be sent, and their errors stand until then.
         """
-        message, sent = self._message, self._sent
-        places = [message.indices[item] for item in sent]
-        if len(places) == message.count and not self._postponed:
-            self._vectors = batch.vectors  # All at once, as nearly always: nothing is copied.
+        chunk, sent = self._chunk, self._sent
+        positions = [chunk.indices[item] for item in sent]
+        if len(positions) == chunk.count and not self._postponed:
+            self._vectors = answer.vectors  # All at once, as nearly always: nothing is copied.
         else:
             if self._vectors is None:
-                self._vectors = np.zeros((message.count, batch.vectors.shape[1]), dtype=np.float32)
-            self._vectors[places] = batch.vectors
-        if self._errors:
-            for place in places:
-                self._errors.pop(place, None)
-        for flagged, rows in ((self._truncated, batch.truncated), (self._unknown, batch.unknown)):
-            flagged.difference_update(places)
-            flagged.update(places[row] for row in rows)
-        self._errors |= {
-            places[error.index]: ItemError(places[error.index], error.code, error.message)
-            for error in batch.errors
-        }
-        refused = [sent[error.index] for error in batch.errors if error.code == OVERLOADED]
+                self._vectors = np.zeros((chunk.count, answer.vectors.shape[1]), dtype=np.float32)
+            self._vectors[positions] = answer.vectors
+        for position in positions if self._errors else ():
+            self._errors.pop(position, None)
+        for flagged, rows in ((self._truncated, answer.truncated), (self._unknown, answer.unknown)):
+            flagged.difference_update(positions)
+            flagged.update(positions[row] for row in rows)
+        for error in answer.errors:
+            position = positions[error.index]
+            self._errors[position] = ItemError(position, error.code, error.message)
+        refused = [sent[error.index] for error in answer.errors if error.code == OVERLOADED]
         done = len(sent) - len(refused)
         self._abandoned = False
-        self._pace.answered(len(sent), done, self._patience.spent())
+        self._pace.answered(len(sent), done, self._retry.elapsed())
         self._waiting = refused + self._waiting[len(sent) :]
         if done and self._waiting:
-            self._renew()
+            self._reset_retry()
         return self._pause() if refused else 0.0
 
     def too_large(self, error: RequestRefused) -> None:
@@ -100,73 +98,73 @@ class Delivery:
             self._pace.too_large(sum(self._size(item) for item in self._sent))
         else:
             self._give_up(self._sent, too_many_bytes(self._tower), str(error))
-        self._renew()
+        self._reset_retry()
 
-    def unanswered(self, error: DeadlineExceeded) -> None:
+    def timed_out(self, error: DeadlineExceeded) -> None:
         """`body` had no answer in time: its items are sent again one by one, or given up.
 
         Raises:
             DeadlineExceeded: `error`, when the tower seems to be gone and has answered to none of the items.
         """
-        if self._pace.unanswered(len(self._sent), self._patience.began):
+        if self._pace.timed_out(len(self._sent), self._retry.began):
             if self._vectors is None:
                 raise error
             self._give_up(self._waiting, DEADLINE_EXCEEDED, str(error))
         elif len(self._sent) > 1:
             self._abandoned = True
         elif self._abandoned:
-            # It may have waited for the tower to be done with the message before: others first.
+            # It may have waited for the tower to be done with the request before: others first.
             self._abandoned = False
             self._postponed = True
             self._waiting = self._waiting[1:] + self._sent
         else:
             self._give_up(self._sent, DEADLINE_EXCEEDED, str(error))
-        self._renew()
+        self._reset_retry()
 
     def result(self, session: Session) -> Embeddings:
-        """The embeddings of the whole stretch, its errors, cut and unknown texts by position."""
+        """The embeddings of the whole chunk; its errors, cut and unknown texts by position."""
         return _embeddings(
-            self._message, session, self._vectors, self._errors.values(), self._truncated, self._unknown
+            self._chunk, session, self._vectors, self._errors.values(), self._truncated, self._unknown
         )
 
     def _size(self, item: int) -> int:
-        return len(self._message.items[item])
+        return len(self._chunk.items[item])
 
     def _fitting(self, largest: int) -> int:
         """How many of what is to be sent have so many bytes together, at least one."""
         sizes = itertools.accumulate(self._size(item) for item in self._sent)
         return max(1, sum(1 for size in itertools.takewhile(lambda size: size <= largest, sizes)))
 
-    def _renew(self) -> None:
-        self._patience.renew()
+    def _reset_retry(self) -> None:
+        self._retry.reset()
         self._progress = self._pace.progress
 
     def _pause(self) -> float:
-        """Seconds until what was refused is sent again; it is given up when patience is at its end."""
-        pause = self._patience.pause()
+        """Seconds until what was refused is sent again; it is given up when no attempt is left."""
+        pause = self._retry.pause()
         if pause is None and self._pace.progress != self._progress:
-            # Other messages had the tower's time, and are nearer to their end.
-            self._renew()
-            pause = self._patience.pause()
+            # Other chunks had the tower's time, and are nearer to their end.
+            self._reset_retry()
+            pause = self._retry.pause()
         if pause is None:
             refusal = next(error for error in self._errors.values() if error.code == OVERLOADED)
             self._give_up(self._waiting, OVERLOADED, refusal.message)
         return pause or 0.0
 
     def _give_up(self, items: list[int], code: str, why: str) -> None:
-        for place in (self._message.indices[item] for item in items):
-            self._errors[place] = ItemError(place, code, why)
+        for position in (self._chunk.indices[item] for item in items):
+            self._errors[position] = ItemError(position, code, why)
         self._waiting = self._waiting[len(items) :]
 
 
-def undelivered(message: Message, session: Session, error: DeadlineExceeded) -> Embeddings:
-    """The embeddings of a message that had no answer: each of its items has the error."""
-    lost = (ItemError(place, DEADLINE_EXCEEDED, str(error)) for place in message.indices)
-    return _embeddings(message, session, None, lost, (), ())
+def unanswered(chunk: RequestChunk, session: Session, error: DeadlineExceeded) -> Embeddings:
+    """The embeddings of a chunk that had no answer: each of its items has the error."""
+    lost = (ItemError(position, DEADLINE_EXCEEDED, str(error)) for position in chunk.indices)
+    return _embeddings(chunk, session, None, lost, (), ())
 
 
 def _embeddings(
-    message: Message,
+    chunk: RequestChunk,
     session: Session,
     vectors: Vectors | None,
     errors: Iterable[ItemError],
@@ -174,12 +172,12 @@ def _embeddings(
     unknown: Iterable[int],
 ) -> Embeddings:
     if vectors is None:
-        vectors = np.zeros((message.count, session.dim), dtype=np.float32)
+        vectors = np.zeros((chunk.count, session.dim), dtype=np.float32)
     return Embeddings(
         vectors=vectors,
         space=session.space or "",
         logit_scale=session.logit_scale,
-        errors=tuple(sorted((*message.failed, *errors), key=lambda error: error.index)),
+        errors=tuple(sorted((*chunk.failed, *errors), key=lambda error: error.index)),
         truncated=tuple(sorted(truncated)),
         version=session.version or "",
         unknown=tuple(sorted(unknown)),
