@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -15,7 +16,6 @@ from typing import Any
 import pytest
 
 from babelclip import Registry
-from babelclip.model_store import served
 from babelclip.versions.management import Management
 from tests.clients.fake_server import vector_of
 from tests.clients.management_server import TOWERS, ManagedServer
@@ -116,7 +116,7 @@ class Operated:
 
         with patch.context() as patched:
             patched.setattr(Management, "_call", interrupt(Management._call))
-            patched.setattr(served, "_replace", interrupt(served._replace))
+            patched.setattr(os, "replace", interrupt(os.replace))
             with self.registry() as registry:
                 try:
                     change(registry)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from babelclip.atomic_files import partial_path, replacing
 from babelclip.errors import RegistryError
 from babelclip.model_store.archives import Archive, check_archive
 from babelclip.model_store.manifest import Deletion, Manifest, Promotion, read_manifest
@@ -69,13 +70,9 @@ class ServedStore:
             ManifestError: what arrived is not what the digest says.
             OSError: it cannot be copied.
         """
-        partial = Archive(_partial(self.folder, mar), source.sha256)
-        try:
-            shutil.copyfile(source.path, partial.path)
-            check_archive(partial)
-            _replace(partial.path, self.folder / mar)
-        finally:
-            partial.path.unlink(missing_ok=True)  # Of a full disk, half an archive would keep it full.
+        with replacing(self.folder / mar) as (partial,):
+            shutil.copyfile(source.path, partial)
+            check_archive(Archive(partial, source.sha256))
 
     def enter(self, entry: Mapping[str, Any]) -> None:
         """Adds an entry, in place of one of the same version."""
@@ -131,7 +128,7 @@ class ServedStore:
         needed = {tower.mar for entry in manifest.entries for tower in entry.towers.values()}
         for mar in set(manifest.deleting.archives) - needed:
             (self.folder / mar).unlink(missing_ok=True)
-            _partial(self.folder, mar).unlink(missing_ok=True)
+            partial_path(self.folder / mar).unlink(missing_ok=True)
         self._rewrite(lambda document: document.pop("deleting", None))
         return manifest.deleting
 
@@ -140,26 +137,9 @@ class ServedStore:
         manifest = self.manifest()
         document = copy.deepcopy(dict(manifest.document))
         change(document)
-        partial = _partial(self.folder, manifest.path.name)
-        partial.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        _replace(partial, manifest.path)
-
-
-def _partial(folder: Path, name: str) -> Path:
-    """What a file is called while it is written. It is the same each time, so that none is left for good."""
-    return folder / f".{name}.partial"
-
-
-def _replace(partial: Path, target: Path) -> None:
-    """Gives a file its name once its content is safe on the disk."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        with replacing(manifest.path) as (partial,):
+            partial.write_text(text, encoding="utf-8")
 
 
 def _entry(document: dict[str, Any], version: str) -> dict[str, Any]:

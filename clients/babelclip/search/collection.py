@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from babelclip.atomic_files import replacing
 from babelclip.client.calls import require_answers
 from babelclip.embeddings import Embeddings
 from babelclip.search.folder import Skipped, find_images
@@ -226,26 +226,8 @@ def _write(folder: Path, collection: Collection) -> None:
     meta: dict[str, Any] = {"format": FORMAT, "space": embeddings.space, "dim": embeddings.dim}
     meta |= {"logit_scale": embeddings.logit_scale, "images": len(embeddings), "version": embeddings.version}
     meta["skipped"] = [skip.as_json() for skip in collection.skipped]
-    with _partial(folder / VECTORS) as file:
-        np.save(file, embeddings.vectors)
-    with _partial(folder / URLS) as file:
-        file.write(json.dumps(collection.images, indent=1).encode())
-    with _partial(folder / META) as file:
-        file.write(json.dumps(meta, indent=1).encode())
-    (folder / META).unlink(missing_ok=True)
-    for name in (VECTORS, URLS, META):
-        os.replace((folder / name).with_suffix(".partial"), folder / name)
-
-
-@contextmanager
-def _partial(path: Path) -> Iterator[BinaryIO]:
-    """A file beside `path`, on the disk when the block ends; gone when it fails, as on a full disk."""
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with replacing(folder / VECTORS, folder / URLS, folder / META) as (vectors, urls, told):
+        with vectors.open("wb") as file:
+            np.save(file, embeddings.vectors)
+        urls.write_bytes(json.dumps(collection.images, indent=1).encode())
+        told.write_bytes(json.dumps(meta, indent=1).encode())
