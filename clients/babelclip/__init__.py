@@ -33,10 +33,10 @@ from babelclip.errors import (
 )
 from babelclip.item_errors import ItemError
 from babelclip.search.calibration import Calibration, calibrate, read_calibration
-from babelclip.search.classify import Answer, Classifier
+from babelclip.search.classify import Classification, Classifier
 from babelclip.search.collection import Collection, generate_embeddings
 from babelclip.search.ranking import MultiLingualSearch
-from babelclip.shadow.traffic_split import Canary
+from babelclip.shadow.traffic_split import TrafficSplit
 from babelclip.similarity import concatenate, similarity
 from babelclip.transports.base import AsyncTransport, Call, Tls, Transport
 
@@ -54,6 +54,7 @@ __all__ = [
     "Calibration",
     "Call",
     "Canary",
+    "Classification",
     "Classifier",
     "Client",
     "Collection",
@@ -72,6 +73,7 @@ __all__ = [
     "Shadow",
     "SpaceMismatch",
     "Tls",
+    "TrafficSplit",
     "Transport",
     "TransportError",
     "Unavailable",
@@ -81,6 +83,10 @@ __all__ = [
     "read_calibration",
     "similarity",
 ]
+
+# Their names of before, for one release.
+Answer = Classification
+Canary = TrafficSplit
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from babelclip.errors import BabelclipError, ManifestError
 from babelclip.model_store.archives import archives, check_archive
 from babelclip.model_store.manifest import Entry, read_manifest
 from babelclip.versions.management import Management
-from babelclip.versions.readiness import loading, prove
+from babelclip.versions.readiness import prove, readiness_check
 from babelclip.wire import TOWERS
 from serving import LaunchError
 from serving.settings import Addresses
@@ -71,7 +71,9 @@ def serve(
             # The server opens its gRPC ports last.
             wait_for(management.reachable, f"{addresses.grpc_management} does not answer")
             for space in spaces:
-                wait_for(loading(management, space.version), f"the workers of {space.name} are not ready")
+                wait_for(
+                    readiness_check(management, space.version), f"the workers of {space.name} are not ready"
+                )
                 prove(space, (addresses.inference, addresses.grpc_inference), tokens)
             for tower in TOWERS:
                 management.set_default(tower, spaces[0].version)

@@ -30,3 +30,12 @@ def test_every_public_name_exists() -> None:
     assert sorted(babelclip.__all__) == babelclip.__all__
     for name in babelclip.__all__:
         assert getattr(babelclip, name) is not None
+
+
+def test_names_of_before_stand_for_one_more_release() -> None:
+    """Programs written for the last release find its classes, under their old names and the new ones."""
+    import babelclip
+
+    assert babelclip.Answer is babelclip.Classification
+    assert babelclip.Canary is babelclip.TrafficSplit
+    assert babelclip.Canary("2.0", share=1.0).version_for("user") == "2.0"

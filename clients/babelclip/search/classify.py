@@ -1,7 +1,8 @@
 """Zero-shot classification: which of some labels, in any language, an image shows; or none of them.
 
-shapes = Classifier(client, ["kočka", "pes", "kůň"], language="cs", calibration=read_calibration("…"))
-shapes.classify(["1.jpg", "2.jpg"])  # [Answer(label="pes", probability=0.93, …), Answer(label=None, …)]
+animals = Classifier(client, ["kočka", "pes", "kůň"], language="cs", calibration=read_calibration("…"))
+dog, none = animals.classify(["1.jpg", "2.jpg"])
+dog.label, dog.probability, none.label  # "pes", 0.93, None
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Classification:
     """What one image shows.
 
     Attributes:
@@ -57,7 +58,7 @@ class Classifier:
         templates: sentences with one `{c}` each; `("{c}",)`, the label alone, unless `language` is given.
         language: takes the built-in sentences in that language, by ISO 639-1 code.
         calibration: what a cosine means for this model; without it there is always a label.
-        threshold: the least `match` of an answer that has a label.
+        threshold: the least `match` at which a classification has a label.
 
     Raises:
         ValueError: labels, templates, language or threshold cannot be used.
@@ -93,8 +94,8 @@ class Classifier:
         if calibration is not None:
             calibration.require(found.space)
 
-    def classify(self, images: Embeddings | Iterable[ImageInput]) -> list[Answer]:
-        """N images, or their embeddings → N answers, in order; an image that failed has an error in its own.
+    def classify(self, images: Embeddings | Iterable[ImageInput]) -> list[Classification]:
+        """N images, or their embeddings → N classifications, in order; a failed image's has its error.
 
         Raises:
             SpaceMismatch: the images' vectors are of another space than the labels'.
@@ -107,9 +108,9 @@ class Classifier:
         errors = {error.index: error for error in rows.errors}
         return [self._answer(row, errors.get(index)) for index, row in enumerate(cosines)]
 
-    def _answer(self, cosines: Vectors, error: ItemError | None) -> Answer:
+    def _answer(self, cosines: Vectors, error: ItemError | None) -> Classification:
         if error is not None:
-            return Answer(None, 0.0, None, None, {}, error)
+            return Classification(None, 0.0, None, None, {}, error)
         best = int(cosines.argmax())
         probability = float(softmax(self._vectors.logit_scale * cosines[None])[0, best])
         match = None
@@ -117,7 +118,7 @@ class Classifier:
             match = float(self._calibration.probability(cosines[best], candidates=len(self.labels)))
         label = self.labels[best] if match is None or match >= self._threshold else None
         by_label = {name: float(cosine) for name, cosine in zip(self.labels, cosines, strict=True)}
-        return Answer(label, probability, match, self.labels[best], by_label)
+        return Classification(label, probability, match, self.labels[best], by_label)
 
 
 def _sentences(templates: Sequence[str] | None, language: str | None) -> Sequence[str]:

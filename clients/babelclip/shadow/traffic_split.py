@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Canary:
+class TrafficSplit:
     """Sessions that a candidate serves in earnest: the same ones each time, by a hash of their key.
 
-        client = Client(url, version=Canary("2.0", share=0.05).version_for(user_id))
+        client = Client(url, version=TrafficSplit("2.0", share=0.05).version_for(user_id))
 
     A session stays in one embedding space, whichever version it gets.
     """

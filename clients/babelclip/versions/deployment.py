@@ -9,7 +9,7 @@ from pathlib import Path
 from babelclip.errors import RegistryError
 from babelclip.model_store.manifest import Entry
 from babelclip.versions.management import Management
-from babelclip.versions.readiness import loading, prove
+from babelclip.versions.readiness import prove, readiness_check
 from babelclip.wire import TOWERS, Tower
 
 POLL_SECONDS = 0.2
@@ -55,7 +55,9 @@ class Deployment:
         Raises:
             RegistryError: one cannot be loaded, or the time is over.
         """
-        self._wait(loading(self.management, version), f"the workers of version {version} are not ready")
+        self._wait(
+            readiness_check(self.management, version), f"the workers of version {version} are not ready"
+        )
 
     def prove(self, entry: Entry) -> None:
         """Has both towers embed their canaries, by every address.
@@ -76,8 +78,8 @@ class Deployment:
             before = self.management.describe(tower, version)
             more = more or before is None or len(before.workers) < workers
             self.management.scale(tower, version, workers)
-        # Workers that end are no failed ones, which `loading` would take them for.
-        done = loading(self.management, version) if more else lambda: True
+        # Workers that end are no failed ones, which `readiness_check` would take them for.
+        done = readiness_check(self.management, version) if more else lambda: True
         what = f"the workers of version {version} are not {workers} for each tower"
         self._wait(lambda: done() and self._has_workers(version, workers), what)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from babelclip.model_store.manifest import Entry, Manifest, Promotion
 from babelclip.versions.deployment import Deployment
 from babelclip.versions.management import Model, Worker
-from babelclip.versions.readiness import proofs
+from babelclip.versions.readiness import probe
 from babelclip.wire import TOWERS, Tower
 
 
@@ -112,8 +112,8 @@ def verify(manifest: Manifest, deployment: Deployment, version: str | None) -> l
 
 def _canary_checks(entry: Entry, deployment: Deployment) -> list[Check]:
     return [
-        Check(f"canary of {proof.tower} {entry.version} at {proof.url}", proof.problem)
-        for proof in proofs(entry, deployment.urls, deployment.token_file)
+        Check(f"canary of {result.tower} {entry.version} at {result.url}", result.problem)
+        for result in probe(entry, deployment.urls, deployment.token_file)
     ]
 
 

@@ -24,7 +24,7 @@ from babelclip.wire import TOWERS, Tower
 LOAD_FAILURES = 2
 
 
-def loading(management: Management, version: str) -> Callable[[], bool]:
+def readiness_check(management: Management, version: str) -> Callable[[], bool]:
     """A question to ask again and again: whether every worker of both towers of the version is READY.
 
     Asking raises RegistryError when the server has no such version or its workers end again and again while
@@ -51,7 +51,7 @@ def loading(management: Management, version: str) -> Callable[[], bool]:
 
 
 @dataclass(frozen=True)
-class Proof:
+class ProbeResult:
     """What came of one canary: `problem` is empty when the tower gave the vector that it must."""
 
     tower: Tower
@@ -59,12 +59,12 @@ class Proof:
     problem: str
 
 
-def proofs(entry: Entry, urls: Sequence[str], token_file: str | os.PathLike[str]) -> Iterator[Proof]:
+def probe(entry: Entry, urls: Sequence[str], token_file: str | os.PathLike[str]) -> Iterator[ProbeResult]:
     """Has both towers of the version embed their canaries by every address, and compares."""
     for url in urls:
         with Client(url, token_file=Path(token_file), version=entry.version, space=entry.space) as client:
             for tower in TOWERS:
-                yield Proof(tower, url, _problem(entry, tower, client))
+                yield ProbeResult(tower, url, _problem(entry, tower, client))
 
 
 def prove(entry: Entry, urls: Sequence[str], token_file: str | os.PathLike[str]) -> None:
@@ -73,10 +73,10 @@ def prove(entry: Entry, urls: Sequence[str], token_file: str | os.PathLike[str])
     Raises:
         RegistryError: a tower gave no vector, one of another space, or another one than it must.
     """
-    for proof in proofs(entry, urls, token_file):
-        if proof.problem:
+    for result in probe(entry, urls, token_file):
+        if result.problem:
             raise RegistryError(
-                f"{entry.name} {entry.version}: the {proof.tower} tower at {proof.url} {proof.problem}"
+                f"{entry.name} {entry.version}: the {result.tower} tower at {result.url} {result.problem}"
             )
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from babelclip import AsyncClient, Call, Canary, Client, Shadow, Unavailable
+from babelclip import AsyncClient, Call, Client, Shadow, TrafficSplit, Unavailable
 from babelclip.embeddings import Vectors
 from babelclip.shadow.comparison import Limits, Report
 from babelclip.shadow.shadow import WAITING
@@ -217,14 +217,14 @@ def test_impossible_settings_are_refused(options: dict[str, int], says: str) -> 
 def test_a_session_keeps_its_canary(key: str, share: float, more: float) -> None:
     """A key gets the same version each time, and keeps the candidate when the share grows."""
     smaller, larger = sorted((share, more))
-    before, after = (Canary("2.0", one).version_for(key) for one in (smaller, larger))
-    assert before == Canary("2.0", smaller).version_for(key)
+    before, after = (TrafficSplit("2.0", one).version_for(key) for one in (smaller, larger))
+    assert before == TrafficSplit("2.0", smaller).version_for(key)
     assert before in (None, after)
 
 
 def test_a_canary_serves_its_share() -> None:
     """Of many sessions, the share that was asked for is served by the candidate."""
-    chosen = [Canary("2.0", 0.2).version_for(f"user {number}") for number in range(2000)]
+    chosen = [TrafficSplit("2.0", 0.2).version_for(f"user {number}") for number in range(2000)]
     assert 0.17 < chosen.count("2.0") / len(chosen) < 0.23
     with pytest.raises(ValueError, match="from 0 to 1"):
-        Canary("2.0", 1.5)
+        TrafficSplit("2.0", 1.5)
