@@ -31,24 +31,12 @@ from babelclip.cli.console import (
     print_table,
     progress_bar,
 )
-from babelclip.cli.options import (
-    DEFAULT_URL,
-    AsJson,
-    Exclude,
-    ExcludeDefaults,
-    Folder,
-    Images,
-    ManyImages,
-    Texts,
-    Token,
-    TokenFile,
-    Url,
-)
+from babelclip.cli.option_groups import with_option_groups
+from babelclip.cli.options import AsJson, Folder, FolderOptions, Images, ManyImages, ServerOptions, Texts
 from babelclip.client.calls import require_answers
-from babelclip.client.sync import Client
 from babelclip.errors import CANARY_MISMATCH, RequestRefused, SpaceMismatch
 from babelclip.search.collection import NothingEmbedded, generate_embeddings
-from babelclip.search.folder import Skipped, find_images
+from babelclip.search.folder import Skipped
 from babelclip.similarity import similarity
 
 # So many files are embedded between two steps of the progress bar.
@@ -65,16 +53,16 @@ app.command()(shadow_cli.shadow)
 
 
 @app.command(cls=ManyImages)
+@with_option_groups
 def embed(
+    *,
     texts: Texts = None,
     image: Images = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the vectors here: .npy, float32 [items, dim].")
     ] = None,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
-    token: Token = None,
-    token_file: TokenFile = None,
+    server: ServerOptions,
 ) -> None:
     """Turn texts, or images, into vectors.
 
@@ -82,7 +70,7 @@ def embed(
     """
     if bool(texts) == bool(image):
         raise typer.BadParameter("give texts, or --image with files; one kind of item at a time")
-    with plain_errors(), Client(url, token=token, token_file=token_file) as client:
+    with plain_errors(), server.client() as client:
         if image:
             names, embeddings = [str(path) for path in image], client.embed_images(image, errors="return")
         else:
@@ -104,18 +92,18 @@ def embed(
 
 
 @app.command(name="similarity", cls=ManyImages)
+@with_option_groups
 def compare(
+    *,
     texts: Texts = None,
     image: Images = None,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
-    token: Token = None,
-    token_file: TokenFile = None,
+    server: ServerOptions,
 ) -> None:
     """Cosines of every text with every image, as a table."""
     if not texts or not image:
         raise typer.BadParameter("give at least one text, then --image with at least one file")
-    with plain_errors(), Client(url, token=token, token_file=token_file) as client:
+    with plain_errors(), server.client() as client:
         rows = require_answers(client.embed_texts(texts, errors="return"))
         columns = require_answers(client.embed_images(image, errors="return"))
         cosines = similarity(rows, columns)
@@ -137,23 +125,22 @@ def compare(
 
 
 @app.command()
+@with_option_groups
 def search(
+    *,
     folder: Folder,
     queries: Annotated[list[str], typer.Argument(metavar="QUERY...", help="Texts, in any language.")],
     top: Annotated[int, typer.Option(min=1, help="Results for each query.")] = 10,
-    exclude: Exclude = None,
-    exclude_defaults: ExcludeDefaults = True,
+    filters: FolderOptions,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
-    token: Token = None,
-    token_file: TokenFile = None,
+    server: ServerOptions,
 ) -> None:
     """Rank the images of a folder by how well they fit a text.
 
     Files that cannot be embedded are skipped and listed at the end.
     """
-    with plain_errors(), Client(url, token=token, token_file=token_file) as client:
-        found = find_images(folder, exclude=exclude or (), exclude_defaults=exclude_defaults)
+    with plain_errors(), server.client() as client:
+        found = filters.find(folder)
         files = found.images
         if not files:
             raise ValueError(f"there are no images in {folder}")
@@ -189,15 +176,14 @@ def search(
 
 
 @app.command()
+@with_option_groups
 def embeddings(
+    *,
     folder: Folder,
     output: Annotated[Path, typer.Argument(help="The folder to write to; made where there is none.")],
-    exclude: Exclude = None,
-    exclude_defaults: ExcludeDefaults = True,
+    filters: FolderOptions,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
-    token: Token = None,
-    token_file: TokenFile = None,
+    server: ServerOptions,
 ) -> None:
     """Embed the images of a folder once, for many searches: embeddings.npy, urls.json and meta.json.
 
@@ -207,7 +193,7 @@ def embeddings(
     """
     with (
         plain_errors(interrupted="interrupted; the same command goes on from here"),
-        Client(url, token=token, token_file=token_file) as client,
+        server.client() as client,
         progress_bar("embedding") as bar,
     ):
         try:
@@ -215,8 +201,8 @@ def embeddings(
                 client,
                 folder,
                 output,
-                exclude=exclude or (),
-                exclude_defaults=exclude_defaults,
+                exclude=filters.exclude or (),
+                exclude_defaults=filters.exclude_defaults,
                 progress=lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total),
                 say=note,
             )
@@ -241,18 +227,18 @@ def _note_skipped(skipped: Sequence[Skipped]) -> None:
 
 
 @app.command()
+@with_option_groups
 def health(
+    *,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each tower.")] = 10.0,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
-    token: Token = None,
-    token_file: TokenFile = None,
+    server: ServerOptions,
 ) -> None:
     """Have both towers embed a known item, and compare; exit code 0 when both give the vectors they must.
 
     Exit code 1 when a tower gives another vector or both are of two spaces, 3 when one cannot be asked.
     """
-    with plain_errors(), Client(url, token=token, token_file=token_file, timeout=timeout) as client:
+    with plain_errors(), server.client(timeout=timeout) as client:
         try:
             space = client.health()
         except (RequestRefused, SpaceMismatch) as error:

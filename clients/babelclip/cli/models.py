@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,61 +20,71 @@ import typer
 
 from babelclip.cli import models_report
 from babelclip.cli.console import INCOMPLETE, note, plain_errors, print_json, print_table, printable
+from babelclip.cli.option_groups import with_option_groups
 from babelclip.cli.options import DEFAULT_URL, AsJson
 
 if TYPE_CHECKING:
     from babelclip.versions.registry import Registry
 
-Store = Annotated[Path, typer.Option(help="The folder of archives that the server was started with.")]
-Address = Annotated[
-    str, typer.Option("--management", envvar="BABELCLIP_MANAGEMENT_URL", help="Its gRPC management address.")
-]
-Url = Annotated[
-    str, typer.Option(envvar="BABELCLIP_URL", help="Its inference address, which canaries are sent to.")
-]
-GrpcUrl = Annotated[
-    str, typer.Option(envvar="BABELCLIP_GRPC_URL", help="Another one, for canaries over gRPC; '' for none.")
-]
-Keys = Annotated[
-    Path, typer.Option("--token-file", envvar="BABELCLIP_TOKEN_FILE", help="TorchServe's key_file.json.")
-]
-Timeout = Annotated[
-    float, typer.Option(min=1.0, help="Seconds to wait for workers to load, or for callers to leave.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the steps and change nothing.")]
 Version = Annotated[str, typer.Argument(help="One of those that `babelclip models list` shows.")]
-DEFAULT_STORE = Path("model_store")
-DEFAULT_MANAGEMENT = "grpc://127.0.0.1:7071"
-DEFAULT_GRPC_URL = "grpc://127.0.0.1:7070"
-DEFAULT_KEYS = Path(".run/key_file.json")
 DEFAULT_TIMEOUT = 600.0
+
+
+@dataclass(frozen=True)
+class RegistryOptions:
+    """The store, and the server that serves it."""
+
+    store: Annotated[Path, typer.Option(help="The folder of archives that the server was started with.")] = (
+        Path("model_store")
+    )
+    management: Annotated[
+        str, typer.Option(envvar="BABELCLIP_MANAGEMENT_URL", help="Its gRPC management address.")
+    ] = "grpc://127.0.0.1:7071"
+    url: Annotated[
+        str, typer.Option(envvar="BABELCLIP_URL", help="Its inference address, which canaries are sent to.")
+    ] = DEFAULT_URL
+    grpc_url: Annotated[
+        str,
+        typer.Option(envvar="BABELCLIP_GRPC_URL", help="Another one, for canaries over gRPC; '' for none."),
+    ] = "grpc://127.0.0.1:7070"
+    token_file: Annotated[
+        Path, typer.Option(envvar="BABELCLIP_TOKEN_FILE", help="TorchServe's key_file.json.")
+    ] = Path(".run/key_file.json")
+
+    @contextmanager
+    def open(self, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Registry]:
+        """The registry of the options. Whatever fails ends the command with one line."""
+        hint = "interrupted; `babelclip models list` says what is unfinished, the same command finishes it"
+        with plain_errors(interrupted=hint):
+            from babelclip.versions.registry import Registry  # Imports gRPC, a tenth of a second.
+
+            with Registry(
+                self.store,
+                management=self.management,
+                url=self.url,
+                grpc_url=self.grpc_url or None,
+                token_file=self.token_file,
+                timeout=timeout,
+                progress=note,
+            ) as registry:
+                yield registry
+
+
+@dataclass(frozen=True)
+class ChangeOptions:
+    """How a change is made."""
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the steps and change nothing.")] = False
+    timeout: Annotated[
+        float, typer.Option(min=1.0, help="Seconds to wait for workers to load, or for callers to leave.")
+    ] = DEFAULT_TIMEOUT
+
 
 app = typer.Typer(
     help="Which versions of a model a running server has, and which of them it answers with.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-
-@contextmanager
-def _registry(
-    store: Path, management: str, url: str, grpc_url: str, keys: Path, timeout: float = DEFAULT_TIMEOUT
-) -> Iterator[Registry]:
-    """The registry of the options. Whatever fails ends the command with one line."""
-    hint = "interrupted; `babelclip models list` says what is unfinished, the same command finishes it"
-    with plain_errors(interrupted=hint):
-        from babelclip.versions.registry import Registry  # Imports gRPC, a tenth of a second.
-
-        with Registry(
-            store,
-            management=management,
-            url=url,
-            grpc_url=grpc_url or None,
-            token_file=keys,
-            timeout=timeout,
-            progress=note,
-        ) as registry:
-            yield registry
 
 
 def _said(steps: tuple[str, ...], dry_run: bool, done: str) -> None:
@@ -86,16 +97,14 @@ def _said(steps: tuple[str, ...], dry_run: bool, done: str) -> None:
 
 
 @app.command(name="list")
+@with_option_groups
 def list_versions(
+    *,
     as_json: AsJson = False,
-    store: Store = DEFAULT_STORE,
-    management: Address = DEFAULT_MANAGEMENT,
-    url: Url = DEFAULT_URL,
-    grpc_url: GrpcUrl = DEFAULT_GRPC_URL,
-    token_file: Keys = DEFAULT_KEYS,
+    operated: RegistryOptions,
 ) -> None:
     """Show every version: its workers, the requests that wait, memory; and what is not as it should be."""
-    with _registry(store, management, url, grpc_url, token_file) as registry:
+    with operated.open() as registry:
         found = registry.list()
     if as_json:
         print_json(models_report.as_json(found))
@@ -106,63 +115,56 @@ def list_versions(
 
 
 @app.command()
+@with_option_groups
 def add(
+    *,
     source: Annotated[
         Path, typer.Argument(metavar="STORE", help="A folder that `python -m export --store` wrote.")
     ],
     name: Annotated[str | None, typer.Option(help="Which entry of it; else its default.")] = None,
-    dry_run: DryRun = False,
-    timeout: Timeout = DEFAULT_TIMEOUT,
-    store: Store = DEFAULT_STORE,
-    management: Address = DEFAULT_MANAGEMENT,
-    url: Url = DEFAULT_URL,
-    grpc_url: GrpcUrl = DEFAULT_GRPC_URL,
-    token_file: Keys = DEFAULT_KEYS,
+    change: ChangeOptions,
+    operated: RegistryOptions,
 ) -> None:
     """Bring another store's pair of archives in and serve it, beside the version that is the default.
 
     When anything fails, nothing of it stays.
     """
-    with _registry(store, management, url, grpc_url, token_file, timeout) as registry:
-        steps = registry.add(source, name=name, dry_run=dry_run)
-    _said(steps, dry_run, "added and proved; `babelclip models promote` makes it the default")
+    with operated.open(change.timeout) as registry:
+        steps = registry.add(source, name=name, dry_run=change.dry_run)
+    _said(steps, change.dry_run, "added and proved; `babelclip models promote` makes it the default")
 
 
 @app.command()
+@with_option_groups
 def promote(
+    *,
     version: Version,
-    dry_run: DryRun = False,
-    timeout: Timeout = DEFAULT_TIMEOUT,
-    store: Store = DEFAULT_STORE,
-    management: Address = DEFAULT_MANAGEMENT,
-    url: Url = DEFAULT_URL,
-    grpc_url: GrpcUrl = DEFAULT_GRPC_URL,
-    token_file: Keys = DEFAULT_KEYS,
+    change: ChangeOptions,
+    operated: RegistryOptions,
 ) -> None:
     """Prove a version, and make it the default of both towers; or finish or undo an interrupted change."""
-    with _registry(store, management, url, grpc_url, token_file, timeout) as registry:
-        steps = registry.promote(version, dry_run=dry_run)
-    _said(steps, dry_run, f"{version} is the default of both towers")
+    with operated.open(change.timeout) as registry:
+        steps = registry.promote(version, dry_run=change.dry_run)
+    _said(steps, change.dry_run, f"{version} is the default of both towers")
 
 
 @app.command()
+@with_option_groups
 def rollback(
-    dry_run: DryRun = False,
-    timeout: Timeout = DEFAULT_TIMEOUT,
-    store: Store = DEFAULT_STORE,
-    management: Address = DEFAULT_MANAGEMENT,
-    url: Url = DEFAULT_URL,
-    grpc_url: GrpcUrl = DEFAULT_GRPC_URL,
-    token_file: Keys = DEFAULT_KEYS,
+    *,
+    change: ChangeOptions,
+    operated: RegistryOptions,
 ) -> None:
     """Promote the previous default; undo a promotion that was interrupted."""
-    with _registry(store, management, url, grpc_url, token_file, timeout) as registry:
-        steps = registry.rollback(dry_run=dry_run)
-    _said(steps, dry_run, "rolled back")
+    with operated.open(change.timeout) as registry:
+        steps = registry.rollback(dry_run=change.dry_run)
+    _said(steps, change.dry_run, "rolled back")
 
 
 @app.command()
+@with_option_groups
 def retire(
+    *,
     version: Version,
     quiet: Annotated[
         float | None,
@@ -173,53 +175,43 @@ def retire(
         ),
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete its archives, too.")] = False,
-    dry_run: DryRun = False,
-    timeout: Timeout = DEFAULT_TIMEOUT,
-    store: Store = DEFAULT_STORE,
-    management: Address = DEFAULT_MANAGEMENT,
-    url: Url = DEFAULT_URL,
-    grpc_url: GrpcUrl = DEFAULT_GRPC_URL,
-    token_file: Keys = DEFAULT_KEYS,
+    change: ChangeOptions,
+    operated: RegistryOptions,
 ) -> None:
     """Wait until nobody waits for a version, then take both its towers from the server."""
-    with _registry(store, management, url, grpc_url, token_file, timeout) as registry:
-        steps = registry.retire(version, quiet=quiet, delete=delete, dry_run=dry_run)
-    _said(steps, dry_run, f"{version} is retired")
+    with operated.open(change.timeout) as registry:
+        steps = registry.retire(version, quiet=quiet, delete=delete, dry_run=change.dry_run)
+    _said(steps, change.dry_run, f"{version} is retired")
 
 
 @app.command()
+@with_option_groups
 def scale(
+    *,
     version: Version,
     workers: Annotated[int, typer.Option(min=1, help="Processes for each tower.")],
-    dry_run: DryRun = False,
-    timeout: Timeout = DEFAULT_TIMEOUT,
-    store: Store = DEFAULT_STORE,
-    management: Address = DEFAULT_MANAGEMENT,
-    url: Url = DEFAULT_URL,
-    grpc_url: GrpcUrl = DEFAULT_GRPC_URL,
-    token_file: Keys = DEFAULT_KEYS,
+    change: ChangeOptions,
+    operated: RegistryOptions,
 ) -> None:
     """Give both towers of a version so many workers, until the server is started again.
 
     Workers that end lose the requests they are computing.
     """
-    with _registry(store, management, url, grpc_url, token_file, timeout) as registry:
-        steps = registry.scale(version, workers, dry_run=dry_run)
-    _said(steps, dry_run, f"workers of each tower of {version}: {workers}")
+    with operated.open(change.timeout) as registry:
+        steps = registry.scale(version, workers, dry_run=change.dry_run)
+    _said(steps, change.dry_run, f"workers of each tower of {version}: {workers}")
 
 
 @app.command()
+@with_option_groups
 def verify(
+    *,
     version: Annotated[str | None, typer.Argument(help="Default: all.")] = None,
     as_json: AsJson = False,
-    store: Store = DEFAULT_STORE,
-    management: Address = DEFAULT_MANAGEMENT,
-    url: Url = DEFAULT_URL,
-    grpc_url: GrpcUrl = DEFAULT_GRPC_URL,
-    token_file: Keys = DEFAULT_KEYS,
+    operated: RegistryOptions,
 ) -> None:
     """Have towers embed their canaries, over HTTP and gRPC, and compare both defaults with the manifest."""
-    with _registry(store, management, url, grpc_url, token_file) as registry:
+    with operated.open() as registry:
         checks = registry.verify(version)
     if as_json:
         print_json({"checks": [{"what": check.what, "problem": check.problem or None} for check in checks]})

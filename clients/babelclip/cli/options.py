@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+
+from babelclip.client.sync import Client
+from babelclip.search.folder import Found, find_images
 
 
 class ManyImages(TyperCommand):
@@ -32,36 +36,62 @@ Images = Annotated[
     list[Path] | None, typer.Option("--image", metavar="FILE...", help="Image files; texts go before it.")
 ]
 Folder = Annotated[Path, typer.Argument(help="Searched with all folders below it.")]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PATTERN",
-        help="Leave out files and folders of such names, or of such paths where it has a slash: '*_edited*',"
-        " '2019/private'. May be given several times.",
-    ),
-]
-ExcludeDefaults = Annotated[
-    bool,
-    typer.Option(
-        help="Leave out hidden files, too, and what disks and programs keep to themselves: @eaDir, #recycle,"
-        " $RECYCLE.BIN, System Volume Information, __MACOSX and the like."
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Url = Annotated[
-    str,
-    typer.Option(
-        envvar="BABELCLIP_URL",
-        help="The server: http://, https://, grpc:// or grpcs://, host and port. Or mar: and a model store,"
-        " to run its model in this process.",
-    ),
-]
-Token = Annotated[
-    str | None,
-    typer.Option(help="TorchServe's inference key; others see it in the process list, BABELCLIP_TOKEN not."),
-]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(help="TorchServe's key_file.json, or a bare token; or BABELCLIP_TOKEN_FILE."),
-]
 DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """Which files of a folder are its images."""
+
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Leave out files and folders of such names, or of such paths where it has a slash:"
+            " '*_edited*', '2019/private'. May be given several times.",
+        ),
+    ] = None
+    exclude_defaults: Annotated[
+        bool,
+        typer.Option(
+            help="Leave out hidden files, too, and what disks and programs keep to themselves: @eaDir,"
+            " #recycle, $RECYCLE.BIN, System Volume Information, __MACOSX and the like."
+        ),
+    ] = True
+
+    def find(self, folder: Path) -> Found:
+        """The images of a folder, and what was skipped."""
+        return find_images(folder, exclude=self.exclude or (), exclude_defaults=self.exclude_defaults)
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where the server is, and what it is shown."""
+
+    url: Annotated[
+        str,
+        typer.Option(
+            envvar="BABELCLIP_URL",
+            help="The server: http://, https://, grpc:// or grpcs://, host and port. Or mar: and a model"
+            " store, to run its model in this process.",
+        ),
+    ] = DEFAULT_URL
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="TorchServe's inference key; others see it in the process list, BABELCLIP_TOKEN not."
+        ),
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="TorchServe's key_file.json, or a bare token; or BABELCLIP_TOKEN_FILE."),
+    ] = None
+
+    def client(self, **settings: Any) -> Client:
+        """A client of it, with further arguments of `Client`.
+
+        Raises:
+            ValueError: as `Client`.
+        """
+        return Client(self.url, token=self.token, token_file=self.token_file, **settings)

@@ -9,10 +9,9 @@ import typer
 from rich.table import Table
 
 from babelclip.cli.console import INCOMPLETE, note, plain_errors, print_json, print_table
-from babelclip.cli.options import DEFAULT_URL, AsJson, Exclude, ExcludeDefaults, Folder, Token, TokenFile, Url
+from babelclip.cli.option_groups import with_option_groups
+from babelclip.cli.options import AsJson, Folder, FolderOptions, ServerOptions
 from babelclip.client.calls import require_answers
-from babelclip.client.sync import Client
-from babelclip.search.folder import find_images
 from babelclip.shadow.comparison import Limits, Report
 from babelclip.shadow.shadow import Shadow
 
@@ -20,37 +19,36 @@ STEP = 8  # items of a request, as a service sends them
 DEFAULTS = Limits()
 
 
+@with_option_groups
 def shadow(
+    *,
     folder: Folder,
     candidate: Annotated[str, typer.Option(help="The version that is judged.")],
-    texts: Annotated[Path, typer.Option(help="A file of texts, one a line, as they are asked.")],
+    texts: Annotated[Path, typer.Option(help="A file of texts, one per line, as they are asked.")],
     version: Annotated[
         str | None, typer.Option(help="The serving version; the default one if absent.")
     ] = None,
     min_cosine: Annotated[float, typer.Option(help="That 99 % must have, in one space.")] = DEFAULTS.cosine,
     min_overlap: Annotated[float, typer.Option(help="Of neighbours, in two spaces.")] = DEFAULTS.overlap,
     max_latency: Annotated[float, typer.Option(help="Ratio of the median request.")] = DEFAULTS.latency,
-    exclude: Exclude = None,
-    exclude_defaults: ExcludeDefaults = True,
+    filters: FolderOptions,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
-    token: Token = None,
-    token_file: TokenFile = None,
+    server: ServerOptions,
 ) -> None:
     """Send the images of a folder and the texts of a file to two versions, and say whether to promote.
 
     Exit code 0 says yes, 1 no.
     """
     with plain_errors():
-        found = find_images(folder, exclude=exclude or (), exclude_defaults=exclude_defaults)
+        found = filters.find(folder)
         images = found.images
         for skip in found.skipped:
             note(f"skipped {skip.path}: {skip.code}: {skip.message}")
         lines = [line for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
         with (
-            Client(url, token=token, token_file=token_file, version=candidate) as other,
+            server.client(version=candidate) as other,
             Shadow(other, share=1.0, keep=5000, wait=True) as compared,
-            Client(url, token=token, token_file=token_file, version=version, shadow=compared) as client,
+            server.client(version=version, shadow=compared) as client,
         ):
             for start in range(0, len(lines), STEP):
                 require_answers(client.embed_texts(lines[start : start + STEP], errors="return"))
