@@ -19,6 +19,7 @@ COMMANDS = (
     "restart",
     "training",
     "rollout",
+    "http_libraries",
 )
 
 

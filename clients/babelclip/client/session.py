@@ -127,7 +127,7 @@ class Session:
                 )
             if self.dim and answer.vectors.shape[1] != self.dim:
                 raise SpaceMismatch(
-                    f"the server answered with {answer.vectors.shape[1]} values a vector; the space"
+                    f"the server answered with {answer.vectors.shape[1]} values per vector; the space"
                     f" {self.space} has {self.dim}"
                 )
             self.space = answer.space

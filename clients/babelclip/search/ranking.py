@@ -51,7 +51,7 @@ class MultiLingualSearch:
             its embeddings.npy. Or Embeddings, or an array [N, dim], which is taken for vectors of this model
             and whose rows need not have length 1. A row of zeros, as an image that failed has it, is never a
             result.
-        images_data: N entries, one a row, given back in results as they are: paths, addresses, dicts. Not
+        images_data: N entries, one per row, given back in results as they are: paths, addresses, dicts. Not
             needed for what `generate_embeddings` made.
 
     Raises:

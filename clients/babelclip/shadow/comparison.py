@@ -44,7 +44,7 @@ class Report:
 
     Attributes:
         promote: no limit is broken, and enough was seen.
-        reasons: the limits that are broken, a sentence each.
+        reasons: the limits that are broken, one sentence each.
         items: compared, by tower.
         same_space: whether candidate and serving version are of one space; None before both have answered.
         cosine: by tower, the cosine that 99 % of items exceed; in one space.
