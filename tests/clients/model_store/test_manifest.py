@@ -33,6 +33,21 @@ def parsed(document: Any) -> Manifest:
     return parse_manifest(json.dumps(document).encode(), PATH)
 
 
+def test_a_manifest_of_before_is_read() -> None:
+    """One that an export wrote in November 2026, before the modules had rooms, says the same today."""
+    found = parse_manifest(Path(__file__).with_name("former_manifest.json").read_bytes(), PATH)
+    entry = found.default
+    assert (entry.name, entry.space, entry.version) == ("mini", "36fedbf14738f81a", "1.0")
+    assert {tower: found.mar for tower, found in entry.towers.items()} == {
+        "text": "mini-text.mar",
+        "vision": "mini-vision.mar",
+    }
+    assert entry.towers["text"].canary == "a red heart"
+    assert entry.min_cosine == 0.99
+    for tower in entry.towers.values():
+        assert abs(float(tower.vector @ tower.vector) - 1) < 1e-5
+
+
 def test_all_of_it_is_read(document: dict[str, Any]) -> None:
     """Entries, canaries and what a registry has begun arrive; keys nobody here knows are kept."""
     found = parsed(document)
