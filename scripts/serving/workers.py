@@ -60,7 +60,7 @@ def needs(towers: Iterable[tuple[str, Path]], properties: Mapping[str, str], mem
 
     A worker needs PROCESS, twice the bytes of the largest form of its program (a runtime packs weights into
     a form of its own, and widens stored bfloat16), and thirty times those of tokenizer.json (of which the
-    library makes 0.9 KB for each piece). That is above what was measured: 364 MB for the text tower of
+    library makes 0.9 KB for each piece). That is above what was measured: 344 MB for the text tower of
     `mini` where 500 are estimated, 293 of 376 for its images, 1,017 of XLM-R base in bfloat16, whose
     program alone counts 1,128. The front end needs its heap, `-Xmx` of vmargs, and FRONT_END.
     """
