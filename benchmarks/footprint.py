@@ -19,23 +19,23 @@ from typing import Any
 
 from benchmarks import inputs, load, report, towers
 from benchmarks.server import Server, serving
-from export.__main__ import export
 from export.options import Options
+from export.pipeline import export
 
 # fmt: off
 LANGUAGES = ["en", "zh", "hi", "es", "fr", "ar", "bn", "pt", "ru", "ur",
              "id", "de", "ja", "tr", "vi", "ko", "it", "fa", "pl", "th"]
 # fmt: on
 BFLOAT16 = Options(dtype="bfloat16", forms=("onnx",))
-TRIMMED = {"languages": tuple(LANGUAGES), "trim_vocab": True}
+TRIMMED = replace(BFLOAT16, languages=tuple(LANGUAGES), trim_vocab=True)
 VARIANTS = {
     "float32": Options(forms=("onnx",)),
     "bfloat16": BFLOAT16,
-    "bfloat16-lean": replace(BFLOAT16, lean=True),
-    "bfloat16-trimmed": replace(BFLOAT16, **TRIMMED),
-    "bfloat16-trimmed-lean": replace(BFLOAT16, **TRIMMED, lean=True),
+    "bfloat16-lean": replace(BFLOAT16, low_memory=True),
+    "bfloat16-trimmed": TRIMMED,
+    "bfloat16-trimmed-lean": replace(TRIMMED, low_memory=True),
     "int8": replace(BFLOAT16, dtype="int8"),
-    "int8-trimmed-lean": replace(BFLOAT16, **TRIMMED, dtype="int8", lean=True),
+    "int8-trimmed-lean": replace(TRIMMED, dtype="int8", low_memory=True),
 }
 CONCURRENCY = 16
 LONGEST = 64  # texts at once, of more tokens than the tower takes

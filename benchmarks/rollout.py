@@ -28,9 +28,9 @@ from babelclip.embedding_pb2 import EmbedResponse
 from benchmarks import inputs, load, report, towers
 from benchmarks.server import Server, serving
 from benchmarks.soak import mini_store
-from export.__main__ import export
 from export.manifest import is_current, sources
 from export.options import Options
+from export.pipeline import export
 from models import checkpoint
 
 KINDS = [(transport, tower) for transport in ("http", "grpc") for tower in ("text", "vision")]

@@ -23,9 +23,9 @@ from babelclip.embedding_pb2 import EmbedResponse
 from benchmarks import inputs, load, report, towers
 from benchmarks.poison import EVERY, poison
 from benchmarks.server import Server, serving
-from export.__main__ import export
 from export.manifest import is_current, sources
 from export.options import Options
+from export.pipeline import export
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -15,9 +15,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.vocabularies import ROBERTA_MARKERS, tokenizer
-from export.__main__ import export
 from export.manifest import is_current, sources
 from export.options import Options
+from export.pipeline import export
 from export.programs import example_inputs
 from models import checkpoint
 from models.modules import BabelCLIP, ModelConfig, TextConfig, VisionConfig

@@ -41,9 +41,9 @@ LIMITS = {
     "max_batch": limits.MAX_BATCH,
     "device": "auto",
 }
-# Of a lean tower: by the one runtime that leaves weights as they are stored, on every CPU; and few enough
-# tokens that a pass needs little memory, enough that widening the weights pays.
-LEAN = {"lean": True, "runtime": "onnxruntime", "max_pass_tokens": 512}
+# Of a tower that is to need little memory: run by the one runtime that leaves weights as they are stored, on
+# every CPU; and few enough tokens that a pass needs little memory, enough that widening the weights pays.
+LOW_MEMORY = {"lean": True, "runtime": "onnxruntime", "max_pass_tokens": 512}
 
 
 class ArchiveError(Exception):
@@ -56,7 +56,7 @@ def tower_meta(
     options: Options,
     *,
     reduction: float,
-    canaries: dict[str, Any],
+    self_tests: dict[str, Any],
 ) -> dict[str, Any]:
     """meta.json of a MAR: what its handler must know."""
     meta = {key: loaded.meta[key] for key in ("name", "space", "dim", "logit_scale", "languages")}
@@ -64,7 +64,7 @@ def tower_meta(
     if tower == "text" and options.languages:
         meta["languages"] = list(options.languages)
     meta["programs"] = {form: FILES[form][0] for form in options.forms}
-    meta["canary"] = {**canaries[tower], "min_cosine": canaries["min_cosine"]}
+    meta["canary"] = {**self_tests[tower], "min_cosine": self_tests["min_cosine"]}
     config = loaded.model.config
     if tower == "text":
         limit = config.text.max_tokens
@@ -78,9 +78,9 @@ def tower_meta(
     return meta
 
 
-def model_config(tower: str, *, lean: bool) -> str:
+def model_config(tower: str, *, low_memory: bool) -> str:
     """model-config.yaml of a MAR."""
-    settings = {**LIMITS, **LEAN} if lean else LIMITS
+    settings = {**LIMITS, **LOW_MEMORY} if low_memory else LIMITS
     return yaml.safe_dump({**COMMON_CONFIG, **MODEL_CONFIG[tower], "babelclip": settings}, sort_keys=False)
 
 
@@ -91,7 +91,7 @@ def build(
     options: Options,
     *,
     reduction: float,
-    canaries: dict[str, Any],
+    self_tests: dict[str, Any],
     target: Path,
 ) -> None:
     """Write the MAR `target` (its stem is the archive's model name), whole or not at all.
@@ -113,11 +113,11 @@ def build(
             shutil.copy(programs / "tokenizer.json", stage / "tokenizer.json")
             if options.lean:
                 shutil.copy(Path(__file__).with_name("sitecustomize.py"), stage / "sitecustomize.py")
-        meta = tower_meta(loaded, tower, options, reduction=reduction, canaries=canaries)
+        meta = tower_meta(loaded, tower, options, reduction=reduction, self_tests=self_tests)
         text = json.dumps(meta, indent=2, ensure_ascii=False)
         (stage / "meta.json").write_text(text + "\n", encoding="utf-8")
         config = Path(scratch, "model-config.yaml")
-        config.write_text(model_config(tower, lean=options.lean), encoding="utf-8")
+        config.write_text(model_config(tower, low_memory=options.low_memory), encoding="utf-8")
         command = [
             *(sys.executable, "-m", "model_archiver.model_packaging"),
             *("--model-name", target.stem, "--version", options.version),

@@ -1,67 +1,30 @@
 """model_store/manifest.json: what should be served, and how to tell that it is.
 
-Each entry is one space: its pair of archives with their checksums, and a canary — an input for each tower
-with the vector that the exported program gave. A server is ready when it answers the canaries with those
-vectors.
+Each entry is one space: its pair of archives with their checksums, and the self-test of each tower, under the
+key `canary`.
 """
 
-import base64
 import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import export
 import handlers
+import models
 from export.archive import sha256
-from export.golden import encode, picture
 from export.options import Options
-from export.parity import text_arrays
-from export.programs import Program
-from handlers.preprocess.reference import decode_image
 from models.checkpoint import Checkpoint
 from models.loaders.registry import space_of
 
 FORMAT = 1
-CANARY_TEXT = "a red heart"
-MIN_COSINE = 0.99  # loose enough for another dtype or device, far from another model's vectors
 
 
 class ManifestError(Exception):
     """The manifest cannot take the entry, or is not one of this format."""
-
-
-def canary_image() -> bytes:
-    return encode(picture(7, 64, 64), "PNG")
-
-
-def base64_of(vector: NDArray[np.float32]) -> str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-
-
-@torch.inference_mode()
-def canary(loaded: Checkpoint, tower: str, program: Program) -> dict[str, Any]:
-    """The tower's canary: an input, and its vector by the exported program."""
-    config = loaded.model.config
-    if tower == "text":
-        arrays = text_arrays(
-            loaded.tokenizer,
-            [CANARY_TEXT],
-            length=None,
-            max_tokens=config.text.max_tokens,
-            pad_id=config.text.pad_id,
-        )
-        return {"input": CANARY_TEXT, "vector": base64_of(np.asarray(program(*arrays))[0])}
-    image = canary_image()
-    limits = {"max_pixels": 10_000, "max_bytes": 1_000_000}
-    pixels = decode_image(image, size=config.vision.size, resize=config.vision.resize, **limits)
-    vector = np.asarray(program(torch.from_numpy(pixels)[None]))[0]
-    return {"input": base64.b64encode(image).decode(), "vector": base64_of(vector)}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -92,7 +55,7 @@ def sources(source: Path, options: Options) -> str:
     """Fingerprint of all that an export is made from: the checkpoint, this code, its options, torch."""
     facts = [space_of(source, options.architecture), options.to_json(), torch.__version__]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    for package in (handlers, export):
+    for package in (handlers, models, export):
         folder = Path(str(package.__file__)).parent
         for path in sorted(folder.rglob("*.py")):
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
@@ -108,7 +71,7 @@ def is_current(store: Path, made_from: str) -> bool:
     return False
 
 
-def put(store: Path, loaded: Checkpoint, *, version: str, canaries: dict[str, Any], made_from: str) -> None:
+def put(store: Path, loaded: Checkpoint, *, version: str, self_tests: dict[str, Any], made_from: str) -> None:
     """Enter the pair of archives, as the default. Atomic.
 
     Entries of the same version, or whose archives were overwritten, are replaced. Others of this name stay:
@@ -121,7 +84,7 @@ def put(store: Path, loaded: Checkpoint, *, version: str, canaries: dict[str, An
     for tower in ("text", "vision"):
         mar = f"{name}-{tower}.mar"
         entry[tower] = {"mar": mar, "sha256": sha256(store / mar)}
-    entry |= {"sources": made_from, "canary": canaries}
+    entry |= {"sources": made_from, "canary": self_tests}
     kept = [
         {**other, "default": False}
         for other in manifest["spaces"]

@@ -1,4 +1,4 @@
-"""Giving memory back between the steps of an export, so that a large tower is not in it twice."""
+"""Memory between the steps of an export: freed at once, so that a large tower is never held twice."""
 
 import ctypes
 import gc
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 
-def let_go(model: nn.Module, tower: str) -> None:
-    """Free a tower's weights and take it from the model.
+def free_tower(model: nn.Module, tower: str) -> None:
+    """Free a tower's weights and remove it from the model.
 
     Exporters keep the modules that they have seen in caches, so deleting the module alone would free nothing.
     """
@@ -19,11 +19,11 @@ def let_go(model: nn.Module, tower: str) -> None:
         _drop_pages(tensor)
         tensor.data = torch.empty(0)
     delattr(model, tower)
-    give_back()
+    trim_heap()
 
 
 def _drop_pages(tensor: Tensor) -> None:
-    """Have the kernel forget the whole pages of a tensor that nobody reads again.
+    """Tell the kernel that the whole pages of a tensor will not be read again.
 
     A file of both towers stays mapped while one of them is in use, with all pages that were ever read.
     """
@@ -36,8 +36,8 @@ def _drop_pages(tensor: Tensor) -> None:
         libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)
 
 
-def give_back() -> None:
-    """Return what is free to the operating system.
+def trim_heap() -> None:
+    """Collect garbage and return free memory to the operating system.
 
     glibc keeps freed blocks below 32 MB for itself, which is most of a model's matrices; other C libraries
     have no `malloc_trim`, and need none.

@@ -99,10 +99,18 @@ class Golden:
             texts = golden.texts(languages)
             self.names, self.texts = list(texts), list(texts.values())
         else:
-            asked = {"size": config.vision.size, "resize": config.vision.resize}
-            asked |= {"max_pixels": limits.MAX_PIXELS, "max_bytes": limits.MAX_IMAGE_BYTES}
             images = golden.images()
-            self.names, decoded = list(images), [decode_image(data, **asked) for data in images.values()]
+            self.names = list(images)
+            decoded = [
+                decode_image(
+                    data,
+                    size=config.vision.size,
+                    resize=config.vision.resize,
+                    max_pixels=limits.MAX_PIXELS,
+                    max_bytes=limits.MAX_IMAGE_BYTES,
+                )
+                for data in images.values()
+            ]
             self.pixels = torch.from_numpy(np.stack(decoded))
         self.reference = self._reference()
 
@@ -111,13 +119,13 @@ class Golden:
         if self.tower == "vision":
             return (self.pixels[part],)
         texts = [self.texts[i] for i in part]
-        options = {"max_tokens": self.max_tokens, "pad_id": self.pad_id}
+        limits = {"max_tokens": self.max_tokens, "pad_id": self.pad_id}
         tokenizer = self.tokenizer if padded else self.loaded.tokenizer
-        ids, mask = text_arrays(tokenizer, texts, length=None, **options)
+        ids, mask = text_arrays(tokenizer, texts, length=None, **limits)
         if not padded:
             return ids, mask
         bucket = next(size for size in length_buckets(self.max_tokens) if size >= ids.shape[1])
-        return text_arrays(tokenizer, texts, length=bucket, **options)
+        return text_arrays(tokenizer, texts, length=bucket, **limits)
 
     @torch.inference_mode()
     def _reference(self) -> Vectors:

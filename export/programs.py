@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from export import storage
+from export.options import Options
 from handlers.runtime import torch_runtime
 from handlers.runtime.imports import import_onnxruntime
+from models.modules import DualEncoder
 
 MAX_BATCH = 1024  # the largest N a program accepts; a bound that every runtime can plan for
 FILES = {"pt2": ("program.pt2",), "onnx": ("program.onnx", "program.onnx.data")}
@@ -29,7 +31,7 @@ INPUTS = {"text": ["ids", "mask"], "vision": ["pixels"]}
 Program = Callable[..., Tensor]
 
 
-def example_inputs(model: nn.Module, tower: str) -> tuple[Tensor, ...]:
+def example_inputs(model: DualEncoder, tower: str) -> tuple[Tensor, ...]:
     """Inputs of a shape that no dimension is specialised on."""
     if tower == "text":
         ids = torch.full((3, 7), 5, dtype=torch.int64)
@@ -38,7 +40,8 @@ def example_inputs(model: nn.Module, tower: str) -> tuple[Tensor, ...]:
     return (torch.zeros(3, size, size, 3, dtype=torch.uint8),)
 
 
-def dynamic_shapes(model: nn.Module, tower: str) -> tuple[dict[int, Any], ...]:
+def dynamic_shapes(model: DualEncoder, tower: str) -> tuple[dict[int, Any], ...]:
+    """Which dimensions of the inputs vary, and within what bounds."""
     batch = Dim("batch", min=1, max=MAX_BATCH)
     if tower == "text":
         length = Dim("length", min=2, max=model.config.text.max_tokens)
@@ -46,7 +49,7 @@ def dynamic_shapes(model: nn.Module, tower: str) -> tuple[dict[int, Any], ...]:
     return ({0: batch},)
 
 
-def trace(model: nn.Module, tower: str, *, bfloat16: bool = False) -> ExportedProgram:
+def trace(model: DualEncoder, tower: str, *, bfloat16: bool = False) -> ExportedProgram:
     """The tower as an exported program, free of this repository's classes; its output stays float32."""
     module = getattr(model, tower)
     if bfloat16:
@@ -57,7 +60,12 @@ def trace(model: nn.Module, tower: str, *, bfloat16: bool = False) -> ExportedPr
         )
 
 
-def write(model: nn.Module, tower: str, form: str, folder: Path, dtype: str) -> Path:
+def write_all(model: DualEncoder, tower: str, folder: Path, options: Options) -> dict[str, Path]:
+    """Write a tower's program in every form that was asked for; returns {form: path}."""
+    return {form: write(model, tower, form, folder, options.dtype) for form in options.forms}
+
+
+def write(model: DualEncoder, tower: str, form: str, folder: Path, dtype: str) -> Path:
     """Write one form of a tower's program, its weights stored in `dtype`; returns its path in `folder`."""
     path = folder / FILES[form][0]
     if form == "pt2":
@@ -67,10 +75,10 @@ def write(model: nn.Module, tower: str, form: str, folder: Path, dtype: str) -> 
     return path
 
 
-def write_onnx(model: nn.Module, tower: str, path: Path, dtype: str = "float32") -> None:
+def write_onnx(model: DualEncoder, tower: str, path: Path, dtype: str = "float32") -> None:
     """The tower as ONNX: the program in `path`, its weights beside it in `path`.data."""
     for noisy in ("onnxscript", "torch.onnx._internal.exporter._registration"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)  # tells of torchvision, which is not needed
+        logging.getLogger(noisy).setLevel(logging.ERROR)  # they warn that torchvision, not needed, is missing
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         made = torch.onnx.export(
@@ -81,9 +89,11 @@ def write_onnx(model: nn.Module, tower: str, path: Path, dtype: str = "float32")
             dynamo=True,
             verbose=False,
         )
+    if made is None:  # By its types the exporter may give nothing; with `dynamo` it never does.
+        raise RuntimeError(f"torch wrote no ONNX program of the {tower} tower")
     storage.store(made.model, dtype)
     storage.write(made.model, path)
-    # The exporter's rules remember what they last matched, and with it all weights, which are written now.
+    # The exporter's rules keep what they last matched, and with it all weights, which are written now.
     for value in made.model.graph.initializers.values():
         value.const_value = None
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 SMALLEST = 1024  # elements; fewer are not worth a conversion
 BLOCK = 32  # elements that share a scale
-ACCURACY_LEVEL = 4  # of MatMulNBits: products of 8-bit integers
+ACCURACY_LEVEL = 4  # of MatMulNBits: matmuls of 8-bit integers
 
 
 def store(model: ir.Model, dtype: str) -> None:
@@ -30,10 +30,10 @@ def store(model: ir.Model, dtype: str) -> None:
         tensor = value.const_value
         if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size < SMALLEST:
             continue
-        if dtype == "int8" and _only_multiplied(value):
-            _quantise(graph, value)
+        if dtype == "int8" and _only_in_matmuls(value):
+            _quantise(graph, value, tensor)
         else:
-            _narrow(graph, value)
+            _narrow(graph, value, tensor)
     if dtype == "int8":
         graph.opset_imports["com.microsoft"] = 1
 
@@ -56,8 +56,8 @@ def quantised(matrix: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[n
     return (np.rint(steps) + 128).astype(np.uint8), scales
 
 
-def _only_multiplied(value: ir.Value) -> bool:
-    """Whether it is the right-hand matrix of products, and nothing else."""
+def _only_in_matmuls(value: ir.Value) -> bool:
+    """Whether it is the right-hand matrix of matmuls, and nothing else."""
     shape = value.const_value.shape if value.const_value is not None else ()
     return len(shape) == 2 and all(use.node.op_type == "MatMul" and use.idx == 1 for use in value.uses())
 
@@ -65,7 +65,7 @@ def _only_multiplied(value: ir.Value) -> bool:
 def _lazy(
     name: str, like: Callable[[], NDArray[np.generic]], dtype: ir.DataType, shape: list[int]
 ) -> ir.Value:
-    """An initializer that is computed when it is written, and then let go."""
+    """An initializer that is computed when it is written, and not kept."""
     tensor = ir.LazyTensor(lambda: ir.Tensor(like(), name=name), dtype, ir.Shape(shape), name=name)
     return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape), const_value=tensor)
 
@@ -84,13 +84,13 @@ def _float_cast(value: ir.Value, name: str) -> ir.Node:
     return cast
 
 
-def _narrow(graph: ir.Graph, value: ir.Value) -> None:
-    tensor, shape = value.const_value, [int(side) for side in value.const_value.shape]  # type: ignore[union-attr]
+def _narrow(graph: ir.Graph, value: ir.Value, tensor: ir.TensorProtocol) -> None:
+    """Store a weight as bfloat16, and widen it where it is used."""
     narrow = _lazy(
         f"{value.name}.bfloat16",
         lambda: tensor.numpy().astype(ml_dtypes.bfloat16),
         ir.DataType.BFLOAT16,
-        shape,
+        list(tensor.shape.numpy()),
     )
     uses = list(value.uses())
     for number, use in enumerate(uses):
@@ -111,9 +111,9 @@ def _narrow(graph: ir.Graph, value: ir.Value) -> None:
     _replace(graph, value, narrow)
 
 
-def _quantise(graph: ir.Graph, value: ir.Value) -> None:
-    tensor = value.const_value
-    k, n = (int(side) for side in tensor.shape)  # type: ignore[union-attr]
+def _quantise(graph: ir.Graph, value: ir.Value, tensor: ir.TensorProtocol) -> None:
+    """Store the matrix [K, N] of a matmul as 8-bit integers with their scales."""
+    k, n = tensor.shape.numpy()
     blocks = -(-k // BLOCK)
     integers = _lazy(
         f"{value.name}.int8", lambda: quantised(tensor.numpy())[0], ir.DataType.UINT8, [n, blocks, BLOCK]

@@ -10,15 +10,18 @@ Letters are those of the text as the tokenizer normalises it: where it makes "TM
 are letters like others, of English for one.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer
 
 from export.alphabets import alphabet, emoji_letters, is_letter
+from models.checkpoint import Checkpoint
 
 # SentencePiece's notation of what is no text: <s>, <mask>, <extra_id_0>, and the bytes <0x00> to <0xFF>.
 CONTROL = re.compile(r"<[^<>\s]+>")
@@ -79,6 +82,28 @@ def trim(tokenizer: Tokenizer, languages: Sequence[str]) -> Trimmed:
         container[key] = new_ids[container[key]]
     moved = {old: new_ids[old] for old in sorted(special) if new_ids[old] != old}
     return Trimmed(Tokenizer.from_str(json.dumps(document, ensure_ascii=False)), kept, moved)
+
+
+def trim_checkpoint(loaded: Checkpoint, languages: Sequence[str]) -> tuple[Checkpoint, dict[str, int]]:
+    """The checkpoint without the tokens that no listed language needs, and the sizes before and after.
+
+    The embedding of its model is replaced in place.
+
+    Raises:
+        VocabularyError: a language is unknown, or the tokenizer cannot be trimmed.
+    """
+    pad_id = loaded.model.config.text.pad_id
+    try:
+        trimmed = trim(loaded.tokenizer, languages)
+    except ValueError as error:
+        raise VocabularyError(f"--languages: {error}") from error
+    if pad_id in trimmed.moved:
+        raise VocabularyError("the padding token of this tokenizer does not come before its pieces")
+    encoder = loaded.model.text.encoder
+    rows = encoder.get_input_embeddings().weight.detach()
+    encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(rows[trimmed.kept], padding_idx=pad_id))
+    sizes = {"all": len(rows), "kept": len(trimmed.kept)}
+    return dataclasses.replace(loaded, tokenizer=trimmed.tokenizer), sizes
 
 
 def _letters(tokenizer: Tokenizer, languages: Sequence[str]) -> set[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations  # pb_utils lacks its classes while Triton co
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -18,7 +19,7 @@ from triton_requests import items, parameters, refusal
 from handlers.errors import INTERNAL, ItemError
 from handlers.incidents import log_incident
 from handlers.preprocess.image_files import supported_formats
-from handlers.preprocess.reference import Pixels, decode_image
+from handlers.preprocess.reference import Pixels, Resize, decode_image
 from handlers.runtime.machine import usable_cores
 
 
@@ -28,7 +29,7 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Reads the parameters of config.pbtxt and loads the decoders."""
         given = parameters(args)
-        self.size, self.resize = int(given["size"]), given["resize"]
+        self.size, self.resize = int(given["size"]), cast(Resize, given["resize"])
         self.max_pixels = int(given["max_pixels"])
         self.max_bytes = int(given["max_image_bytes"])
         self.pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
@@ -49,7 +50,8 @@ class TritonPythonModel:
         faults = {at: found for at, found in enumerate(decoded) if isinstance(found, ItemError)}
         if faults:
             return refusal(faults, len(decoded))
-        return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", np.stack(decoded))])
+        pixels = np.stack([found for found in decoded if not isinstance(found, ItemError)])
+        return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", pixels)])
 
     def _decode(self, data: bytes) -> Pixels | ItemError:
         try:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from export import manifest, parity, programs
-from export.__main__ import export
 from export.options import Options
+from export.pipeline import export
 from models import checkpoint
 from tests import miniature
 from tests.places import REPOSITORY
@@ -66,8 +66,8 @@ def test_the_onnx_form_gives_the_checkpoints_vectors(store: Path, source: Path) 
             torch.testing.assert_close(found, getattr(loaded.model, tower)(*arrays), atol=1e-4, rtol=0)
 
 
-def test_the_manifest_names_the_archives_and_their_canaries(store: Path, source: Path) -> None:
-    """Protects readiness: the canaries' vectors must be those of the checkpoint."""
+def test_the_manifest_names_the_archives_and_their_self_tests(store: Path, source: Path) -> None:
+    """Protects readiness: the self-tests' vectors must be those of the checkpoint."""
     [entry] = manifest.read(store / "manifest.json")["spaces"]
     assert entry["default"]
     assert entry["version"] == "2.0"

@@ -8,8 +8,8 @@ from typing import Any
 from babelclip.model_store.manifest import Promotion, read_manifest
 from export import manifest
 
-CANARY = {"input": "", "vector": "AACAPw=="}
-CANARIES = {"min_cosine": 0.99, "text": CANARY, "vision": CANARY}
+SELF_TEST = {"input": "", "vector": "AACAPw=="}
+SELF_TESTS = {"min_cosine": 0.99, "text": SELF_TEST, "vision": SELF_TEST}
 
 
 def put(store: Path, name: str, version: str) -> None:
@@ -17,7 +17,7 @@ def put(store: Path, name: str, version: str) -> None:
     for tower in ("text", "vision"):
         (store / f"{name}-{tower}.mar").write_text(f"{name} {version}")
     loaded: Any = SimpleNamespace(meta={"name": name, "space": f"space-of-{version}"})
-    manifest.put(store, loaded, version=version, canaries=CANARIES, made_from="sources")
+    manifest.put(store, loaded, version=version, self_tests=SELF_TESTS, made_from="sources")
 
 
 def test_an_export_keeps_what_a_registry_wrote(tmp_path: Path) -> None:

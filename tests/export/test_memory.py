@@ -1,4 +1,4 @@
-"""That an exported tower's memory is given back."""
+"""That an exported tower's memory is freed."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from export import memory
 MEGABYTES = 64
 
 
-def test_a_tower_that_was_let_go_holds_no_memory_while_its_file_is_in_use(tmp_path: Path) -> None:
+def test_a_freed_tower_holds_no_memory_while_its_file_is_in_use(tmp_path: Path) -> None:
     """Protects large exports: one tower goes, the other stays what it was, though both are of one file."""
     rows = MEGABYTES * 2**20 // 4096
     save_file(
@@ -28,7 +28,7 @@ def test_a_tower_that_was_let_go_holds_no_memory_while_its_file_is_in_use(tmp_pa
     del state
     sums = {name: getattr(model, name).weight.sum().item() for name in ("vision", "text")}
     before = psutil.Process().memory_info().rss
-    memory.let_go(model, "vision")
+    memory.free_tower(model, "vision")
     freed = (before - psutil.Process().memory_info().rss) / 2**20
     assert freed > 0.8 * MEGABYTES
     assert not hasattr(model, "vision")

@@ -81,9 +81,10 @@ def test_texts_end_and_long_ones_too(made: Path) -> None:
 def test_the_archives_say_what_handlers_need(made: Path) -> None:
     """All texts share passes of one length, and images are squashed by the filter of the config."""
     loaded = registry.load(made)
-    canaries = {"text": {}, "vision": {}, "min_cosine": 0.99}
+    self_tests = {"text": {}, "vision": {}, "min_cosine": 0.99}
     text, vision = (
-        tower_meta(loaded, tower, Options(), reduction=0.0, canaries=canaries) for tower in ("text", "vision")
+        tower_meta(loaded, tower, Options(), reduction=0.0, self_tests=self_tests)
+        for tower in ("text", "vision")
     )
     assert text["text"] == {"max_tokens": 64, "pad_id": 0, "buckets": [64], "unknown_id": None}
     assert vision["vision"]["resize"] == "squash-bilinear"

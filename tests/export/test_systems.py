@@ -11,8 +11,9 @@ import yaml
 from numpy.typing import NDArray
 
 from export import golden
-from export.__main__ import export, main
+from export.__main__ import main
 from export.options import Options
+from export.pipeline import export
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
 from models.checkpoint import CheckpointError
@@ -92,13 +93,17 @@ def test_each_dtype_keeps_its_promise(
     assert meta["dtype"] == dtype
 
 
-def test_a_trimmed_lean_tower_keeps_the_vectors_of_its_languages(
+def test_a_trimmed_low_memory_tower_keeps_the_vectors_of_its_languages(
     laion: tuple[Path, families.Reference], tmp_path: Path
 ) -> None:
     """Without the tokens of other languages, and with weights widened in each pass, no vector changes."""
     source, reference = laion
     asked = Options(
-        dtype="bfloat16", forms=("onnx",), languages=("en", "de", "ja", "ar"), trim_vocab=True, lean=True
+        dtype="bfloat16",
+        forms=("onnx",),
+        languages=("en", "de", "ja", "ar"),
+        trim_vocab=True,
+        low_memory=True,
     )
     export(source, tmp_path / "store", asked)
     report = json.loads((tmp_path / "store" / "laion" / "parity.json").read_text())

@@ -52,7 +52,6 @@ def test_a_machine_without_a_fit_python_is_told_what_is_needed(tmp_path: Path) -
 # In place of pip: notes its arguments and what the files hold that they name.
 PIP = """
 import json, os, pathlib, sys
-from tests.places import REPOSITORY
 files = {flag: pathlib.Path(sys.argv[sys.argv.index(flag) + 1]).read_text().splitlines()
          for flag in ("-c", "-r") if flag in sys.argv}
 with open(os.environ["PIP_LOG"], "a") as log:

@@ -20,8 +20,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from export.__main__ import export
 from export.options import Options
+from export.pipeline import export
 from handlers.clip_text import TextHandler
 from handlers.clip_vision import VisionHandler
 from models.dual_encoder import DualEncoder
