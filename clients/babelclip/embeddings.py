@@ -19,18 +19,18 @@ class Embeddings:
     """The vectors of N items, in the order of the call.
 
     Attributes:
-        vectors: float32 [N, D], each row of length 1. The row of a failed item is all zeros. D is 0 where
-            no answer has told it yet: an empty call, or one whose items all failed before they were sent.
+        vectors: float32 [N, D], each row of length 1. The row of a failed item is all zeros. D is 0 while
+            no answer has come: after an empty call, or one whose items all failed before they were sent.
         space: fingerprint of the weights, tokenizer and preprocessing; vectors of two spaces are never
-            comparable. Empty where no answer has told it yet.
-        logit_scale: what to multiply a cosine by before a softmax over candidates; 1.0 where no answer
-            has told it yet.
-        version: the version of the model that answered; empty where no answer has told it.
+            comparable. Empty while no answer has come.
+        logit_scale: what to multiply a cosine by before a softmax over candidates; 1.0 while no
+            answer has come.
+        version: the version of the model that answered; empty while no answer has come.
         errors: the items without a vector, by ascending index.
         truncated: indices of the texts that were cut to the tower's token limit.
         unknown: indices of the texts with letters or digits that the model's tokenizer does not know, or with
             nothing that it knows: it takes any such letter for the same one, so their vectors say less, or
-            nothing. Empty from servers that do not tell.
+            nothing. Empty from servers of before.
     """
 
     vectors: Vectors

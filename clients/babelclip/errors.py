@@ -11,7 +11,7 @@
     ├── SpaceMismatch              vectors of different embedding spaces would be mixed
     ├── ProtocolError              the answer is not one of babelclip's wire format
     └── RegistryError              a change of what is served was refused, or failed
-        └── ManifestError          the model store's manifest is none, or its archives are others
+        └── ManifestError          a model store's manifest is not valid, or its archives differ
 
 No message holds a token.
 """
@@ -143,11 +143,11 @@ class ProtocolError(BabelclipError):
 
 
 class RegistryError(BabelclipError):
-    """A change of what a server serves was refused, or failed; the message says how things stand."""
+    """A change of what a server serves was refused, or failed; the message says what the state is now."""
 
 
 class ManifestError(RegistryError, ValueError):
-    """A folder is no model store: its manifest is missing or none, or an archive is not the one it names.
+    """A folder is no model store: its manifest is missing or not valid, or an archive is another one.
 
     It is a ValueError too, because most often the argument that names the folder is wrong.
     """

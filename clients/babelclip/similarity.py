@@ -21,7 +21,7 @@ def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
     spaces = sorted({part.space for part in whole if part.space})
     if len(spaces) > 1:
         raise SpaceMismatch(f"vectors of the spaces {' and '.join(spaces)} cannot stand in one result")
-    told = next((part for part in reversed(whole) if part.space), None)
+    answered = next((part for part in reversed(whole) if part.space), None)
     dim = max((part.dim for part in whole), default=0)
     starts = np.cumsum([0, *(len(part) for part in whole)]).tolist()
     vectors = np.zeros((starts[-1], dim), dtype=np.float32)
@@ -36,11 +36,11 @@ def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
         unknown += (start + index for index in part.unknown)
     return Embeddings(
         vectors=vectors,
-        space=told.space if told else "",
-        logit_scale=told.logit_scale if told else 1.0,
+        space=answered.space if answered else "",
+        logit_scale=answered.logit_scale if answered else 1.0,
         errors=tuple(errors),
         truncated=tuple(truncated),
-        version=told.version if told else "",
+        version=answered.version if answered else "",
         unknown=tuple(unknown),
     )
 

@@ -90,7 +90,7 @@ class InMemoryTransport:
         return unit
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """There are no connections to close."""
 
     def asynchronous(self) -> AsyncTransport:
         """The same server for `AsyncClient(transport=…)`."""

@@ -24,7 +24,7 @@ from babelclip.item_errors import ItemError
 Tower = Literal["text", "vision"]
 TOWERS: tuple[Tower, ...] = ("text", "vision")
 
-# Items of one message at most; how many it has, `babelclip.client.pace` tells. The server takes more
+# The most items of one request; `babelclip.client.pace` says how many it has. The server takes more
 # (`max_items` in the models' configuration, 2048 unless changed), but a message has one timeout.
 MAX_ITEMS = 256
 # What is kept free in a message for the space, and for what TorchServe's gRPC call puts around the request.

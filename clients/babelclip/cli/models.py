@@ -4,7 +4,7 @@
     babelclip models promote 2.0
     babelclip models rollback
 
-Each takes the same options for the store and the server. Steps are said on standard error as they are taken.
+Each takes the same options for the store and the server. Steps are shown on standard error as they are taken.
 Exit codes are those of `babelclip.cli.main`: 1 says that `verify` found a problem.
 """
 
@@ -193,7 +193,7 @@ def scale(
     change: ChangeOptions,
     operated: RegistryOptions,
 ) -> None:
-    """Give both towers of a version so many workers, until the server is started again.
+    """Give both towers of a version this many workers, until the server is started again.
 
     Workers that end lose the requests they are computing.
     """

@@ -131,7 +131,7 @@ class AsyncClient(BaseClient):
         return self.space or ""
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         await self._transport.close()
 
     async def __aenter__(self) -> AsyncClient:

@@ -17,7 +17,7 @@ OnError = Literal["raise", "return"]
 Progress = Callable[[int], None]
 
 LARGEST_MESSAGE = 32_000_000
-"""Bytes: the server takes 33,554,432 unless told otherwise (`max_request_size` in config.properties)."""
+"""Bytes: the server takes 33,554,432 unless `max_request_size` in its config.properties says otherwise."""
 AHEAD = 2
 """Chunks of a call that are made and not yet taken by the caller, for each that may be under way.
 
@@ -126,7 +126,11 @@ def message_limits(asked: int | None, *, served: bool) -> tuple[int, int]:
 
 
 def check_settings(*, timeout: float, concurrency: int, hedge_after: float | None) -> None:
-    """Raises ValueError for a setting that is out of range."""
+    """Check settings of a client.
+
+    Raises:
+        ValueError: one is out of range.
+    """
     if not timeout > 0:
         raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
     if concurrency < 1:

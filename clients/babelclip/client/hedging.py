@@ -24,7 +24,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class Wait:
-    """Wait for the next outcome of what was begun; None comes of it after so many seconds without one."""
+    """Wait for the next outcome of what was begun; None comes of it after `seconds` without one."""
 
     seconds: float | None
 
@@ -33,7 +33,7 @@ Hedge = Generator[Begin | Wait, Outcome | None, bytes]
 
 
 def hedge(call: Call, after: float) -> Hedge:
-    """The first answer to a call that is sent again when it has none `after` so many seconds.
+    """The first answer to a call that is sent again when it has none within `after` seconds.
 
     Raises:
         BaseException: what the first attempt to end raised, when none of those made had an answer.

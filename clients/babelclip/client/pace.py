@@ -1,4 +1,4 @@
-"""How many items a message should have: as many as the tower embeds in a fraction of the timeout.
+"""How many items a request should have: as many as the tower embeds in a fraction of the timeout.
 
 A message begins with all that it may hold, so a fast tower is asked as seldom as possible. A tower that takes
 long, or that answers in part, gets smaller ones from then on, and larger ones again as it becomes faster.
@@ -13,7 +13,7 @@ from babelclip.wire import MAX_ITEMS
 # The share of the timeout that the answer to a message should take. A tower ends a batch at twice this share
 # (handlers/deadline.py), and a message may wait for the batch before it.
 _SHARE = 0.2
-# A message has at most so many times the items of the last one that was answered quickly.
+# A message has at most this many times the items of the last one that was answered quickly.
 _GROWTH = 4
 
 

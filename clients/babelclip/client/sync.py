@@ -85,7 +85,7 @@ class Client(BaseClient):
         transport: carries the calls instead of what `url` names, which is then not looked at.
 
     Raises:
-        ValueError: the URL is none or leads to no model store, or an argument is out of range.
+        ValueError: the URL is not valid or leads to no model store, or an argument is out of range.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Client(BaseClient):
         Args:
             images: encoded images as bytes or data URIs, paths of such files, Pillow images, or uint8 arrays
                 [H, W, 3] (RGB) or [H, W] (grey). Read once, in order, no further ahead than `concurrency`
-                tells. Bytes and files travel as they are; pixels are encoded without loss, by Pillow.
+                allows. Bytes and files travel as they are; pixels are encoded without loss, by Pillow.
             errors, progress: as in `embed_texts`.
 
         Raises:
@@ -175,7 +175,7 @@ class Client(BaseClient):
     def stream_texts(self, texts: Iterable[str]) -> Generator[Embeddings, None, None]:
         """Texts without end → Embeddings of one chunk of them after the other, in order.
 
-        Texts are read no further ahead than `concurrency` tells, so neither they nor their vectors need fit
+        Texts are read no further ahead than `concurrency` allows, so neither they nor their vectors need fit
         into memory. Failed items are in `.errors` of their chunk, also those without an answer in time.
 
         Raises:
@@ -221,7 +221,7 @@ class Client(BaseClient):
         return self.space or ""
 
     def close(self) -> None:
-        """Waits for what is under way, and gives the connections back."""
+        """Waits for what is under way, and closes the connections."""
         if self._pool is not None:
             self._pool.shutdown()
         self._transport.close()

@@ -14,7 +14,7 @@ from babelclip.errors import ManifestError, TransportError
 from babelclip.model_store.manifest import Entry, read_manifest
 from babelclip.wire import Tower
 
-# Where the model archiver says what an archive is; TorchServe serves it as the version that stands there.
+# Where the model archiver says what an archive is; TorchServe serves it as the version that is given there.
 _ARCHIVERS_MANIFEST = "MAR-INF/MANIFEST.json"
 
 

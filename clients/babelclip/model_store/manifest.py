@@ -79,7 +79,7 @@ class Deletion:
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """A manifest that was read; `document` is all of it, as it stands in the file."""
+    """A manifest that was read; `document` is all of it, as it is in the file."""
 
     path: Path
     entries: tuple[Entry, ...]
@@ -138,7 +138,7 @@ def read_manifest(store: Path) -> Manifest:
     """The manifest of a model store.
 
     Raises:
-        ManifestError: the folder has none, or it cannot be read, or is none of this format.
+        ManifestError: the folder has none, or it cannot be read, or is not of this format.
     """
     path = store / MANIFEST
     try:

@@ -88,7 +88,7 @@ class ServedStore:
         self._rewrite(lambda document: _entry(document, version).pop("unproved", None))
 
     def begin(self, promotion: Promotion) -> None:
-        """Notes a promotion before the server is told of it."""
+        """Notes a promotion before the server is asked for it."""
         noted: dict[str, Any] = {"from": promotion.source, "to": promotion.target}
         if promotion.rollback:
             noted["rollback"] = True

@@ -4,7 +4,7 @@
     calibration = calibrate(client.embed_texts(captions), client.embed_images(images))
     calibration.save("calibration.json")
 
-A softmax over candidates tells which fits best, not whether any does; and a cosine of 0.3 is a match for one
+A softmax over candidates says which fits best, not whether any does; and a cosine of 0.3 is a match for one
 model and nothing for another. So what a cosine means is measured, once for each model, on a hundred or more
 pairs that belong together and, by combining them anew, on as many thousand that do not.
 """
@@ -99,7 +99,7 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
 def calibrate(texts: Embeddings, images: Embeddings) -> Calibration:
     """Fit the curve to N texts and the N images they belong to; pairs with a failed side are left out.
 
-    Text i and image j with i ≠ j count as no match, so equal or like captions should stand but once.
+    Text i and image j with i ≠ j count as no match, so equal or similar captions should be there only once.
 
     Raises:
         ValueError: the sides differ in length, or fewer than 20 pairs are whole.

@@ -54,7 +54,7 @@ class Classifier:
 
     Args:
         client: a client of a server, or of archives in this process.
-        labels: at least one; each stands once.
+        labels: at least one, all different.
         templates: sentences with one `{c}` each; `("{c}",)`, the label alone, unless `language` is given.
         language: takes the built-in sentences in that language, by ISO 639-1 code.
         calibration: what a cosine means for this model; without it there is always a label.

@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 
 class NothingEmbedded(ValueError):
-    """There are images, and none of them has a vector; `skipped` tells why."""
+    """There are images, and none of them has a vector; `skipped` says why."""
 
     def __init__(self, folder: str | os.PathLike[str], count: int, skipped: Sequence[Skipped]) -> None:
         first = skipped[0]
@@ -136,7 +136,7 @@ def _embed(
     output: str,
 ) -> dict[Path, Skipped]:
     """Embeds the images that `kept` has not, and adds them; returns those that have no vector."""
-    # Asked first: with nothing left to embed, no answer would tell that the model is another one.
+    # Asked first: with nothing left to embed, no answer would show that the model is another one.
     space = model.space or model.health(towers=("vision",))
     known = kept.states(space)
     others = [other for other in kept.spaces() if other != space]
@@ -226,8 +226,8 @@ def _write(folder: Path, collection: Collection) -> None:
     meta: dict[str, Any] = {"format": FORMAT, "space": embeddings.space, "dim": embeddings.dim}
     meta |= {"logit_scale": embeddings.logit_scale, "images": len(embeddings), "version": embeddings.version}
     meta["skipped"] = [skip.as_json() for skip in collection.skipped]
-    with replacing(folder / VECTORS, folder / URLS, folder / META) as (vectors, urls, told):
+    with replacing(folder / VECTORS, folder / URLS, folder / META) as (vectors, urls, described):
         with vectors.open("wb") as file:
             np.save(file, embeddings.vectors)
         urls.write_bytes(json.dumps(collection.images, indent=1).encode())
-        told.write_bytes(json.dumps(meta, indent=1).encode())
+        described.write_bytes(json.dumps(meta, indent=1).encode())

@@ -28,7 +28,7 @@ EXCLUDED = (
 )
 """What is left out unless asked for: patterns of names, or of paths where they hold a slash."""
 
-# Bytes that tell a format, from the file's beginning. Not TIFF's: cameras' raw files begin in the same way.
+# Bytes that show a format, from the file's beginning. Not TIFF's: cameras' raw files begin in the same way.
 _LONGEST = 32
 _ISO_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _BEGINNINGS = (

@@ -32,7 +32,7 @@ CREATE TABLE answers (space TEXT PRIMARY KEY, logit_scale REAL NOT NULL, version
 
 
 def state_of(path: Path) -> State | None:
-    """The state of a file; None where it cannot be told."""
+    """The state of a file; None where the file cannot be asked."""
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -44,7 +44,7 @@ def state_of(path: Path) -> State | None:
 def open_progress(folder: Path, say: Callable[[str], None]) -> Iterator[Kept]:
     """The progress of what is written to `folder`, held against other runs until the block ends.
 
-    `say` gets a sentence when the file is none and is made anew.
+    `say` gets a sentence when the file is not valid and is made anew.
 
     Raises:
         OSError: another run has it, or it cannot be read or written, here or within the block.

@@ -1,6 +1,6 @@
 """Sentences that zero-shot classification puts a class name into, in some twenty languages.
 
-Their grammar takes a name as it stands in a list of classes: what would bend it to a case or a gender stands
+Their grammar takes a name as it is in a list of classes: what would bend it to a case or a gender stands
 before a colon.
 """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrafficSplit:
-    """Sessions that a candidate serves in earnest: the same ones each time, by a hash of their key.
+    """A share of sessions that a candidate serves: the same ones each time, by a hash of their key.
 
         client = Client(url, version=TrafficSplit("2.0", share=0.05).version_for(user_id))
 
@@ -23,7 +23,7 @@ class TrafficSplit:
             raise ValueError(f"share must be from 0 to 1, not {self.share}")
 
     def version_for(self, key: str) -> str | None:
-        """The candidate's version for so many of all keys, None for the others: the default one.
+        """The candidate's version for `share` of all keys, None for the others, which means the default one.
 
         A key that has the candidate keeps it when the share grows.
         """

@@ -1,4 +1,4 @@
-"""The seam between what is said and how it travels: one method, so that anything can stand behind it.
+"""What carries a call to a server: one method, so that anything can be behind it.
 
 HTTP and gRPC differ in addresses, headers and the names of their failures; a transport hides that and raises
 the errors of `babelclip.errors`. It makes one attempt: retries and tokens are the client's business.
@@ -72,7 +72,7 @@ class AsyncTransport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Gives connections back; no call follows."""
+        """Closes the connections; no call follows."""
         ...
 
 
@@ -90,7 +90,7 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives connections back; no call follows."""
+        """Closes the connections; no call follows."""
         ...
 
 

@@ -27,7 +27,7 @@ from babelclip.transports.proxies import grpc_options
 from babelclip.transports.torchserve import InferenceStub, bearer
 from babelclip.transports.torchserve_pb2 import PredictionsRequest
 
-# Load balancers and NATs forget a silent connection after some minutes and tell nobody; every call on it then
+# Load balancers and NATs forget a silent connection after some minutes without a word; every call on it then
 # runs into its deadline, for a quarter of an hour. So it is closed before, and the next call opens another.
 IDLE_SECONDS = 60
 
@@ -138,7 +138,7 @@ def _credentials(tls: Tls | None) -> grpc.ChannelCredentials:
 def _refusal(error: grpc.RpcError, call: Call, target: str) -> BabelclipError:
     """A gRPC status → what TorchServe, or a proxy before it, meant by it.
 
-    TorchServe has one status for nearly everything, INTERNAL, and tells what it is in the details: a
+    TorchServe has one status for nearly everything, INTERNAL, and says what it is in the details: a
     sentence, then the name of a Java exception.
     """
     assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
@@ -159,7 +159,7 @@ def _refusal(error: grpc.RpcError, call: Call, target: str) -> BabelclipError:
     if died and sentence.startswith("Worker died"):
         return Unavailable(f"the worker at {target} died while it computed the request", retryable=False)
     if status is grpc.StatusCode.CANCELLED or "larger than max" in sentence:
-        # The first is all that is heard of a message over TorchServe's max_request_size; others say it.
+        # CANCELLED is all that TorchServe says of a message above its max_request_size; proxies say more.
         return RequestRefused(
             MESSAGE_TOO_LARGE,
             f"{target} dropped a message of {len(call.body):,} bytes, as it does above its max_request_size;"

@@ -87,7 +87,7 @@ def checked_answer(status: int, content_type: str | None, body: bytes, url: str)
     """The serialized EmbedResponse that an answer is.
 
     Raises:
-        BabelclipError: it is none; by its status, and by TorchServe's own error body, what is meant.
+        BabelclipError: it is not one; which error, its status and TorchServe's own error body say.
     """
     media_type = (content_type or "").partition(";")[0].strip().lower()
     if media_type == PROTOBUF:

@@ -13,7 +13,7 @@ from babelclip.versions.readiness import prove, readiness_check
 from babelclip.wire import TOWERS, Tower
 
 POLL_SECONDS = 0.2
-# The longest that a retirement waits for what a worker computes, unless told otherwise.
+# The longest that a retirement waits for what a worker computes, unless it is given.
 LONGEST_QUIET_SECONDS = 120.0
 
 
@@ -68,7 +68,7 @@ class Deployment:
         prove(entry, self.urls, self.token_file)
 
     def scale(self, version: str, workers: int) -> None:
-        """Gives both towers so many workers each, and waits until they are READY.
+        """Gives both towers `workers` workers each, and waits until they are READY.
 
         Raises:
             RegistryError: the time is over, or new workers cannot be loaded.

@@ -73,7 +73,7 @@ class Management:
         token_file: TorchServe's key_file.json, read with the first call and again when its key is refused.
 
     Raises:
-        ValueError: the URL is none of gRPC.
+        ValueError: the URL is not one of gRPC.
     """
 
     def __init__(self, url: str, token_file: Path) -> None:
@@ -160,7 +160,7 @@ class Management:
         self._call("SetDefault", request, f"making {model} {version} the default")
 
     def scale(self, model: str, version: str, workers: int) -> None:
-        """Starts or ends workers until there are so many; what an ended one computes is lost.
+        """Starts or ends workers until there are `workers`; what an ended one computes is lost.
 
         Raises:
             ModelNotFound: the server does not have the version.

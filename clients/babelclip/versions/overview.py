@@ -18,7 +18,7 @@ from babelclip.wire import TOWERS, Tower
 class TowerState:
     """One tower of a version: its workers, the requests that wait for one, the workers' resident bytes.
 
-    `memory` is None where nobody can tell: TorchServe does not measure, and the workers run elsewhere.
+    `memory` is None where nobody knows: TorchServe does not measure, and the workers run elsewhere.
     """
 
     ready: int
@@ -168,7 +168,7 @@ def _tower_state(model: Model | None) -> TowerState | None:
 
 
 def _resident(worker: Worker) -> int | None:
-    # With disable_system_metrics TorchServe does not measure; then this machine's kernel may tell.
+    # With disable_system_metrics TorchServe does not measure; then this machine's kernel may know.
     if worker.memory > 0:
         return worker.memory
     process = Path("/proc", str(worker.pid))

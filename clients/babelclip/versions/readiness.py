@@ -1,4 +1,4 @@
-"""How to tell that a version is served: its workers are READY, and its towers give the vectors they must.
+"""How to know that a version is served: its workers are READY, and its towers give the vectors they must.
 
 TorchServe's /ping answers 200 while it starts, and even while its workers crash. A version counts as served
 when every worker of both towers is READY and both, over every address, have given the vectors that the
@@ -36,7 +36,7 @@ def readiness_check(management: Management, version: str) -> Callable[[], bool]:
         model = management.describe(tower, version)
         if model is None:
             raise RegistryError(f"the server does not have {tower} {version}")
-        # TorchServe starts a failed worker again for minutes; another process id tells that it did.
+        # TorchServe starts a failed worker again for minutes; another process id shows that it did.
         pids[tower] |= {worker.pid for worker in model.workers if worker.pid > 0}
         if not model.ready and len(pids[tower]) >= model.min_workers + LOAD_FAILURES:
             raise RegistryError(f"{tower} {version} cannot be loaded; the server's log says why")

@@ -8,7 +8,7 @@
         registry.rollback()
 
 Text and vision towers of one embedding space move together. The truth is the manifest of the model store,
-from which a server comes up again after a crash; the server is told over its management address. Every
+from which a server comes up again after a crash; the server is changed over its management address. Every
 operation may be killed at any moment: run again, it does what is left.
 """
 
@@ -45,7 +45,7 @@ class Registry:
         progress: is called with the sentence of each step before it is taken.
 
     Raises:
-        ValueError: an address is none, or the timeout is not positive.
+        ValueError: an address is not valid, or the timeout is not positive.
 
     Every operation raises RegistryError for what is refused or failed (ManifestError, when the store is at
     fault), AuthenticationError for a refused key, and another BabelclipError when the server does not answer.
@@ -106,7 +106,7 @@ class Registry:
         return self._carry_out(lambda: self._planner.retire(version, quiet=quiet, delete=delete), dry_run)
 
     def scale(self, version: str, workers: int, *, dry_run: bool = False) -> Steps:
-        """Gives both towers so many workers each, until the server is started again.
+        """Gives both towers `workers` workers each, until the server is started again.
 
         Of fewer workers those that end lose what they compute.
 

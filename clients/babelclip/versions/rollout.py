@@ -1,6 +1,6 @@
 """Plans: the steps of each change of what is served, in an order that is safe to break off after any of them.
 
-A plan is made from how things stand now, and leaves out what is already done. So the same operation, run
+A plan is made from the state of things now, and leaves out what is already done. So the same operation, run
 again after it was killed, makes the plan of what is left.
 """
 
@@ -158,7 +158,7 @@ class Planner:
         return Plan(tuple(steps))
 
     def scale(self, version: str, workers: int) -> Plan:
-        """Give both towers of the version so many workers each."""
+        """Give both towers of the version `workers` workers each."""
         if workers < 1:
             raise ValueError(f"a tower needs at least 1 worker, not {workers}")
         self._store.manifest().version(version)
@@ -238,7 +238,7 @@ class Planner:
 
 
 def _same_pair(one: Entry, other: Entry) -> bool:
-    """Whether the two entries stand for the same archives of the same space."""
+    """Whether the two entries name the same archives of the same space."""
     same = all(one.towers[tower].sha256 == other.towers[tower].sha256 for tower in TOWERS)
     return same and one.space == other.space
 
