@@ -1,9 +1,9 @@
-"""SigLIP, and SigLIP 2 of a fixed resolution: what they do otherwise than CLIP.
+"""SigLIP, and SigLIP 2 of a fixed resolution: where they differ from CLIP.
 
-Texts are lowercased and have one length, padding included, to which the model attends as to any token. Images
+Texts are lowercased and have one length, padding included, which the model attends to as to any token. Images
 are squashed into a square. There is no projection: the pooled states are the vectors. SigLIP 2's tokenizer is
 Gemma's; whether its file lowercases, as transformers' Siglip2Tokenizer does, and ends a text is not relied
-on: both are seen to here. The NaFlex variants of SigLIP 2 see images of any proportion and are another
+on: both are ensured here. The NaFlex variants of SigLIP 2 see images of any proportion and are another
 architecture.
 """
 
@@ -23,7 +23,7 @@ from models.files.weights import CheckpointError
 
 
 class FixedLengthText(nn.Module):
-    """A text model that is shown `length` tokens of every text, the padding as tokens like all others."""
+    """A text model that sees `length` tokens of every text, and attends to the padding as to any token."""
 
     def __init__(self, model: nn.Module, length: int, pad_id: int) -> None:
         super().__init__()

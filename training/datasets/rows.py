@@ -136,7 +136,7 @@ def table_rows(
 
 
 def json_lines(path: Path, left_out: LeftOut) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) of a file with one JSON object a line; empty lines are allowed."""
+    """(place, row) of a file with one JSON object per line; empty lines are allowed."""
     for number, line in lines_of(path, left_out):
         if not line.strip():
             continue

@@ -4,7 +4,7 @@
 
 `.txt` holds one caption, however many lines it has, as img2dataset writes it; where there is none, `caption`
 of `.json` counts, a text or an array of them, and `language` beside it. CLIP_benchmark's shards have one
-caption per line: `caption_lines`. Other members, like `.cls` or `.npy`, are not looked at. A shard is gone
+caption per line: `caption_lines`. Other members, like `.cls` or `.npy`, are ignored. A shard is gone
 through once; where its images lie is then kept beside it in `<shard>.index.json`, so that examples can be
 drawn in any order.
 """

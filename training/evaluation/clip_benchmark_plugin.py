@@ -62,9 +62,9 @@ def load(
     """CLIP_benchmark's loader: (model, transform, tokenizer).
 
     Args:
-        model_name: not looked at.
+        model_name: ignored.
         pretrained: a source as of `python -m export`.
-        cache_dir: not looked at; the hub has its own cache.
+        cache_dir: ignored; the hub has its own cache.
         device: where the model computes.
 
     Raises:

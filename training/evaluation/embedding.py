@@ -55,7 +55,7 @@ class Embedder(Protocol):
 def token_arrays(
     tokenizer: Tokenizer, texts: list[str], *, max_tokens: int, pad_id: int
 ) -> tuple[Tensor, Tensor]:
-    """ids and mask int64 [N, longest], rows filled up with `pad_id` and cut to `max_tokens`."""
+    """ids and mask int64 [N, longest], rows padded with `pad_id` and cut to `max_tokens`."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
     rows = [encoding.ids for encoding in tokenizer.encode_batch(texts)]

@@ -59,7 +59,8 @@ def settings(options: argparse.Namespace) -> Settings:
     for name in ("lr", "clip_norm"):
         if not getattr(options, name) > 0:
             raise RunError(f"--{name.replace('_', '-')} must be above 0, not {getattr(options, name)}")
-    return Settings(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Settings)})
+    names = {field.name for field in dataclasses.fields(Settings)} - {"steps"}  # These end with an epoch.
+    return Settings(**{name: getattr(options, name) for name in names})
 
 
 def launch(

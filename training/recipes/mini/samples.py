@@ -22,7 +22,7 @@ WANTED = "🏫🐕🐶☕🐈🍎🌹🌙🐘🚲🍕🎸🌧🔑🐟🍌🦁⛄
 
 
 def chosen(root: Path) -> list[dict[str, object]]:
-    """Rows of concepts.json: all that are wanted, and every so-manieth of the others."""
+    """Rows of concepts.json: all that are wanted, and evenly spaced ones of the others."""
     rows = json.loads((root / "concepts.json").read_text(encoding="utf-8"))
     common = [row for row in rows if set(row["families"]) >= COMMON]
     wanted = [row for row in rows if row["emoji"] in WANTED]
