@@ -6,6 +6,7 @@ import torch
 
 from models import checkpoint
 from models.modules import BabelCLIP
+from tests.places import MINI
 
 
 @pytest.fixture
@@ -35,6 +36,16 @@ def test_the_space_is_that_of_the_content(
     with torch.no_grad():
         small_model.text.projection.weight[0, 0] += 1
     assert checkpoint.save(other, small_model, words, **options) != space
+
+
+def test_the_committed_checkpoint_written_again_keeps_its_space(tmp_path: Path) -> None:
+    """Protects indexes of its vectors: names and order of the weights in its files are what they were."""
+    committed = checkpoint.load(MINI)
+    assert committed.write is not None
+    committed.write(committed, tmp_path / "again", {"steps": 0})
+    again = checkpoint.load(tmp_path / "again")
+    assert again.meta["space"] == committed.meta["space"]
+    assert again.meta["training"]["before"] == committed.meta["training"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +12,18 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from transformers import XLMRobertaConfig, XLMRobertaModel
+from torch import nn
 
-from models import assemble, checkpoint
+from models import checkpoint
 from models.files.weights import read_state
 from models.loaders import registry
 from tests.miniature import NAMES, make_model
 from tests.places import REPOSITORY
 from tests.systems import families
-from training import states
+from tests.training.stages.runs import contrastive_flags, log_of, teacher_flags
+from training import distributed, states
 from training.datasets import splitting
-from training.recipes.mini import tables as emoji_tables
 from training.stages import contrastive, distillation
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny matrices are slower on several threads; and exact sums need one order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command sets what its decoding processes need; this puts back what was there."""
-    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
 
 
 @pytest.fixture(scope="module")
@@ -48,29 +32,6 @@ def model(tmp_path_factory: pytest.TempPathFactory, words: Tokenizer) -> Path:
     folder = tmp_path_factory.mktemp("models") / "start"
     checkpoint.save(folder, make_model(words), words, languages=["en"], training={})
     return folder
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory, emoji_root: Path) -> Path:
-    """The miniature as tables; Japanese is held out."""
-    folder = tmp_path_factory.mktemp("tables")
-    emoji_tables.main([str(emoji_root), str(folder), "--hold-out", "ja"])
-    return folder
-
-
-def contrastive_flags(source: Path, tables: Path, out: Path, *more: str) -> list[str]:
-    given = [str(source), "--data", str(tables / "captions.jsonl"), "--format", "table", "--workers", "0"]
-    given += ["--out", str(out), "--batch", "4", "--held-out", "0.4", "--lr", "1e-3", "--device", "cpu"]
-    return given + list(more)
-
-
-def teacher_flags(source: Path, tables: Path, out: Path, *more: str) -> list[str]:
-    given = [str(source), "--pairs", str(tables / "parallel.tsv"), "--out", str(out), "--device", "cpu"]
-    return [*given, "--batch", "4", "--held-out", "0", *more]
-
-
-def log_of(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 def weights(folder: Path, tower: str) -> dict[str, torch.Tensor]:
@@ -151,6 +112,26 @@ def test_only_what_was_asked_for_learns(model: Path, tables: Path, tmp_path: Pat
         assert bool(moved["vision"]) == (train == "both")
         assert any("running_mean" in name for name in moved["vision"]) == (train == "both")
     assert registry.load(tmp_path / "model").meta["space"] != registry.load(model).meta["space"]
+
+
+class Replica(nn.Module):
+    """As torch wraps a module whose gradients are averaged: its weights have other names."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.module(*inputs)
+
+
+def test_heads_of_several_processes_are_written_by_their_own_names(
+    model: Path, tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects what several devices train: the checkpoint loads, though the heads in use are replicas."""
+    monkeypatch.setattr(distributed, "replicated", lambda module, **_: Replica(module))
+    contrastive.main(contrastive_flags(model, tables, tmp_path, "--train", "heads", "--epochs", "2"))
+    assert registry.load(tmp_path / "model").meta["training"]["epochs_done"] == 2
 
 
 @pytest.mark.parametrize("loss", contrastive.LOSSES)
@@ -340,66 +321,3 @@ def test_broken_images_are_left_out_and_too_many_end_the_run(
     full = contrastive_flags(model, tmp_path / "broken1", tmp_path / "full", "--train", "text")
     with pytest.raises(SystemExit, match=f"{batch - 1} images to train on, and {batch} are needed"):
         contrastive.main([*full, "--seed", str(seed), "--batch", str(batch)])
-
-
-def test_a_dual_encoder_of_models_that_never_met_learns_its_projections(tables: Path, tmp_path: Path) -> None:
-    """Protects the workflow of VisionTextDualEncoder: assemble, train the heads alone, and load."""
-    vision, text = _trained_apart(tmp_path)
-    out = tmp_path / "assembled"
-    command = ["dual-encoder", "--vision", str(vision), "--text", str(text), "--dim", "16", "--out", str(out)]
-    assemble.main(command)
-    before = registry.load(out)
-    contrastive.main(contrastive_flags(out, tables, tmp_path / "run", "--train", "heads"))
-    after = registry.load(tmp_path / "run" / "model")
-    changed = [
-        name
-        for name, value in before.public_model.state_dict().items()
-        if not value.equal(after.public_model.state_dict()[name])
-    ]
-    assert sorted(changed) == ["logit_scale", "text_projection.weight", "visual_projection.weight"]
-    with pytest.raises(SystemExit, match="is there already"):
-        assemble.main(command)
-
-
-def test_an_altclip_begins_with_clips_towers_and_learns_from_clip(tables: Path, tmp_path: Path) -> None:
-    """Protects AltCLIP's workflow: CLIP's vision and projections are kept, XLM-R learns CLIP's states."""
-    clip, text = _trained_apart(tmp_path)
-    start, run = tmp_path / "start", tmp_path / "run"
-    assemble.main(["altclip", "--vision", str(clip), "--text", str(text), "--dim", "16", "--out", str(start)])
-    distillation.main(
-        teacher_flags(clip, tables, run, "--student", str(start), "--epochs", "2", "--lr", "1e-3")
-    )
-    theirs, ours = (registry.load(folder).public_model.state_dict() for folder in (clip, run / "model"))
-    for name, value in theirs.items():
-        if name.startswith(("vision_model.", "visual_projection.", "text_projection.")):
-            assert value.equal(ours[name]), name
-    rows = [row for row in log_of(run) if "trained_mse" in row or "held_out_mse" in row]
-    assert rows[-1]["score"] > rows[0]["score"]
-    with pytest.raises(SystemExit, match="has 16 dimensions, not 8"):
-        assemble.main(
-            [
-                "altclip",
-                "--vision",
-                str(clip),
-                "--text",
-                str(text),
-                "--dim",
-                "8",
-                "--out",
-                str(tmp_path / "no"),
-            ]
-        )
-
-
-def _trained_apart(folder: Path) -> tuple[Path, Path]:
-    """The folders of a small CLIP and of a small XLM-R."""
-    clip, text = folder / "clip", folder / "xlm-r"
-    families.clip(clip, true=False)
-    config = XLMRobertaConfig(
-        **families.XLM_R_BASE | families.SMALL | {"vocab_size": families.SMALL_VOCABULARY}
-    )
-    XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(text)
-    families.tokenizer(families.SMALL_VOCABULARY, *families.ROBERTA_MARKERS).save(
-        str(text / "tokenizer.json")
-    )
-    return clip, text
