@@ -27,7 +27,6 @@ from handlers.incidents import log_incident
 from handlers.metrics import BatchStats, Metrics
 from handlers.outcomes import Embedding, Outcome
 from handlers.protocol.items import Payload
-from handlers.protocol.rendering import truncated, unknown
 from handlers.protocol.requests import Request, read_request
 from handlers.protocol.responses import build_responses
 from handlers.runtime import choice, device, shapes
@@ -149,33 +148,13 @@ class Handler(ABC):
         self.deadline.restart()
         stats = BatchStats()
         shapes_before = len(self._shapes)
-        payloads: list[Payload] = []
-        requests = [
-            read_request(
-                context.get_all_request_header(index),
-                inputs,
-                payloads,
-                meta=self.meta,
-                settings=self.settings,
-            )
-            for index, inputs in enumerate(data)
-        ]
+        requests, payloads = self._read(data, context)
         parsed = self.clock()
         outcomes = self._embed(requests, payloads, stats)
         embedded = self.clock()
+        bodies = self._respond(requests, outcomes, context)
         for request in requests:
-            if request.self_test:
-                request.error = check_self_test(self.meta.self_test, outcomes[request.items][0])
-        max_bytes = self.settings.max_response_bytes
-        bodies = build_responses(requests, outcomes, self.meta, context, max_bytes=max_bytes)
-        for request in requests:
-            transport = "grpc" if request.envelope.grpc else "http"
-            stats.requests[transport, request.error.code if request.error else "ok"] += 1
-            if not request.self_test:
-                found = outcomes[request.items]
-                stats.items.update(o.code if isinstance(o, ItemError) else "ok" for o in found)
-                stats.flags["truncated"] += len(truncated(found))
-                stats.flags["unknown"] += len(unknown(found))
+            stats.add_request(request, outcomes[request.items])
         if len(self._shapes) > shapes_before:
             stats.shapes = len(self._shapes)
         ended = self.clock()
@@ -188,6 +167,15 @@ class Handler(ABC):
         self._ended = ended
         self._metrics.record(stats)
         return bodies
+
+    def _read(self, data: Sequence[Mapping[str, Any]], context: Any) -> tuple[list[Request], list[Payload]]:
+        """The requests, and the items of all of them as one flat list."""
+        requests: list[Request] = []
+        payloads: list[Payload] = []
+        for index, inputs in enumerate(data):
+            headers = context.get_all_request_header(index)
+            requests.append(read_request(headers, inputs, payloads, meta=self.meta, settings=self.settings))
+        return requests, payloads
 
     def _embed(
         self, requests: Sequence[Request], payloads: list[Payload], stats: BatchStats
@@ -217,6 +205,14 @@ class Handler(ABC):
             done.update({position: error for position in range(len(payloads)) if position not in done})
         self._check_device(done.values())
         return [done[position] for position in range(len(payloads))]
+
+    def _respond(self, requests: Sequence[Request], outcomes: list[Outcome], context: Any) -> list[bytes]:
+        """The bodies of the responses; a probe is refused where its self-test has failed."""
+        for request in requests:
+            if request.self_test:
+                request.error = check_self_test(self.meta.self_test, outcomes[request.items][0])
+        max_bytes = self.settings.max_response_bytes
+        return build_responses(requests, outcomes, self.meta, context, max_bytes=max_bytes)
 
     def _pass_over(
         self, payloads: list[Payload], order: Iterable[int], done: dict[int, Outcome], stats: BatchStats

@@ -10,10 +10,15 @@ from __future__ import annotations
 import importlib
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from handlers.batching import Group
+from handlers.errors import ItemError
+from handlers.outcomes import Outcome
+from handlers.protocol.rendering import truncated, unknown
+from handlers.protocol.requests import Request
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +66,15 @@ class BatchStats:
     """Of the threads that decode images."""
     shapes: int = 0
     """Distinct shapes of the passes since the worker started; 0 where this batch had no new one."""
+
+    def add_request(self, request: Request, outcomes: Sequence[Outcome]) -> None:
+        """Count a request that has its response, and its items; the item of a probe is nobody's."""
+        transport = "grpc" if request.envelope.grpc else "http"
+        self.requests[transport, request.error.code if request.error else "ok"] += 1
+        if not request.self_test:
+            self.items.update(o.code if isinstance(o, ItemError) else "ok" for o in outcomes)
+            self.flags["truncated"] += len(truncated(outcomes))
+            self.flags["unknown"] += len(unknown(outcomes))
 
     def add_pass(self, group: Group, *, slots: int, max_batch: int) -> None:
         """Count a group's pass, in which `slots` tokens or images were computed."""
