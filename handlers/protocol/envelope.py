@@ -24,7 +24,7 @@ _JSON_TYPES = (JSON, "text/json", "text/x-json", "application/x-json")
 _HTTP_HEADERS = ("explain", "host", "content-length", "transfer-encoding", "content-type")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Envelope:
     """One request, as TorchServe passed it on."""
 

@@ -18,4 +18,7 @@ DIALECTS: tuple[Dialect, ...] = (Health(), OpenAI(), KServe(), Native())
 
 def dialect_of(envelope: Envelope) -> Dialect:
     """The dialect of a request."""
-    return next(dialect for dialect in DIALECTS if dialect.matches(envelope))
+    for dialect in DIALECTS:
+        if dialect.matches(envelope):
+            return dialect
+    raise LookupError("no dialect takes the request")

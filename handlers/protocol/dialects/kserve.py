@@ -30,7 +30,8 @@ class KServe(Dialect):
 
     def matches(self, envelope: Envelope) -> bool:
         """Where the body has `instances`, or the named tensors of V2."""
-        return "instances" in envelope.fields or is_kserve_v2(envelope.fields)
+        fields = envelope.fields
+        return bool(fields) and ("instances" in fields or is_kserve_v2(fields))
 
     def read(self, envelope: Envelope, meta: TowerMeta, settings: Settings) -> Content:
         """The instances.

@@ -124,9 +124,9 @@ def _read_protobuf(body: Any, meta: TowerMeta) -> Content:
             raise RequestError(MALFORMED_REQUEST, "a request for the canary holds no items")
         return Content(meta.self_test, request.space)
     if meta.tower == "text":
-        images = [wrong_tower("text")] * len(images)
+        images = [wrong_tower("text") for _ in images]
     else:
-        texts = [wrong_tower("vision")] * len(texts)
+        texts = [wrong_tower("vision") for _ in texts]
     return Content(texts + images, request.space, request.timeout_ms / 1000 or None)
 
 
