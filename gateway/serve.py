@@ -99,7 +99,7 @@ async def run(
         finally:
             for task in (watching, stopping, serving):
                 task.cancel()
-            await asyncio.gather(watching, stopping, serving, return_exceptions=True)
+            await asyncio.gather(watching, stopping, serving, rpc.stop(0), return_exceptions=True)
             await models.close()
 
 
@@ -143,7 +143,12 @@ async def _watch(models: Models, rpc: RpcServer, metrics: Metrics, seconds: floa
     """Ask again and again which version is the default and whether it embeds, and tell whoever asks."""
     last: dict[str, str] = {}
     while True:
-        states = await models.check()
+        try:
+            states = await models.check()
+        except Exception:  # A mistake of ours must not end the watch.
+            _log.exception("the models could not be checked")
+            await asyncio.sleep(seconds)
+            continue
         metrics.states(states)
         await rpc.tell(ready=not any(isinstance(found, BabelclipError) for found in states.values()))
         for name, found in states.items():

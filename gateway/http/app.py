@@ -16,9 +16,9 @@ from starlette.routing import Route
 
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
-from gateway.http import document, health, openai
+from gateway.http import body, document, health, openai
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
-from gateway.http.body import CallerGone, read_json
+from gateway.http.body import CallerGone
 from gateway.http.guard import Guard
 from gateway.http.observe import Observe, observed_of
 from gateway.keys import FindKey
@@ -88,13 +88,15 @@ class _Calls:
     async def embeddings(self, request: Request) -> Response:
         """POST /v1/embeddings"""
         settings = self._settings
-        body = await read_json(request, max_bytes=settings.max_body_bytes, timeout=settings.body_timeout)
-        asked = openai.read(body, settings.max_items)
+        data = await body.read(request, max_bytes=settings.max_body_bytes, timeout=settings.body_timeout)
+        asked = await body.apart(len(data), lambda: openai.read(body.parse(data), settings.max_items))
         chosen = self._models.find(asked.model)
         observed_of(request.scope).model = chosen.name
         version, outcomes = await embed(chosen, asked.items, space=asked.space, dim=asked.dim)
         self._metrics.items(chosen.name, asked.items, outcomes)
-        return json_response(openai.render(asked, chosen.name, version, outcomes))
+        size = outcomes.vectors.nbytes
+        answer = await body.apart(size, openai.render, asked, chosen.name, version, outcomes)
+        return json_response(answer)
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models"""

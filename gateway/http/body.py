@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.errors import ApiError, malformed
 
-# Above this a body is parsed in a thread, so that other requests go on between its items.
+# Above this what is to be done with bytes is done in a thread, so that other requests go on meanwhile.
 _LARGE = 256 * 1024
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class CallerGone(Exception):
     """The caller hung up before its request was whole; there is nobody to answer."""
 
 
-async def read_json(request: Request, *, max_bytes: int, timeout: float) -> Any:
-    """The parsed body.
+async def read(request: Request, *, max_bytes: int, timeout: float) -> bytes:
+    """The body of a request with JSON.
 
     Raises:
-        ApiError: it is compressed, too large, too slow, or no JSON.
+        ApiError: it is of another type or compressed, too large, or too slow.
         CallerGone: it ended early.
     """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
@@ -34,15 +38,21 @@ async def read_json(request: Request, *, max_bytes: int, timeout: float) -> Any:
         raise ApiError(415, "unsupported_media_type", "the body must be sent uncompressed")
     try:
         async with asyncio.timeout(timeout):
-            data = await _read(request, max_bytes)
+            return await _read(request, max_bytes)
     except TimeoutError:
         message = f"the body did not arrive within {timeout:g} s"
         raise ApiError(408, "request_timeout", message) from None
     except ClientDisconnect:
         raise CallerGone from None
-    if len(data) > _LARGE:
-        return await asyncio.to_thread(_parse, data)
-    return _parse(data)
+
+
+async def apart(
+    size: int, work: Callable[Arguments, Result], *given: Arguments.args, **named: Arguments.kwargs
+) -> Result:
+    """What `work` returns; it is called in a thread where its `size` in bytes would keep others waiting."""
+    if size > _LARGE:
+        return await asyncio.to_thread(work, *given, **named)
+    return work(*given, **named)
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:
@@ -59,7 +69,12 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _parse(data: bytes) -> Any:
+def parse(data: bytes) -> Any:
+    """JSON.
+
+    Raises:
+        ApiError: it is none.
+    """
     try:
         return json.loads(data, parse_constant=_refuse_constant)
     except UnicodeDecodeError:
