@@ -15,6 +15,7 @@ import uvicorn
 
 from babelclip.errors import BabelclipError
 from gateway.http.app import build
+from gateway.http.protocol import BoundedProtocol
 from gateway.keys import FindKey
 from gateway.metrics import Metrics, MetricsServer
 from gateway.models import Models
@@ -79,6 +80,9 @@ async def run(
         http_socket = opened.enter_context(listen(settings.host, settings.port))
         config = uvicorn.Config(
             build(models, settings, find_key, metrics),
+            http=BoundedProtocol,
+            ws="none",
+            proxy_headers=False,
             log_config=None,
             access_log=False,
             server_header=False,

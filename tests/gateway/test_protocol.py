@@ -1,0 +1,124 @@
+"""Heads of requests that never end, or come slowly: they cost a bounded place, and others nothing."""
+
+import contextlib
+import http.client
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from gateway.http.protocol import BoundedProtocol
+from tests.e2e.support import PATIENCE
+from tests.gateway.engine import Engine
+from tests.gateway.front import Front, gateway
+
+LINE = b"X-Header: " + b"x" * 1000 + b"\r\n"
+
+
+@pytest.fixture
+def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Front]:
+    """A gateway that waits a short time for the head of a request, or whatever a test says."""
+    monkeypatch.setattr(BoundedProtocol, "head_seconds", getattr(request, "param", 0.3))
+    with gateway(Engine(), tmp_path) as front:
+        yield front
+
+
+@contextlib.contextmanager
+def caller(front: Front) -> Iterator[socket.socket]:
+    """A connection of somebody who writes HTTP by hand."""
+    parts = urlsplit(front.addresses.http)
+    with socket.create_connection((str(parts.hostname), parts.port or 0), timeout=PATIENCE) as connection:
+        yield connection
+
+
+def rest(connection: socket.socket) -> bytes:
+    """All that comes until the gateway closes the connection."""
+    found = b""
+    with contextlib.suppress(ConnectionError):
+        while part := connection.recv(65536):
+            found += part
+    return found
+
+
+CHUNKED = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("front", [PATIENCE], indirect=True)
+@pytest.mark.parametrize("begin", [b"GET /healthz HTTP/1.1\r\n", CHUNKED + b"0\r\n"], ids=["head", "trailer"])
+@pytest.mark.parametrize("part", [LINE, b"x" * 1000], ids=["many headers", "one endless header"])
+def test_headers_without_end_are_cut_off(front: Front, begin: bytes, part: bytes) -> None:
+    """Nobody without a key fills the memory with headers, before a body or after one."""
+    with caller(front) as connection:
+        connection.sendall(begin + b"X: ")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 200_000_000:
+                connection.sendall(part)
+                sent += len(part)
+        assert sent < 200_000_000
+    assert front.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("front", [PATIENCE], indirect=True)
+def test_large_headers_that_end_are_read(front: Front) -> None:
+    """Cookies of a browser and traces of proxies pass."""
+    assert front.get("/healthz", **{f"x-{number}": "x" * 1000 for number in range(40)}).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+def test_a_head_that_does_not_come_is_not_waited_for(front: Front, sent: bytes) -> None:
+    """A connection that says nothing, or half of something, is closed."""
+    with caller(front) as connection:
+        connection.sendall(sent)
+        assert rest(connection).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_second_request_has_its_own_time(front: Front) -> None:
+    """A connection that is kept open may be silent between requests, and half a second one is closed."""
+    with caller(front) as connection:
+        whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        connection.sendall(whole)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(whole[:-2])
+        assert b"HTTP/1.1 408 " in rest(connection)
+
+
+def test_a_call_that_takes_long_is_not_cut_off(front: Front) -> None:
+    """Only the head has to come at once: a body of many images takes its time."""
+    parts = urlsplit(front.addresses.http)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE)
+    body = b'{"input": "a"}'
+    connection.putrequest("POST", "/v1/embeddings")
+    connection.putheader("Authorization", f"Bearer {front.key}")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[:5])
+    with caller(front) as other:
+        rest(other)  # Closed when the time for a head was over.
+    connection.send(body[5:])
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /healthz HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /healthz HTTP/1.1\r\n Host: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+def test_requests_that_two_servers_would_read_differently_are_refused(front: Front, request_: bytes) -> None:
+    """What could smuggle a second request past a proxy is a 400, and the connection is closed."""
+    with caller(front) as connection:
+        connection.sendall(request_)
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 4"), answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert front.get("/healthz").status_code == 200
