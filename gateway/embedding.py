@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +76,8 @@ async def _both(
     unknown: list[int] = []
 
     async def through(tower: Tower, indices: list[int], sent: Sequence[str] | Sequence[bytes]) -> None:
+        if not sent:
+            return
         outcomes = await chosen.towers.embed(tower, sent, version, timeout=timeout)
         if outcomes.dim:  # None is known where every item failed before it was sent.
             result.vectors[indices] = outcomes.vectors
@@ -82,17 +85,15 @@ async def _both(
         truncated.extend(indices[index] for index in outcomes.truncated)
         unknown.extend(indices[index] for index in outcomes.unknown)
 
-    ways = []
-    if texts:
-        ways.append(asyncio.create_task(through("text", list(texts), list(texts.values()))))
-    if images:
-        ways.append(asyncio.create_task(through("vision", list(images), list(images.values()))))
-    try:
-        await asyncio.gather(*ways)
-    finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
+    if not images:
+        await through("text", list(texts), list(texts.values()))
+    elif not texts:
+        await through("vision", list(images), list(images.values()))
+    else:
+        await _together(
+            through("text", list(texts), list(texts.values())),
+            through("vision", list(images), list(images.values())),
+        )
     return replace(
         result,
         version=version.version,
@@ -100,3 +101,14 @@ async def _both(
         truncated=tuple(sorted(truncated)),
         unknown=tuple(sorted(unknown)),
     )
+
+
+async def _together(*works: Coroutine[Any, Any, None]) -> None:
+    """All at the same time; if one fails, the others are given up."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

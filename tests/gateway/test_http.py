@@ -135,6 +135,18 @@ def test_addresses_and_methods_that_there_are_not_are_named(front: Front) -> Non
     assert wrong.headers["allow"] == "POST"
 
 
+def test_it_listens_on_ipv6(tmp_path: Path) -> None:
+    """An address of version 6 stands in brackets, for HTTP and gRPC."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with gateway(Engine(), tmp_path, host="::1") as front:
+        assert front.addresses.http.startswith("http://[::1]:")
+        assert front.addresses.grpc.startswith("grpc://[::1]:")
+        assert front.post(json=CALL).status_code == 200
+
+
 def test_health_says_whether_the_models_embed(tmp_path: Path) -> None:
     """The process lives while the engine is away, and is ready when both towers give their golden items."""
     engine = Engine()

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from babelclip import Embeddings, Unavailable
@@ -288,6 +288,24 @@ def test_no_body_breaks_the_reader(body: Any) -> None:
         assert len(found.items) >= 1
         return
     assert sentence
+
+
+def test_no_body_breaks_the_gateway(front: Front) -> None:
+    """Whatever is sent, the answer is one of the documented statuses, and never a mistake of ours."""
+    headers = {"authorization": f"Bearer {front.key}"}
+    with httpx.Client(base_url=front.addresses.http, headers=headers, timeout=60) as caller:
+
+        @settings(max_examples=100)
+        @given(
+            body=st.dictionaries(st.sampled_from(FIELDS), json_values)
+            | st.fixed_dictionaries({"input": json_values})
+        )
+        def send(body: Any) -> None:
+            answer = caller.post("/v1/embeddings", content=json.dumps(body))
+            assert answer.status_code in (200, 400, 404, 409, 413), answer.text
+            assert answer.json()
+
+        send()
 
 
 @given(data=st.binary())
