@@ -33,14 +33,14 @@ class Observed:
     """What is to be known of a call when it ends.
 
     Attributes:
+        status: how it ended.
         model: one that is served, without its version; "" where the call has none, or an unknown one.
         key: the name of the caller's key; "" where there is none.
-        status: how it ended.
     """
 
+    status: str
     model: str = ""
     key: str = ""
-    status: str = ""
 
 
 class Metrics:
@@ -85,16 +85,20 @@ class Metrics:
         )
 
     @contextmanager
-    def call(self, name: str) -> Iterator[Observed]:
-        """Counts and times one call; the body fills in what it comes to know."""
-        observed = Observed()
+    def call(self, name: str, left: str) -> Iterator[Observed]:
+        """Counts and times one call; the body fills in what it comes to know.
+
+        Args:
+            left: the status where the caller hangs up before there is one.
+        """
+        observed = Observed(status=left)
         began = time.perf_counter()
         with self._in_progress.labels(name).track_inprogress():
             try:
                 yield observed
             finally:
                 self._seconds.labels(name).observe(time.perf_counter() - began)
-                self._requests.labels(name, observed.model, observed.key, observed.status or "gone").inc()
+                self._requests.labels(name, observed.model, observed.key, observed.status).inc()
 
     def items(self, model: str, items: Sequence[str | bytes | ItemError], outcomes: Embeddings) -> None:
         """Counts the items of a request, each by its tower and what came of it."""

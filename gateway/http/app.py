@@ -20,7 +20,7 @@ from gateway.http import body, document, health, openai
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
 from gateway.http.guard import Guard
-from gateway.http.observe import Observe, observed_of
+from gateway.http.observe import CALLER_GONE, Observe, observed_of
 from gateway.keys import FindKey
 from gateway.metrics import Metrics
 from gateway.models import Models
@@ -92,7 +92,8 @@ class _Calls:
         asked = await body.apart(len(data), lambda: openai.read(body.parse(data), settings.max_items))
         chosen = self._models.find(asked.model)
         observed_of(request.scope).model = chosen.name
-        version, outcomes = await embed(chosen, asked.items, space=asked.space, dim=asked.dim)
+        work = embed(chosen, asked.items, space=asked.space, dim=asked.dim)
+        version, outcomes = await body.while_there(request, work)
         self._metrics.items(chosen.name, asked.items, outcomes)
         size = outcomes.vectors.nbytes
         answer = await body.apart(size, openai.render, asked, chosen.name, version, outcomes)
@@ -152,4 +153,4 @@ class _Calls:
 
 
 async def _nobody(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)
+    return Response(status_code=CALLER_GONE)

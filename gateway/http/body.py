@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 class CallerGone(Exception):
-    """The caller hung up before its request was whole; there is nobody to answer."""
+    """The caller hung up before its answer; there is nobody to tell."""
 
 
 async def read(request: Request, *, max_bytes: int, timeout: float) -> bytes:
@@ -53,6 +53,30 @@ async def apart(
     if size > _LARGE:
         return await asyncio.to_thread(work, *given, **named)
     return work(*given, **named)
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """What `work` returns, which is given up when the caller hangs up. The body must have been read.
+
+    Raises:
+        CallerGone: the caller hung up.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise CallerGone
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

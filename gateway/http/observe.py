@@ -6,6 +6,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.metrics import Metrics, Observed
 
+# nginx's word for a caller who hung up before the answer.
+CALLER_GONE = 499
 _MODEL = "/v1/models/"
 
 
@@ -26,7 +28,7 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with self._metrics.call(self._named(scope["path"])) as observed:
+        with self._metrics.call(self._named(scope["path"]), left=str(CALLER_GONE)) as observed:
             scope.setdefault("state", {})["observed"] = observed
 
             async def sending(message: Message) -> None:

@@ -113,8 +113,7 @@ class _Guard(grpc.aio.ServerInterceptor):
 
     def _refusing(self, message: str) -> _Handler:
         async def refuse(requests: Any, context: Context) -> AsyncIterator[bytes]:
-            with self._metrics.call("refused") as observed:
-                observed.status = grpc.StatusCode.UNAUTHENTICATED.name
+            with self._metrics.call("refused", left=grpc.StatusCode.UNAUTHENTICATED.name):
                 await abort(context, ApiError(401, "invalid_api_key", message))
             yield b""
 

@@ -22,6 +22,7 @@ from gateway.rpc.status import Context, abort, code_of
 SERVICE = "babelclip.v1.Embedder"
 # Requests of a stream that are embedded at the same time; the next one is read when the first is answered.
 AHEAD = 2
+_LEFT = grpc.StatusCode.CANCELLED.name
 CALLER: ContextVar[str] = ContextVar("caller", default="")
 """The name of the key with which the present call was made."""
 _log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Embedder:
 
     async def embed(self, request: pb.EmbedItemsRequest, context: Context) -> pb.EmbedItemsResponse:
         """One request, one answer."""
-        with self._metrics.call("Embed") as observed:
+        with self._metrics.call("Embed", left=_LEFT) as observed:
             try:
                 return await self._embed(request, context.time_remaining(), observed)
             except Exception as error:
@@ -78,7 +79,7 @@ class Embedder:
                 await under_way.put(task)
             await under_way.put(None)
 
-        with self._metrics.call("EmbedStream") as observed:
+        with self._metrics.call("EmbedStream", left=_LEFT) as observed:
             reading = asyncio.create_task(read())
             try:
                 while (task := await under_way.get()) is not None:
@@ -92,7 +93,7 @@ class Embedder:
 
     async def models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:
         """The models and the versions that are known."""
-        with self._metrics.call("Models") as observed:
+        with self._metrics.call("Models", left=_LEFT) as observed:
             try:
                 listed = await self._models.listed()
             except Exception as error:

@@ -1,6 +1,6 @@
 """An engine in memory with several versions, as TorchServe has them: no network, no model."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from babelclip import AuthenticationError, BabelclipError, Call, ModelNotFound
 from babelclip.testing import InMemoryTransport
@@ -16,6 +16,7 @@ class Engine:
         default: the name of the default one, of each tower.
         token: what a call must show; None lets every call in.
         before: called with each call, and may raise.
+        during: awaited in each call, which it may hold up.
         calls: what was sent, in order.
     """
 
@@ -25,6 +26,7 @@ class Engine:
         self.default = dict.fromkeys(("text", "vision"), made[0].version)
         self.token: str | None = None
         self.before: Callable[[Call], None] = lambda call: None
+        self.during: Callable[[Call], Awaitable[None]] = _nothing
         self.calls: list[Call] = []
 
     async def send(self, call: Call) -> bytes:
@@ -32,6 +34,7 @@ class Engine:
         if call.token != self.token and self.token is not None:
             raise AuthenticationError("grpc://127.0.0.1:7070 refused the token")
         self.before(call)
+        await self.during(call)
         version = call.version or self.default.get(call.model, "")
         if call.model not in self.default or version not in self.versions:
             raise ModelNotFound(f"no {call.model} {version}")
@@ -47,6 +50,10 @@ class Engine:
             raise error
 
         self.before = before
+
+
+async def _nothing(call: Call) -> None:
+    pass
 
 
 def towers(engine: Engine, **settings: float) -> EngineTowers:

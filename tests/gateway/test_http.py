@@ -1,10 +1,12 @@
 """What every call over HTTP has in common: keys, limits, health, CORS, errors, the description."""
 
+import asyncio
 import gzip
 import http.client
 import json
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,9 +14,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from babelclip import Unavailable
+from babelclip import Call, Unavailable
 from gateway.http.guard import OPEN
 from gateway.keys import add, revoke
+from tests.e2e.support import PATIENCE
 from tests.gateway.engine import Engine
 from tests.gateway.front import Front, gateway
 
@@ -123,6 +126,31 @@ def test_a_caller_who_hangs_up_costs_nobody_anything(front: Front) -> None:
         head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {front.key}\r\n"
         caller.sendall(f'{head}Content-Length: 1000\r\n\r\n{{"input": '.encode())
     assert front.post(json=CALL).status_code == 200
+
+
+def test_what_nobody_waits_for_is_given_up(tmp_path: Path) -> None:
+    """A caller who hangs up frees the place that the call had at the engine."""
+    engine = Engine()
+    begun, ended = threading.Event(), threading.Event()
+
+    async def during(call: Call) -> None:
+        if b"long" in call.body:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+    engine.during = during
+    with gateway(engine, tmp_path) as front:
+        parts = urlsplit(front.addresses.http)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port)
+        headers = {"authorization": f"Bearer {front.key}"}
+        connection.request("POST", "/v1/embeddings", json.dumps({"input": "long"}), headers)
+        assert begun.wait(PATIENCE)
+        connection.close()
+        assert ended.wait(PATIENCE)
+        assert front.post(json=CALL).status_code == 200
 
 
 def test_addresses_and_methods_that_there_are_not_are_named(front: Front) -> None:
