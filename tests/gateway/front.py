@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,13 @@ from tests.gateway.engine import Engine, models
 
 
 class Front:
-    """Where it listens, what stands behind it, and a key that it lets in."""
+    """Where it listens, what stands behind it, a key that it lets in, and what tells it to stop."""
 
-    def __init__(self, addresses: Addresses, engine: Engine, keys_file: Path, key: str) -> None:
+    def __init__(
+        self, addresses: Addresses, engine: Engine, keys_file: Path, key: str, stop: Callable[[], None]
+    ) -> None:
         self.addresses = addresses
+        self.stop = stop
         self.engine = engine
         self.keys_file = keys_file
         self.key = key
@@ -68,10 +71,15 @@ def gateway(engine: Engine, folder: Path, **settings: Any) -> Iterator[Front]:
     if isinstance(first, BaseException):
         raise first
     addresses, loop, stop = first
+
+    def end() -> None:
+        with contextlib.suppress(RuntimeError):  # It has ended.
+            loop.call_soon_threadsafe(stop.set)
+
     try:
-        yield Front(addresses, engine, keys_file, key)
+        yield Front(addresses, engine, keys_file, key, end)
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        end()
         thread.join(PATIENCE)
     last = told.get(timeout=PATIENCE)
     if last is not None:

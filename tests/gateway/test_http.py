@@ -1,6 +1,7 @@
 """What every call over HTTP has in common: keys, limits, health, CORS, errors, the description."""
 
 import asyncio
+import contextlib
 import gzip
 import http.client
 import json
@@ -8,15 +9,18 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import pytest
 
 from babelclip import Call, Unavailable
 from gateway.http.guard import OPEN
 from gateway.keys import add, revoke
+from gateway.rpc import embedder_pb2 as pb
 from tests.e2e.support import PATIENCE
 from tests.gateway.engine import Engine
 from tests.gateway.front import Front, gateway
@@ -151,6 +155,44 @@ def test_what_nobody_waits_for_is_given_up(tmp_path: Path) -> None:
         connection.close()
         assert ended.wait(PATIENCE)
         assert front.post(json=CALL).status_code == 200
+
+
+def test_what_is_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
+    """Whoever stops a gateway costs nobody an answer: new calls find another one, old ones are finished."""
+    engine = Engine()
+    begun, release = threading.Event(), threading.Event()
+
+    async def during(call: Call) -> None:
+        if b"long" in call.body:
+            begun.set()
+            await asyncio.to_thread(release.wait, PATIENCE)
+
+    engine.during = during
+    with ThreadPoolExecutor(2) as pool, gateway(engine, tmp_path) as front:
+
+        def by_grpc() -> bytes:
+            with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
+                call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
+                sent = pb.EmbedItemsRequest(items=[pb.Item(text="long")]).SerializeToString()
+                answer: bytes = call(
+                    sent, metadata=(("authorization", f"Bearer {front.key}"),), timeout=PATIENCE
+                )
+                return answer
+
+        typed = pool.submit(by_grpc)
+        assert begun.wait(PATIENCE)
+        begun.clear()
+        plain = pool.submit(front.post, json={"input": "long"})
+        assert begun.wait(PATIENCE)
+        front.stop()
+        for address in (front.addresses.http, front.addresses.grpc):
+            parts = urlsplit(address)
+            with contextlib.suppress(ConnectionRefusedError):
+                while True:  # until it listens no more
+                    socket.create_connection((str(parts.hostname), parts.port or 0), timeout=PATIENCE).close()
+        release.set()
+        assert plain.result(PATIENCE).status_code == 200
+        assert pb.EmbedItemsResponse.FromString(typed.result(PATIENCE)).dim == 32
 
 
 def test_addresses_and_methods_that_there_are_not_are_named(front: Front) -> None:
