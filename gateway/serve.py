@@ -83,12 +83,16 @@ async def run(
             http=BoundedProtocol,
             ws="none",
             proxy_headers=False,
+            ssl_certfile=settings.tls_certificate or None,
+            ssl_keyfile=settings.tls_key or None,
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
+        with naming("the TLS certificate and key"):
+            config.load()
         server = _Server(config)
         rpc = RpcServer(models, settings, find_key, metrics)
         grpc_address = await rpc.start()
@@ -96,7 +100,9 @@ async def run(
         serving = asyncio.create_task(server.serve([http_socket]))
         stopping = asyncio.create_task(stop.wait())
         try:
-            listening(Addresses(address(http_socket), grpc_address, metrics_server.address))
+            scheme = "https" if settings.tls_certificate else "http"
+            http_address = address(http_socket, scheme)
+            listening(Addresses(http_address, grpc_address, metrics_server.address))
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             server.should_exit = True
             await asyncio.gather(rpc.stop(_DRAIN_SECONDS), serving)
@@ -137,7 +143,16 @@ def listen(host: str, port: int) -> socket.socket:
         raise OSError(f"cannot listen on {host} port {port}: {reason}") from error
 
 
-def address(listener: socket.socket, scheme: str = "http") -> str:
+@contextlib.contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Says in an OSError what could not be used."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"cannot use {what}: {error.strerror or error}") from error
+
+
+def address(listener: socket.socket, scheme: str) -> str:
     """The URL of a socket that listens."""
     host, port = listener.getsockname()[:2]
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -49,6 +49,7 @@ class Settings:
     Attributes:
         host: the address of the HTTP and gRPC ports.
         port, grpc_port, metrics_port: 0 takes a free one. Metrics are served on 127.0.0.1 whatever `host` is.
+        tls_certificate, tls_key: files in PEM with which HTTP and gRPC speak TLS; both, or neither for none.
         keys_file: the callers' keys, hashed; made with one key in it where there is none.
         authentication: false lets every caller in, which only a loopback `host` may.
         cors_origins: the origins whose pages may call from a browser, or "*"; none by default.
@@ -66,6 +67,8 @@ class Settings:
     port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
+    tls_certificate: str = ""
+    tls_key: str = ""
     keys_file: str = ".run/gateway/keys.json"
     authentication: bool = True
     cors_origins: tuple[str, ...] = ()
@@ -85,6 +88,8 @@ class Settings:
         for name in ("timeout", "probe_seconds", "max_items", "max_body_bytes", "body_timeout"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} must be more than 0, not {getattr(self, name)}")
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise SettingsError("tls_certificate and tls_key stand together: TLS needs both")
         if not self.models:
             raise SettingsError("[models] must name at least one model")
         for name in self.models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -28,12 +29,16 @@ class RpcServer:
 
     Args:
         find_key: a key → the name of the caller; None lets everybody in.
+
+    Raises:
+        OSError: a file of the TLS settings cannot be read.
     """
 
     def __init__(
         self, models: Models, settings: Settings, find_key: FindKey | None, metrics: Metrics
     ) -> None:
         self._host, self._port = settings.host, settings.grpc_port
+        self._credentials = _credentials(settings)
         self._server = grpc.aio.server(
             interceptors=[] if find_key is None else [_Guard(find_key, metrics)],
             options=(
@@ -57,7 +62,7 @@ class RpcServer:
         )
 
     async def start(self) -> str:
-        """Listen → the address, grpc://HOST:PORT.
+        """Listen → the address, grpc://HOST:PORT, or grpcs:// with TLS.
 
         Raises:
             OSError: the port is taken or may not be; the message names it.
@@ -65,11 +70,14 @@ class RpcServer:
         await self.tell(ready=False)
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
-            port = self._server.add_insecure_port(f"{host}:{self._port}")
+            if self._credentials is None:
+                port = self._server.add_insecure_port(f"{host}:{self._port}")
+            else:
+                port = self._server.add_secure_port(f"{host}:{self._port}", self._credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._host} port {self._port} for gRPC") from error
         await self._server.start()
-        return f"grpc://{host}:{port}"
+        return f"{'grpc' if self._credentials is None else 'grpcs'}://{host}:{port}"
 
     async def tell(self, *, ready: bool) -> None:
         """What the health service says from now on, of the server and of the service."""
@@ -82,6 +90,13 @@ class RpcServer:
         """Take no more calls, and give those under way `grace` seconds."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    if not settings.tls_certificate:
+        return None
+    key, certificate = Path(settings.tls_key).read_bytes(), Path(settings.tls_certificate).read_bytes()
+    return grpc.ssl_server_credentials([(key, certificate)])
 
 
 class _Guard(grpc.aio.ServerInterceptor):

@@ -40,6 +40,7 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(tmp_p
         ("[models]", "at least one model"),
         ("[models.a]\naudio = 'x'", "has text and vision, and no audio"),
         ("[models.'a b']", "cannot be a model's name"),
+        ('tls_key = "key.pem"', "TLS needs both"),
         ('host = "0.0.0.0"\nauthentication = false', "lets everybody in who reaches 0.0.0.0"),
     ],
 )
