@@ -54,7 +54,8 @@ class Settings:
         authentication: false lets every caller in, which only a loopback `host` may.
         cors_origins: the origins whose pages may call from a browser, or "*"; none by default.
         engine: where the towers are computed: grpc://HOST:PORT or http://HOST:PORT.
-        engine_token_file: TorchServe's key_file.json, or a file with the bare token; "" sends none.
+        engine_token_file: TorchServe's key_file.json, or a file with the bare token; with "" the client's
+            own variables tell (BABELCLIP_TOKEN, BABELCLIP_TOKEN_FILE), or none is sent.
         timeout: seconds until an answer must be there, unless the caller names fewer.
         probe_seconds: how often the engine is asked for its default version and its golden items.
         max_items: inputs of a request.
