@@ -1,7 +1,6 @@
 """Heads of requests that never end, or come slowly: they cost a bounded place, and others nothing."""
 
 import contextlib
-import http.client
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,13 @@ from tests.gateway.front import Front, gateway
 LINE = b"X-Header: " + b"x" * 1000 + b"\r\n"
 
 
+SHORT = 0.3  # seconds that a head may take, in tests of one that does not come
+
+
 @pytest.fixture
-def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Front]:
-    """A gateway that waits a short time for the head of a request, or whatever a test says."""
-    monkeypatch.setattr(BoundedProtocol, "head_seconds", getattr(request, "param", 0.3))
+def front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """A gateway that waits for the head of a request as long as it takes, until a test says otherwise."""
+    monkeypatch.setattr(BoundedProtocol, "head_seconds", PATIENCE)
     with gateway(Engine(), tmp_path) as front:
         yield front
 
@@ -45,7 +47,6 @@ def rest(connection: socket.socket) -> bytes:
 CHUNKED = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-@pytest.mark.parametrize("front", [PATIENCE], indirect=True)
 @pytest.mark.parametrize("begin", [b"GET /healthz HTTP/1.1\r\n", CHUNKED + b"0\r\n"], ids=["head", "trailer"])
 @pytest.mark.parametrize("part", [LINE, b"x" * 1000], ids=["many headers", "one endless header"])
 def test_headers_without_end_are_cut_off(front: Front, begin: bytes, part: bytes) -> None:
@@ -61,44 +62,49 @@ def test_headers_without_end_are_cut_off(front: Front, begin: bytes, part: bytes
     assert front.get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize("front", [PATIENCE], indirect=True)
 def test_large_headers_that_end_are_read(front: Front) -> None:
     """Cookies of a browser and traces of proxies pass."""
     assert front.get("/healthz", **{f"x-{number}": "x" * 1000 for number in range(40)}).status_code == 200
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
-def test_a_head_that_does_not_come_is_not_waited_for(front: Front, sent: bytes) -> None:
+def test_a_head_that_does_not_come_is_not_waited_for(
+    front: Front, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection that says nothing, or half of something, is closed."""
+    monkeypatch.setattr(BoundedProtocol, "head_seconds", SHORT)
     with caller(front) as connection:
         connection.sendall(sent)
         assert rest(connection).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_second_request_has_its_own_time(front: Front) -> None:
-    """A connection that is kept open may be silent between requests, and half a second one is closed."""
+def test_a_second_request_has_its_own_time(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a connection that is kept open, half of a second request is not waited for either."""
     with caller(front) as connection:
         whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
         connection.sendall(whole)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        monkeypatch.setattr(BoundedProtocol, "head_seconds", SHORT)
         connection.sendall(whole[:-2])
         assert b"HTTP/1.1 408 " in rest(connection)
 
 
-def test_a_call_that_takes_long_is_not_cut_off(front: Front) -> None:
+def test_a_call_that_takes_long_is_not_cut_off(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the head has to come at once: a body of many images takes its time."""
-    parts = urlsplit(front.addresses.http)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE)
+    monkeypatch.setattr(BoundedProtocol, "head_seconds", SHORT)
     body = b'{"input": "a"}'
-    connection.putrequest("POST", "/v1/embeddings")
-    connection.putheader("Authorization", f"Bearer {front.key}")
-    connection.putheader("Content-Length", str(len(body)))
-    connection.endheaders(body[:5])
-    with caller(front) as other:
-        rest(other)  # Closed when the time for a head was over.
-    connection.send(body[5:])
-    assert connection.getresponse().status == 200
-    connection.close()
+    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {front.key}\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    for _ in range(50):  # A busy machine may take too long even for a head that is sent at once.
+        with caller(front) as connection, caller(front) as other:
+            connection.sendall(head.encode() + body[:5])
+            rest(other)  # It is closed when the time for a head is over.
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(body[5:])
+            answer = rest(connection)
+        if not answer.startswith(b"HTTP/1.1 408 "):
+            break
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(
