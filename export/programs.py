@@ -61,29 +61,33 @@ def trace(model: DualEncoder, tower: str, *, bfloat16: bool = False) -> Exported
 
 
 def write_all(model: DualEncoder, tower: str, folder: Path, options: Options) -> dict[str, Path]:
-    """Write a tower's program in every form that was asked for; returns {form: path}."""
-    return {form: write(model, tower, form, folder, options.dtype) for form in options.forms}
+    """Write a tower's program in every form that was asked for, into `folder`; returns {form: path}.
+
+    Tracing takes a third of the time, so both forms are made of one trace where they hold the same weights.
+    """
+    paths = {form: folder / FILES[form][0] for form in options.forms}
+    traced: ExportedProgram | None = None
+    for form, path in paths.items():
+        if form == "pt2" and options.dtype == "bfloat16":
+            torch.export.save(trace(model, tower, bfloat16=True), path)
+            continue
+        traced = traced or trace(model, tower)
+        if form == "pt2":
+            torch.export.save(traced, path)
+        else:
+            write_onnx(traced, tower, path, options.dtype)
+    return paths
 
 
-def write(model: DualEncoder, tower: str, form: str, folder: Path, dtype: str) -> Path:
-    """Write one form of a tower's program, its weights stored in `dtype`; returns its path in `folder`."""
-    path = folder / FILES[form][0]
-    if form == "pt2":
-        torch.export.save(trace(model, tower, bfloat16=dtype == "bfloat16"), path)
-    else:
-        write_onnx(model, tower, path, dtype)
-    return path
-
-
-def write_onnx(model: DualEncoder, tower: str, path: Path, dtype: str = "float32") -> None:
-    """The tower as ONNX: the program in `path`, its weights beside it in `path`.data."""
+def write_onnx(traced: ExportedProgram, tower: str, path: Path, dtype: str = "float32") -> None:
+    """A traced tower as ONNX: the program in `path`, its weights, in `dtype`, beside it in `path`.data."""
     for noisy in ("onnxscript", "torch.onnx._internal.exporter._registration"):
         logging.getLogger(noisy).setLevel(logging.ERROR)  # they warn that torchvision, not needed, is missing
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         made = torch.onnx.export(
-            # Traced as for `.pt2`: torch 2.9's own way to it ends with a program for several rows only.
-            trace(model, tower),
+            # Of a module itself torch 2.9 makes a program for several rows only.
+            traced,
             input_names=INPUTS[tower],
             output_names=["vectors"],
             dynamo=True,

@@ -71,7 +71,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, loaded: checkpoint.Checkpoi
     work = tmp_path_factory.mktemp("triton")
     for tower in ("text", "vision"):
         (work / tower).mkdir()
-        programs.write_onnx(loaded.model, tower, work / tower / "program.onnx")
+        programs.write_onnx(programs.trace(loaded.model, tower), tower, work / tower / "program.onnx")
     shutil.copy(MINI / "tokenizer.json", work / "text")
     triton.write(work / "models", loaded, {tower: work / tower for tower in ("text", "vision")})
     for tower in ("text", "vision"):

@@ -19,6 +19,8 @@ from models import checkpoint
 from tests import miniature
 from tests.export.triton_stand_in.repository import STAND_IN, Arrays, Refused, Repository
 
+pytestmark = pytest.mark.slow  # exports
+
 LONG = "red circle blue circle green square yellow square " * 10
 TEXTS = ["red circle", "grünes Quadrat", "赤い丸", "🔴 🔵", LONG, "red"]
 LIMITS = {"max_pixels": 50_000_000, "max_bytes": 20_000_000}
@@ -37,7 +39,7 @@ def towers(tmp_path_factory: pytest.TempPathFactory, loaded: checkpoint.Checkpoi
     work = tmp_path_factory.mktemp("programs")
     for tower in ("text", "vision"):
         (work / tower).mkdir()
-        programs.write_onnx(loaded.model, tower, work / tower / "program.onnx")
+        programs.write_onnx(programs.trace(loaded.model, tower), tower, work / tower / "program.onnx")
     loaded.tokenizer.save(str(work / "text" / "tokenizer.json"))
     return {tower: work / tower for tower in ("text", "vision")}
 
