@@ -1,6 +1,6 @@
 """100,000 texts through the asynchronous client, from an iterator, beside the load generator's best.
 
-    python -m benchmarks.client [--texts 100000] [--turns 24] [--turn-texts 10240]
+    python -m benchmarks.client [--texts 100000] [--turns 24] [--turn-texts 10240] [--quick]
 
 The committed model is served, which computes a text in less than a millisecond, so that what the client costs
 shows. The load generator sends the same texts, many in a request, without looking at the vectors; the best of
@@ -27,9 +27,9 @@ import psutil
 
 from babelclip import AsyncClient
 from babelclip.wire import MAX_ITEMS
-from benchmarks import inputs, load, report
+from benchmarks import inputs, load, report, towers
+from benchmarks.options import make_parser, parse
 from benchmarks.server import Server, serving
-from benchmarks.soak import mini_store
 
 CONCURRENCIES = (2, 4, 8)
 TRIES = 3
@@ -137,20 +137,16 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.client",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("client", __doc__)
     parser.add_argument("--texts", type=int, default=100_000)
     parser.add_argument("--turns", type=int, default=24)
     parser.add_argument("--turn-texts", type=int, default=10_240)
-    options = parser.parse_args()
+    options = parse(parser, {"texts": MAX_ITEMS, "turns": 2, "turn_texts": MAX_ITEMS})
     if options.turns < 2:
         parser.error("--turns must be at least 2")
     if min(options.texts, options.turn_texts) < MAX_ITEMS:
         parser.error(f"--texts and --turn-texts must be at least {MAX_ITEMS}, one request's")
-    with serving(mini_store()) as server:
+    with serving(towers.mini_store()) as server:
         measured = {name: measure(server, name, options) for name in ("http", "grpc")}
     figures = {name: one for name, (one, _) in measured.items()}
     columns = (

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import inputs, load, report
+from benchmarks.options import make_parser, parse
 from benchmarks.server import Server, serving
 
 WARM_UP = 1.0
@@ -35,7 +37,7 @@ async def rate(
     return float(found["items_per_s"])
 
 
-async def vectors(server: Server, tower: str, items: list[Any]) -> np.ndarray:
+async def vectors(server: Server, tower: str, items: list[Any]) -> NDArray[np.float32]:
     """float32 [N, dim], each of length 1."""
     sender = server.sender("grpc", tower)
     try:
@@ -61,11 +63,7 @@ async def compare(old: Server, new: Server, options: argparse.Namespace) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.compare",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
+    parser = make_parser("compare", __doc__)
     parser.add_argument("old", type=Path, help="the model store that the ratio is to")
     parser.add_argument("new", type=Path)
     parser.add_argument("--tower", choices=("text", "vision"), default="text")
@@ -73,7 +71,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each turn")
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--items", type=int, default=1, help="in a request")
-    options = parser.parse_args()
+    options = parse(parser, {"pairs": 2, "seconds": 0.5, "concurrency": 4})
     with serving(options.old, name="old") as old, serving(options.new, name="new") as new:
         found = asyncio.run(compare(old, new, options))
     rates = found["rates"]

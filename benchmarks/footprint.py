@@ -1,6 +1,6 @@
 """What an XLM-R base text tower costs beside its speed: time until it serves, memory, size of the archive.
 
-    python -m benchmarks.footprint [--variants bfloat16 …] [--cold]
+    python -m benchmarks.footprint [--variants bfloat16 …] [--cold] [--quick]
 
 The tower has the true shape and XLM-R's 250,002 tokens. Each variant is exported, started by scripts/serve,
 and embeds 2,000 texts in 20 languages at concurrency 16, and then full batches of the longest texts, which
@@ -8,7 +8,6 @@ need the most memory that any can. Resident memory is the worker's, mapped files
 kernel's cache of files is dropped before each start, which needs root.
 """
 
-import argparse
 import asyncio
 import os
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import inputs, load, report, towers
+from benchmarks.options import make_parser, parse
 from benchmarks.server import Server, serving
 from export.options import Options
 from export.pipeline import export
@@ -42,7 +42,7 @@ LONGEST = 64  # texts at once, of more tokens than the tower takes
 
 
 async def embed(server: Server) -> dict[str, float]:
-    """Milliseconds of one text alone, texts a second, and the worker's memory in MB after each load."""
+    """Milliseconds of one text alone, texts per second, and the worker's memory in MB after each load."""
     worker = server.worker("text")
     after = {"start": worker.memory_info().rss / 1e6}
     sender = server.sender("grpc", "text")
@@ -75,13 +75,12 @@ async def embed(server: Server) -> dict[str, float]:
     }
 
 
-def measure(name: str, *, cold: bool) -> dict[str, Any]:
-    """One variant, from its checkpoint."""
-    made = towers.ensure_checkpoint()
+def measure(made: Path, name: str, *, cold: bool) -> dict[str, Any]:
+    """One variant, from the checkpoint to the worker's memory."""
     store = towers.FOLDER / f"footprint-{name}"
     shutil.rmtree(store, ignore_errors=True)
-    export(made, store, VARIANTS[name])
-    size = (store / f"{towers.NAME}-text.mar").stat().st_size
+    result = export(made, store, VARIANTS[name])
+    size = sum(Path(mar).stat().st_size for mar in result["mars"] if mar.endswith("-text.mar"))
     if cold:
         os.sync()
         Path("/proc/sys/vm/drop_caches").write_text("3")
@@ -94,19 +93,16 @@ def measure(name: str, *, cold: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.footprint",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("footprint", __doc__)
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS))
     parser.add_argument(
         "--cold", action="store_true", help="drop the kernel's cache of files before each start"
     )
-    options = parser.parse_args()
+    options = parse(parser, {"variants": ["bfloat16-trimmed-lean"]})
+    made = towers.MINI if options.quick else towers.ensure_checkpoint()
     found = {}
     for name in options.variants:
-        found[name] = measure(name, cold=options.cold)
+        found[name] = measure(made, name, cold=options.cold)
         print(f"{name}: {found[name]}", flush=True)
     columns = ["variant", "ready s", "archive MB", "alone ms", "texts/s", "MB at start", "of texts", "most"]
     report.table("XLM-R base, text tower", columns, [[name, *one.values()] for name, one in found.items()])

@@ -9,6 +9,7 @@ sentence-transformers model: XLM-R, mean pooling, projection, normalisation.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -40,7 +41,7 @@ def write_clip_tokenizer(folder: Path) -> None:
     )
 
 
-def write_image_model(source: Path, target: Path, config: dict) -> None:
+def write_image_model(source: Path, target: Path, config: dict[str, Any]) -> None:
     vision = config["vision"]
     stump = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
     model = CLIPModel(
@@ -72,7 +73,7 @@ def write_image_model(source: Path, target: Path, config: dict) -> None:
     write_clip_tokenizer(target)
 
 
-def write_text_model(source: Path, target: Path, config: dict) -> None:
+def write_text_model(source: Path, target: Path, config: dict[str, Any]) -> None:
     text = config["text"]
     if text.get("memory"):
         sys.exit("infinity_models.py: sentence-transformers has no module for this text tower's memory")

@@ -1,8 +1,8 @@
 """This machine's limit for a tower, without a server.
 
-    python -m benchmarks.limit [--tower text] [--runtimes] [--repeats 3]
+    python -m benchmarks.limit [--tower text] [--runtimes] [--repeats 3] [--quick]
 
-    gemm       products of matrices of the tower's own shapes, in the dtype that it is served in
+    gemm       matmuls of the tower's own shapes, in the dtype that it is served in
     model      the tower's program alone, on pixels or tokens that lie in memory
     decode     JPEGs to pixels, or texts to tokens, alone, on all cores
     pipeline   both in one process: the most that a server could reach
@@ -11,7 +11,6 @@
 All are measured in turns and the medians shown. `--runtimes` compares the runtimes that can run here.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 
@@ -19,7 +18,9 @@ import torch
 
 from benchmarks import report, towers
 from benchmarks.inprocess import InProcess
+from benchmarks.options import make_parser, parse
 from handlers.batching import Group
+from models.modules import ModelConfig
 
 BATCH = 32  # rows of one pass, the handler's own largest
 PASSES = {"vision": 4, "text": 8}  # batches in one measurement
@@ -33,17 +34,18 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def gemm_flops(process: InProcess, tower: str) -> float:
-    """Floating-point operations a second of the tower's three kinds of products; the best of them."""
-    config = towers.CONFIG.vision if tower == "vision" else towers.CONFIG.text
-    tokens = (towers.CONFIG.vision.size // towers.CONFIG.vision.patch) ** 2 + 1
-    rows = BATCH * (tokens if tower == "vision" else towers.TEXT_TOKENS)
+def gemm_flops(process: InProcess, config: ModelConfig, tower: str) -> float:
+    """Floating-point operations a second of the tower's three kinds of matmuls; the best of them."""
+    vision = config.vision
+    patch = vision.patch or 2 ** (len(vision.stem) + 1)  # each layer of a stem halves, and so does the last
+    tokens = (vision.size // patch) ** 2 + 1 if tower == "vision" else towers.TEXT_TOKENS
+    rows, width = BATCH * tokens, (vision if tower == "vision" else config.text).width
     placement = process.handler.runner.placement
-    kind = {"dtype": getattr(torch, placement.dtype), "device": placement.device}
+    dtype = getattr(torch, placement.dtype)
     rates = []
     for inner, outer in ((1, 4), (4, 1), (1, 1)):
-        left = torch.randn(rows, inner * config.width, **kind)
-        right = torch.randn(inner * config.width, outer * config.width, **kind)
+        left = torch.randn(rows, inner * width, dtype=dtype, device=placement.device)
+        right = torch.randn(inner * width, outer * width, dtype=dtype, device=placement.device)
 
         def multiply(left: torch.Tensor = left, right: torch.Tensor = right) -> None:
             for _ in range(8):
@@ -52,7 +54,7 @@ def gemm_flops(process: InProcess, tower: str) -> float:
 
         multiply()
         taken = min(seconds(multiply) for _ in range(4)) / 8
-        rates.append(2 * rows * inner * outer * config.width**2 / taken)
+        rates.append(2 * rows * inner * outer * width**2 / taken)
     return max(rates)
 
 
@@ -66,9 +68,9 @@ def model_rate(process: InProcess, groups: list[Group]) -> float:
     return sum(len(group.positions) for group in groups) / seconds(run)
 
 
-def measure(process: InProcess, tower: str, flops: float, repeats: int) -> dict[str, list[float]]:
-    """Each figure `repeats` times, in turns; `flops` are those of one image, or of TEXT_TOKENS tokens."""
-    count = BATCH * PASSES[tower]
+def measure(process: InProcess, made: towers.Towers, tower: str, repeats: int) -> dict[str, list[float]]:
+    """Each figure `repeats` times, in turns."""
+    flops, count = made.flops[tower], BATCH * PASSES[tower]
     groups = process.decode(count)
     # Texts have different lengths, and padding is computed too.
     unit = towers.TEXT_TOKENS if tower == "text" else 1
@@ -77,7 +79,7 @@ def measure(process: InProcess, tower: str, flops: float, repeats: int) -> dict[
     found: dict[str, list[float]] = {name: [] for name in ("gemm_flops", "gemm_per_s", *RATES, "single_ms")}
     torch.set_num_threads(process.handler.threads)
     for _ in range(repeats):
-        found["gemm_flops"].append(gemm_flops(process, tower))
+        found["gemm_flops"].append(gemm_flops(process, made.config, tower))
         found["gemm_per_s"].append(found["gemm_flops"][-1] / work)
         found["model_per_s"].append(model_rate(process, groups))
         found["decode_per_s"].append(count / seconds(lambda: process.decode(count)))
@@ -101,17 +103,14 @@ def compare_runtimes(made: towers.Towers, tower: str, repeats: int) -> dict[str,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.limit", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser("limit", __doc__)
     parser.add_argument("--tower", choices=("vision", "text"), default="vision")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--runtimes", action="store_true", help="also compare the runtimes")
-    options = parser.parse_args()
-    made = towers.ensure()
+    options = parse(parser, {"repeats": 1})
+    made = towers.ensure(quick=options.quick)
     process = InProcess(made.archive(options.tower), options.tower)
-    flops = made.flops[options.tower]
-    found = measure(process, options.tower, flops, options.repeats)
+    found = measure(process, made, options.tower, options.repeats)
     placement = process.handler.runner.placement
     result = {
         "tower": options.tower,
@@ -132,7 +131,7 @@ def main() -> None:
     shown = {name: result[f"{name}_per_s"] for name in ("gemm", "model", "pipeline", "decode")}
     unit = "images a second" if options.tower == "vision" else "texts a second"
     report.bars(f"limit-{options.tower}", shown, unit)
-    report.finish(f"limit-{options.tower}", result, {"measured": found, "flops": flops})
+    report.finish(f"limit-{options.tower}", result, {"measured": found, "flops": made.flops[options.tower]})
 
 
 if __name__ == "__main__":

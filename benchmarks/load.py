@@ -77,7 +77,8 @@ class GrpcSender:
     def __init__(self, url: str, model: str, key: str) -> None:
         options = [("grpc.max_receive_message_length", LARGEST), ("grpc.max_send_message_length", LARGEST)]
         self.channel = grpc.aio.insecure_channel(url.removeprefix("grpc://"), options=options)
-        self.stub = InferenceStub(self.channel)
+        channel: Any = self.channel  # The stub is typed for blocking channels; with this one it is awaited.
+        self.stub: Any = InferenceStub(channel)
         self.model, self.metadata = model, bearer(key)
 
     async def send(self, body: Body) -> EmbedResponse:

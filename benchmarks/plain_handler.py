@@ -8,28 +8,27 @@ import numpy as np
 import torch
 from PIL import Image
 
-SIZE = 224
-
 
 class PlainHandler:
     """Decodes and resizes in a loop, stacks, runs the model, answers with lists of floats as JSON."""
 
     def initialize(self, context: Any) -> None:
         folder = Path(context.system_properties["model_dir"])
-        self.model = torch.export.load(folder / "vision.pt2").module()
+        self.size = int(context.model_yaml_config["handler"]["size"])
+        self.model = torch.export.load(folder / "program.pt2").module()
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[list[float]]:
-        images = [self.preprocess(row.get("data") or row.get("body")) for row in data]
+        images = [self.preprocess(row.get("data") or row["body"]) for row in data]
         with torch.no_grad():
-            vectors = self.model(torch.stack(images))
-        return vectors.tolist()
+            vectors: list[list[float]] = self.model(torch.stack(images)).tolist()
+        return vectors
 
-    @staticmethod
-    def preprocess(encoded: bytes) -> torch.Tensor:
+    def preprocess(self, encoded: bytes) -> torch.Tensor:
+        size = self.size
         image = Image.open(io.BytesIO(encoded)).convert("RGB")
-        scale = SIZE / min(image.size)
+        scale = size / min(image.size)
         image = image.resize(
             (round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC
         )
-        left, top = (image.width - SIZE) // 2, (image.height - SIZE) // 2
-        return torch.from_numpy(np.array(image.crop((left, top, left + SIZE, top + SIZE))))
+        left, top = (image.width - size) // 2, (image.height - size) // 2
+        return torch.from_numpy(np.array(image.crop((left, top, left + size, top + size))))

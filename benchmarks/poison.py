@@ -1,24 +1,26 @@
 """What broken items cost the others: a tenth of the requests is poison, at concurrency 64.
 
-    python -m benchmarks.poison [--tower text] [--seconds 15] [--repeats 2]
+    python -m benchmarks.poison [--tower text] [--seconds 15] [--repeats 2] [--quick]
 
 A clean load and a poisoned one in turns. Every good item must come back with the vector of the clean load, no
 worker may be replaced, and the good items' throughput is compared with their share of the clean one's.
 """
 
-import argparse
 import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from babelclip.embedding_pb2 import EmbedResponse
 from benchmarks import inputs, load, report, towers
+from benchmarks.options import make_parser, parse
 from benchmarks.server import Server, serving
 
+Vector = NDArray[np.float32]
+
 CONCURRENCY = 64
-WARM_UP = 3.0
 EVERY = 10  # one request in so many is poison
 
 
@@ -42,11 +44,11 @@ def poison(tower: str) -> list[load.Body]:
     ]
 
 
-def vector(answer: EmbedResponse) -> np.ndarray:
+def vector(answer: EmbedResponse) -> Vector:
     return np.frombuffer(answer.vectors, dtype="<f4")
 
 
-async def clean_vectors(server: Server, tower: str, bodies: Sequence[load.Body]) -> dict[bytes, np.ndarray]:
+async def clean_vectors(server: Server, tower: str, bodies: Sequence[load.Body]) -> dict[bytes, Vector]:
     """Each good body's vector, sent alone."""
     sender = server.sender("http", tower)
     try:
@@ -56,7 +58,7 @@ async def clean_vectors(server: Server, tower: str, bodies: Sequence[load.Body])
 
 
 async def run(
-    server: Server, tower: str, bodies: Sequence[load.Body], known: dict[bytes, np.ndarray], seconds: float
+    server: Server, tower: str, bodies: Sequence[load.Body], known: dict[bytes, Vector], seconds: float
 ) -> tuple[list[load.Outcome], list[float]]:
     """The outcomes of a load, and the cosine of every good item with its clean vector."""
     cosines: list[float] = []
@@ -72,7 +74,7 @@ async def run(
     sender = server.sender("http", tower)
     try:
         outcomes = await load.closed_loop(
-            sender, bodies, concurrency=CONCURRENCY, seconds=seconds + WARM_UP, check=check
+            sender, bodies, concurrency=CONCURRENCY, seconds=seconds, check=check
         )
     finally:
         await sender.close()
@@ -80,14 +82,13 @@ async def run(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.poison", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser("poison", __doc__)
     parser.add_argument("--tower", choices=("vision", "text"), default="vision")
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--repeats", type=int, default=2)
-    options = parser.parse_args()
-    made = towers.ensure()
+    parser.add_argument("--warm-up", type=float, default=3.0, help="seconds before a load counts")
+    options = parse(parser, {"seconds": 1.0, "repeats": 1, "warm_up": 0.2})
+    made = towers.ensure(quick=options.quick)
     items: list[Any] = inputs.images() if options.tower == "vision" else inputs.texts()[:50]
     good, bad = load.single(items), poison(options.tower)
     mixed = [
@@ -98,16 +99,17 @@ def main() -> None:
     with serving(made.store) as server:
         workers = {one.pid for one in server.workers()}
         known = asyncio.run(clean_vectors(server, options.tower, good))
+        whole = options.seconds + options.warm_up
         for _ in range(options.repeats):
-            clean, _ = asyncio.run(run(server, options.tower, good, known, options.seconds))
-            poisoned, cosines = asyncio.run(run(server, options.tower, mixed, known, options.seconds))
+            clean, _ = asyncio.run(run(server, options.tower, good, known, whole))
+            poisoned, cosines = asyncio.run(run(server, options.tower, mixed, known, whole))
             lost = [one.error for one in poisoned if one.error not in ("", "poison")]
             runs.append(
                 {
-                    "clean_per_s": load.summary(clean, warm_up=WARM_UP)["items_per_s"],
-                    "good_per_s": load.summary([one for one in poisoned if not one.error], warm_up=WARM_UP)[
-                        "items_per_s"
-                    ],
+                    "clean_per_s": load.summary(clean, warm_up=options.warm_up)["items_per_s"],
+                    "good_per_s": load.summary(
+                        [one for one in poisoned if not one.error], warm_up=options.warm_up
+                    )["items_per_s"],
                     "good": len(cosines),
                     "poison": sum(one.error == "poison" for one in poisoned),
                     "lost": lost,

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.towers import FOLDER
+from benchmarks import towers
 from handlers.runtime.device import has_native_bfloat16
 from handlers.runtime.machine import usable_cores
 
@@ -50,14 +50,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 def finish(name: str, result: dict[str, Any], details: dict[str, Any]) -> None:
     """Write NAME.json and print the last line."""
     document = {"machine": machine(), "result": result, **details}
-    path = FOLDER / f"{name}.json"
+    towers.FOLDER.mkdir(parents=True, exist_ok=True)
+    path = towers.FOLDER / f"{name}.json"
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(f"{name}: details in {path}")
     print("result: " + json.dumps(result), flush=True)
 
 
 def bars(name: str, values: Mapping[str, float], unit: str) -> None:
-    """Write NAME.png, one bar a value on a logarithmic scale."""
+    """Write NAME.png, one bar for each value on a logarithmic scale."""
     figure, axes = pyplot.subplots(figsize=(7, 0.8 + 0.4 * len(values)))
     drawn = axes.barh(list(values), list(values.values()))
     axes.bar_label(drawn, fmt=" %.3g")
@@ -66,7 +67,7 @@ def bars(name: str, values: Mapping[str, float], unit: str) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.15)
     figure.tight_layout()
-    figure.savefig(FOLDER / f"{name}.png", dpi=120)
+    figure.savefig(towers.FOLDER / f"{name}.png", dpi=120)
 
 
 def median(values: Sequence[float]) -> float:

@@ -1,6 +1,6 @@
 """A client's long call while its server is killed and started again.
 
-    python -m benchmarks.restart [--items 5000]
+    python -m benchmarks.restart [--items 5000] [--quick]
 
 The committed model is served. Over HTTP and over gRPC, a client embeds half of the items as texts and half as
 drawings. In the middle of each half, all processes of the server are killed (SIGKILL) and scripts/server.py
@@ -10,7 +10,6 @@ starts it again, with new tokens. Each vector is compared with the one that the 
     wrong    items whose vector has a cosine below 0.9999 with the one it had before
 """
 
-import argparse
 import itertools
 import json
 import os
@@ -30,9 +29,9 @@ from numpy.typing import NDArray
 
 from babelclip import Backoff, Client, Embeddings, concatenate
 from babelclip.wire import smallest_message
-from benchmarks import inputs, report
-from benchmarks.soak import mini_store
-from benchmarks.towers import FOLDER, REPOSITORY
+from benchmarks import inputs, report, towers
+from benchmarks.options import make_parser, parse
+from benchmarks.towers import REPOSITORY
 
 SAMPLES = REPOSITORY / "training" / "recipes" / "mini" / "samples"
 SAME = 0.9999
@@ -138,23 +137,19 @@ def one_transport(server: Restartable, transport: str, texts: Sequence[str], ima
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.restart",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("restart", __doc__)
     parser.add_argument("--items", type=int, default=5000, help="over each transport (default: 5000)")
-    options = parser.parse_args()
+    options = parse(parser, {"items": 120})
     half = options.items // 2
     known = inputs.texts()
     texts = [f"{known[i % len(known)]} {i}" for i in range(half)]
     drawings = [path.read_bytes() for path in sorted(SAMPLES.glob("*.png"))]
     images = list(itertools.islice(itertools.cycle(drawings), options.items - half))
     # A folder's path must be short enough for the sockets in it.
-    folder = FOLDER / "restart"
+    folder = towers.FOLDER / "restart"
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    server = Restartable(mini_store(), folder)
+    server = Restartable(towers.mini_store(), folder)
     try:
         found = {name: one_transport(server, name, texts, images) for name in ("http", "grpc")}
     finally:

@@ -1,6 +1,6 @@
 """What callers notice while versions change: promotions and rollbacks under load, over HTTP and gRPC.
 
-    python -m benchmarks.rollout [--switches 20] [--pause 3]
+    python -m benchmarks.rollout [--switches 20] [--pause 3] [--quick]
 
 Two spaces are served, the committed model and the same with other weights, and the default goes to and fro.
 Thirty-two callers: a quarter are clients that live for one text and one image each, half of them by HTTP and
@@ -26,8 +26,8 @@ from babelclip import BabelclipError, Client, Registry, SpaceMismatch
 from babelclip.client.retry import Backoff
 from babelclip.embedding_pb2 import EmbedResponse
 from benchmarks import inputs, load, report, towers
+from benchmarks.options import make_parser, parse
 from benchmarks.server import Server, serving
-from benchmarks.soak import mini_store
 from export.manifest import is_current, sources
 from export.options import Options
 from export.pipeline import export
@@ -36,7 +36,6 @@ from models import checkpoint
 KINDS = [(transport, tower) for transport in ("http", "grpc") for tower in ("text", "vision")]
 CALLERS = 6  # of each kind
 SESSIONS = 4  # at a time, of each transport
-WARM_UP = 5.0
 SETTLE = 0.5  # so long after the last step a request still counts as one of the switch
 
 
@@ -57,7 +56,7 @@ def other_store() -> Path:
         torch.manual_seed(0)
         with torch.no_grad():
             for weights in loaded.model.parameters():
-                weights += 0.1 * weights.std(correction=0) * torch.randn_like(weights)
+                weights.add_(0.1 * weights.std(correction=0) * torch.randn_like(weights))
         checkpoint.save(made, loaded.model, loaded.tokenizer, languages=[], training={})
     options = Options(version="2.0")
     if not is_current(store, sources(made, options)):
@@ -110,10 +109,10 @@ async def call(
     return outcomes
 
 
-def switch(registry: Registry, switches: int, pause: float) -> list[tuple[float, float]]:
+def switch(registry: Registry, switches: int, pause: float, warm_up: float) -> list[tuple[float, float]]:
     """Promotions and rollbacks in turns; when each began and was done."""
     windows = []
-    time.sleep(WARM_UP + pause)
+    time.sleep(warm_up + pause)
     for number in range(switches):
         begin = time.monotonic()
         if number % 2 == 0:
@@ -126,7 +125,7 @@ def switch(registry: Registry, switches: int, pause: float) -> list[tuple[float,
 
 
 async def run(
-    server: Server, registry: Registry, switches: int, pause: float
+    server: Server, registry: Registry, options: argparse.Namespace
 ) -> tuple[list[load.Outcome], list[Sessions], list[tuple[float, float]], set[str]]:
     """All callers, for as long as versions change."""
     stop, loop, versions = threading.Event(), asyncio.get_running_loop(), set[str]()
@@ -134,10 +133,12 @@ async def run(
         calls = [asyncio.create_task(call(server, *kind, stop, versions)) for kind in KINDS]
         clients = [
             loop.run_in_executor(pool, live, server, transport, stop)
-            for transport in ("http", "grpc") * SESSIONS
+            for transport in ["http", "grpc"] * SESSIONS
         ]
         try:
-            windows = await loop.run_in_executor(pool, switch, registry, switches, pause)
+            windows = await loop.run_in_executor(
+                pool, switch, registry, options.switches, options.pause, options.warm_up
+            )
         finally:
             stop.set()
             outcomes = [outcome for found in await asyncio.gather(*calls) for outcome in found]
@@ -146,10 +147,10 @@ async def run(
 
 
 def percentiles(
-    outcomes: Sequence[load.Outcome], windows: Sequence[tuple[float, float]]
+    outcomes: Sequence[load.Outcome], windows: Sequence[tuple[float, float]], warm_up: float
 ) -> dict[str, dict[str, float]]:
     """Latencies in milliseconds of the requests that met a switch, and of the others."""
-    begin = min(outcome.start for outcome in outcomes) + WARM_UP
+    begin = min(outcome.start for outcome in outcomes) + warm_up
     taken: dict[str, list[float]] = {"steady": [], "switch": []}
     for outcome in outcomes:
         if outcome.start >= begin and not outcome.error:
@@ -158,24 +159,21 @@ def percentiles(
     return {
         name: {
             "requests": len(found),
-            **{f"p{p}_ms": round(float(np.percentile(found, p)), 1) for p in (50, 95, 99)},
+            **{f"p{p}_ms": round(float(np.percentile(found or [np.nan], p)), 1) for p in (50, 95, 99)},
         }
         for name, found in taken.items()
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.rollout",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
+    parser = make_parser("rollout", __doc__)
     parser.add_argument("--switches", type=int, default=20, help="promotions and rollbacks, in turns")
     parser.add_argument("--pause", type=float, default=3.0, help="seconds between two of them")
-    options = parser.parse_args()
+    parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before latencies count")
+    options = parse(parser, {"switches": 2, "pause": 0.5, "warm_up": 0.5})
     store = towers.FOLDER / "rollout-store"
     shutil.rmtree(store, ignore_errors=True)
-    shutil.copytree(mini_store(), store)
+    shutil.copytree(towers.mini_store(), store)
     other = other_store()
     with serving(store) as server:
         registry = Registry(
@@ -187,10 +185,8 @@ def main() -> None:
         )
         with registry:
             registry.add(other)
-            outcomes, sessions, windows, versions = asyncio.run(
-                run(server, registry, options.switches, options.pause)
-            )
-    latencies = percentiles(outcomes, windows)
+            outcomes, sessions, windows, versions = asyncio.run(run(server, registry, options))
+    latencies = percentiles(outcomes, windows, options.warm_up)
     failed = [outcome.error for outcome in outcomes if outcome.error]
     seconds = [end - begin for begin, end in windows]
     result: dict[str, Any] = {

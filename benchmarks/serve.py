@@ -1,39 +1,35 @@
 """The served towers under load, beside the limit of the machine.
 
-    python -m benchmarks.serve [--seconds 6] [--repeats 2] [--full]
+    python -m benchmarks.serve [--seconds 6] [--repeats 2] [--full] [--quick]
 
-One image or one text a request at concurrency 64, 32 images a request, one caller alone; over HTTP and gRPC.
-Each is measured in turns with the in-process pipeline of `benchmarks.limit`, and the ratios are medians of
-those pairs. Then requests arrive at set rates (open loop) for the latency–throughput curve. `--full` draws it
-from more rates and for texts too, and adds concurrency 1 to 128 in a closed loop.
+One image or one text per request at concurrency 64, 32 images per request, one caller alone; over HTTP and
+gRPC. Each is measured in turns with the in-process pipeline of `benchmarks.limit`, and the ratios are medians
+of those pairs. Then requests arrive at set rates (open loop) for the latency–throughput curve. `--full` draws
+it from more rates and for texts too, and adds concurrency 1 to 128 in a closed loop.
 """
 
-import argparse
 import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 
 from benchmarks import load, report, towers
 from benchmarks.inprocess import InProcess
+from benchmarks.options import make_parser, parse
 from benchmarks.server import Server, serving
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 GAUDI2_ARTICLE = 54.7  # images a second, one card: the figure of the public Gaudi 2 CLIP workflow
-WARM_UP = 2.0  # seconds at the start of each load that are not counted
 ANSWERS = 4
-SETTLE_SECONDS = 4.0  # for each model and transport
 MANY = 32
-SHARES, FULL_SHARES = (
-    (0.3, 0.6, 0.9),
-    (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
-)  # of the throughput, for the curve
-LIMIT_SECONDS = 3.0
+# Of the throughput, for the curve.
+SHARES, FULL_SHARES = (0.3, 0.6, 0.9), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 CONCURRENCIES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -83,20 +79,22 @@ def window(case: Case, seconds: float) -> float:
     return max(seconds, ANSWERS * in_flight / case.limits[-1])
 
 
-async def closed(server: Server, case: Case, seconds: float) -> dict[str, Any]:
+async def closed(server: Server, case: Case, seconds: float, warm_up: float) -> dict[str, Any]:
+    """What came of a closed loop of `seconds` after `warm_up` seconds that are not counted."""
     sender = server.sender(case.transport, case.tower)
     try:
         before, begin = server.cpu_seconds(), time.monotonic()
         outcomes = await load.closed_loop(
-            sender, case.bodies, concurrency=case.concurrency, seconds=seconds + WARM_UP
+            sender, case.bodies, concurrency=case.concurrency, seconds=seconds + warm_up
         )
         used = (server.cpu_seconds() - before) / (time.monotonic() - begin)
     finally:
         await sender.close()
-    return {**load.summary(outcomes, warm_up=WARM_UP), "server_cores": round(used, 2)}
+    return {**load.summary(outcomes, warm_up=warm_up), "server_cores": round(used, 2)}
 
 
 async def opened(server: Server, case: Case, rate: float, seconds: float) -> dict[str, Any]:
+    """What came of an open loop of `rate` requests a second."""
     sender = server.sender(case.transport, case.tower)
     try:
         outcomes = await load.open_loop(sender, case.bodies, rate=rate, seconds=seconds)
@@ -105,19 +103,20 @@ async def opened(server: Server, case: Case, rate: float, seconds: float) -> dic
     return {**load.summary(outcomes, warm_up=0.0), "offered_per_s": round(rate, 2)}
 
 
-async def settle(server: Server) -> None:
+async def settle(server: Server, seconds: float) -> None:
     """Thousands of empty requests, refused at once: Java compiles the front end's code while it is new."""
     for model in ("vision", "text"):
         for transport in ("http", "grpc"):
             sender = server.sender(transport, model)
             try:
                 empty = [load.Body(b"", load.PROTOBUF, 1)]
-                await load.closed_loop(sender, empty, concurrency=8, seconds=SETTLE_SECONDS)
+                await load.closed_loop(sender, empty, concurrency=8, seconds=seconds)
             finally:
                 await sender.close()
 
 
-def plot(curves: dict[str, list[dict[str, Any]]], path: Any) -> None:
+def plot(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Latency against the rate of an open loop, one pair of lines for each kind of load."""
     figure, axes = pyplot.subplots(figsize=(7, 4))
     for name, points in curves.items():
         rates = [point["offered_per_s"] for point in points]
@@ -137,16 +136,21 @@ def plot(curves: dict[str, list[dict[str, Any]]], path: Any) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serve", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser("serve", __doc__)
     parser.add_argument(
         "--seconds", type=float, default=6.0, help="of each load; more where requests take longer"
     )
     parser.add_argument("--repeats", type=int, default=2, help="pairs of load and limit")
     parser.add_argument("--full", action="store_true", help="also concurrency 1 to 128")
-    options = parser.parse_args()
-    made = towers.ensure()
+    parser.add_argument("--warm-up", type=float, default=2.0, help="seconds before a load counts")
+    parser.add_argument(
+        "--settle",
+        type=float,
+        default=4.0,
+        help="seconds of empty requests before, for each model and transport",
+    )
+    options = parse(parser, {"seconds": 0.5, "repeats": 1, "warm_up": 0.2, "settle": 0.2})
+    made = towers.ensure(quick=options.quick)
     limits = {tower: InProcess(made.archive(tower), tower) for tower in ("vision", "text")}
     images, texts = limits["vision"].take(MANY * 6), limits["text"].items
     cases = {
@@ -165,16 +169,17 @@ def main() -> None:
     ]
     details: dict[str, Any] = {}
     with serving(made.store) as server:
-        asyncio.run(settle(server))
+        asyncio.run(settle(server, options.settle))
         for _ in range(options.repeats):
             for case in cases.values():
-                case.limits.append(in_process_rate(limits[case.tower], LIMIT_SECONDS))
-                case.runs.append(asyncio.run(closed(server, case, window(case, options.seconds))))
-        singles = {tower: [] for tower in limits}
+                case.limits.append(in_process_rate(limits[case.tower], options.seconds / 2))
+                seconds = window(case, options.seconds)
+                case.runs.append(asyncio.run(closed(server, case, seconds, options.warm_up)))
+        singles: dict[str, list[float]] = {tower: [] for tower in limits}
         for _ in range(options.repeats):
             for case in alone:
                 singles[case.tower].append(in_process_single_ms(limits[case.tower]))
-                case.runs.append(asyncio.run(closed(server, case, options.seconds / 3)))
+                case.runs.append(asyncio.run(closed(server, case, options.seconds / 3, options.warm_up)))
         curves = {}
         shares = FULL_SHARES if options.full else SHARES
         for name in ("http", "text") if options.full else ("http",):
@@ -190,7 +195,7 @@ def main() -> None:
                 {
                     "load": case.name,
                     "concurrency": case.concurrency,
-                    **asyncio.run(closed(server, case, options.seconds)),
+                    **asyncio.run(closed(server, case, options.seconds, options.warm_up)),
                 }
                 for case in sweep
             ]

@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 import psutil
 
+from benchmarks import towers
 from benchmarks.load import GrpcSender, HttpSender, Sender
-from benchmarks.towers import FOLDER, REPOSITORY
+from benchmarks.towers import REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def serving(store: Path, name: str = "server") -> Iterator[Server]:
     Two at a time have different names.
     """
     command = [sys.executable, "scripts/server.py", "--store", str(store), "--ports", "auto"]
-    command += ["--run-dir", str(FOLDER / name)]
+    command += ["--run-dir", str(towers.FOLDER / name)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

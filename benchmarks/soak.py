@@ -1,6 +1,6 @@
 """Memory and latency over a long mixed load with poison.
 
-    python -m benchmarks.soak [--requests 20000] [--model real]
+    python -m benchmarks.soak [--requests 20000] [--model real] [--quick]
 
 Images, texts, many at once, over HTTP and gRPC, a tenth of them poison, sixteen callers. The resident memory
 of each worker and of TorchServe's front end is sampled every half second; growth is the median of the last
@@ -9,7 +9,6 @@ committed model is served, which is quick; `--model real` takes ViT-B/32 and XLM
 of the passes that a worker of each tower has met (rows × tokens, or rows of images).
 """
 
-import argparse
 import asyncio
 import time
 from pathlib import Path
@@ -21,26 +20,14 @@ import psutil
 
 from babelclip.embedding_pb2 import EmbedResponse
 from benchmarks import inputs, load, report, towers
+from benchmarks.options import make_parser, parse
 from benchmarks.poison import EVERY, poison
 from benchmarks.server import Server, serving
-from export.manifest import is_current, sources
-from export.options import Options
-from export.pipeline import export
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 CALLERS = 16
-SAMPLE_SECONDS = 0.5
-
-
-def mini_store() -> Path:
-    """Archives of the committed model."""
-    store = towers.FOLDER / "mini-store"
-    if not is_current(store, sources(towers.MINI, Options())):
-        store.parent.mkdir(parents=True, exist_ok=True)
-        export(towers.MINI, store, Options())
-    return store
 
 
 def mixture(tower: str) -> list[load.Body]:
@@ -53,7 +40,9 @@ def mixture(tower: str) -> list[load.Body]:
     return [bad[i // EVERY % len(bad)] if i % EVERY == 0 else good[i % len(good)] for i in range(4000)]
 
 
-async def soak(server: Server, requests: int) -> tuple[list[load.Outcome], list[dict[str, Any]]]:
+async def soak(
+    server: Server, requests: int, sample_seconds: float
+) -> tuple[list[load.Outcome], list[dict[str, Any]]]:
     """Outcomes, and samples of resident memory in MB by process with the requests done until then."""
     outcomes: list[load.Outcome] = []
     samples: list[dict[str, Any]] = []
@@ -76,7 +65,7 @@ async def soak(server: Server, requests: int) -> tuple[list[load.Outcome], list[
                 name: one.memory_info().rss / 1e6 for name, one in processes.items() if one.is_running()
             }
             samples.append({"requests": len(outcomes), **memory})
-            await asyncio.sleep(SAMPLE_SECONDS)
+            await asyncio.sleep(sample_seconds)
 
     senders = [
         server.sender(transport, tower) for tower in ("vision", "text") for transport in ("http", "grpc")
@@ -104,7 +93,7 @@ def growth(samples: list[dict[str, Any]], name: str) -> float:
 def plot(samples: list[dict[str, Any]], names: list[str], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 3.2))
     for name in names:
-        axes.plot([s["requests"] for s in samples], [s.get(name) for s in samples], label=name)
+        axes.plot([s["requests"] for s in samples], [s.get(name, np.nan) for s in samples], label=name)
     axes.set(xlabel="requests", ylabel="resident memory, MB", ylim=(0, None))
     axes.legend()
     figure.tight_layout()
@@ -112,16 +101,15 @@ def plot(samples: list[dict[str, Any]], names: list[str], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.soak", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser("soak", __doc__)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--model", choices=("mini", "real"), default="mini")
-    options = parser.parse_args()
-    store = mini_store() if options.model == "mini" else towers.ensure().store
+    parser.add_argument("--sample-seconds", type=float, default=0.5, help="between two samples of the memory")
+    options = parse(parser, {"requests": 640, "sample_seconds": 0.02})
+    store = towers.ensure(quick=options.model == "mini").store
     with serving(store) as server:
         before = {one.pid for one in server.workers()}
-        outcomes, samples = asyncio.run(soak(server, options.requests))
+        outcomes, samples = asyncio.run(soak(server, options.requests, options.sample_seconds))
         shapes = {tower: int(count) for tower, count in server.gauge("babelclip_shapes").items()}
         restarts = len({one.pid for one in server.workers() if psutil.pid_exists(one.pid)} - before)
     names = [name for name in samples[0] if name != "requests"]

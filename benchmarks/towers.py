@@ -1,10 +1,10 @@
 """The towers that are measured: ViT-B/32 and XLM-R base in their true shapes, with random weights.
 
-    python -m benchmarks.towers            makes them once, in .run/benchmarks/store
+    python -m benchmarks.towers [--quick]    makes them once, in .run/benchmarks/store
 
 Speed does not depend on the values of weights. The checkpoint and the archives are made by this repository's
 own code, so what is measured is what a trained model of these shapes gets. The tokenizer has XLM-R's 250,002
-pieces; texts are cut into those of mini, with which it begins.
+pieces; texts are cut into those of mini, with which it begins. `--quick` takes the committed model instead.
 """
 
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.options import make_parser, parse
 from benchmarks.vocabularies import ROBERTA_MARKERS, tokenizer
 from export.manifest import is_current, sources
 from export.options import Options
@@ -40,34 +41,57 @@ TEXT_TOKENS = 12  # of the texts whose floating-point operations are counted
 class Towers:
     store: Path
     checkpoint: Path
+    config: ModelConfig
     flops: dict[str, float]
-    """Floating-point operations of one image and of one text of TEXT_TOKENS tokens, in products alone."""
+    """Floating-point operations of one image and of one text of TEXT_TOKENS tokens, in matmuls alone."""
 
     def archive(self, tower: str) -> Path:
-        return self.store / f"{NAME}-{tower}.mar"
+        return self.store / f"{self.config.name}-{tower}.mar"
+
+    def programs(self, tower: str) -> Path:
+        """The folder with a tower's program in each form."""
+        return self.store / self.config.name / tower
 
 
-def ensure(folder: Path = FOLDER) -> Towers:
-    """Make what is missing below `folder`: the checkpoint once, the archives whenever code has changed."""
-    made = ensure_checkpoint(folder)
-    store = folder / "store"
-    if not is_current(store, sources(made, Options())):
-        print("towers: exporting", flush=True)
-        export(made, store, Options())
-    return Towers(store, made, json.loads((folder / FACTS).read_text(encoding="utf-8")))
+def ensure(*, quick: bool = False) -> Towers:
+    """Make what is missing in FOLDER: the checkpoint once, the archives whenever code has changed.
+
+    With `quick`, the archives are of the committed model.
+    """
+    if quick:
+        loaded = checkpoint.load(MINI)
+        return Towers(mini_store(), MINI, loaded.model.config, _flops(loaded.model))
+    made = ensure_checkpoint()
+    store = FOLDER / "store"
+    _export(made, store)
+    return Towers(store, made, CONFIG, json.loads((FOLDER / FACTS).read_text(encoding="utf-8")))
 
 
-def ensure_checkpoint(folder: Path = FOLDER) -> Path:
-    """The checkpoint below `folder`, made if it is missing, and what its operations cost beside it."""
-    made = folder / "checkpoint"
-    if not (folder / FACTS).exists():
+def mini_store() -> Path:
+    """Archives of the committed model."""
+    store = FOLDER / "mini-store"
+    _export(MINI, store)
+    return store
+
+
+def _export(source: Path, store: Path) -> None:
+    if not is_current(store, sources(source, Options())):
+        print(f"towers: exporting {source}", flush=True)
+        store.parent.mkdir(parents=True, exist_ok=True)
+        export(source, store, Options())
+
+
+def ensure_checkpoint() -> Path:
+    """The checkpoint in FOLDER, made if it is missing, and what its operations cost beside it."""
+    made = FOLDER / "checkpoint"
+    if not (FOLDER / FACTS).exists():
         print(f"towers: making {NAME} with random weights", flush=True)
         torch.manual_seed(0)
         model = BabelCLIP(CONFIG).eval()
         words = tokenizer(CONFIG.text.vocab_size, *ROBERTA_MARKERS)
-        folder.mkdir(parents=True, exist_ok=True)
+        FOLDER.mkdir(parents=True, exist_ok=True)
         checkpoint.save(made, model, words, languages=[], training={"steps": 0})
-        (folder / FACTS).write_text(json.dumps(_flops(model)) + "\n", encoding="utf-8")
+        (FOLDER / FACTS).write_text(json.dumps(_flops(model)) + "\n", encoding="utf-8")
     return made
 
 
@@ -83,6 +107,13 @@ def _flops(model: BabelCLIP) -> dict[str, float]:
     return counted
 
 
+def main() -> None:
+    options = parse(make_parser("towers", __doc__), {})
+    found = ensure(quick=options.quick)
+    sizes = {tower: round(found.archive(tower).stat().st_size / 1e6, 1) for tower in ("text", "vision")}
+    result = {"store": str(found.store), "flops": found.flops, "archive_mb": sizes}
+    print("result: " + json.dumps(result), flush=True)
+
+
 if __name__ == "__main__":
-    found = ensure()
-    print(f"towers: archives in {found.store}, operations {found.flops}")
+    main()

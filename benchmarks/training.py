@@ -1,6 +1,6 @@
 """How fast a vision–text dual encoder trains, in the article's shape: ViT-B/32 with RoBERTa base.
 
-    python -m benchmarks.training [--images 512] [--batch 64] [--device cpu]
+    python -m benchmarks.training [--images 512] [--batch 64] [--device cpu] [--quick]
 
 The article about CLIP on Gaudi 2 trains such a model on COCO's rows. Its figure is 15 min 01 s for three
 epochs on one card, projections alone, the initialisation of the data set included. It states neither the
@@ -25,8 +25,9 @@ from typing import Any
 
 import torch
 
-from benchmarks import inputs, report
-from benchmarks.towers import FOLDER, REPOSITORY
+from benchmarks import inputs, report, towers
+from benchmarks.options import make_parser, parse
+from benchmarks.towers import REPOSITORY
 from benchmarks.vocabularies import ROBERTA_MARKERS, tokenizer
 from training import devices
 
@@ -47,9 +48,9 @@ PREPROCESSING = {
 TRAINED = {"full": "both", "heads": "heads"}
 
 
-def ensure_model() -> Path:
-    """The article's dual encoder with random weights, made once."""
-    folder = FOLDER / "clip-roberta"
+def ensure_model(*, quick: bool = False) -> Path:
+    """The article's dual encoder with random weights, made once; with `quick` two layers of width 64."""
+    folder = towers.FOLDER / ("clip-roberta-quick" if quick else "clip-roberta")
     if (folder / SETTINGS).exists():
         return folder
     # Here, because it works only after `training` has made torchvision importable.
@@ -60,12 +61,13 @@ def ensure_model() -> Path:
         VisionTextDualEncoderModel,
     )
 
-    print("training: making ViT-B/32 with RoBERTa base, random weights", flush=True)
+    print(f"training: making {folder.name} with random weights", flush=True)
     torch.manual_seed(0)
-    text = RobertaConfig(vocab_size=TOKENS, max_position_embeddings=514, type_vocab_size=1)
-    vision = CLIPVisionConfig(
-        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, patch_size=32, image_size=224
-    )
+    width, layers, heads = (64, 2, 2) if quick else (768, 12, 12)
+    shape: dict[str, Any] = {"hidden_size": width, "intermediate_size": 4 * width}
+    shape |= {"num_hidden_layers": layers, "num_attention_heads": heads}
+    text = RobertaConfig(vocab_size=TOKENS, max_position_embeddings=514, type_vocab_size=1, **shape)
+    vision = CLIPVisionConfig(patch_size=32, image_size=224, **shape)
     config = VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=512)
     VisionTextDualEncoderModel(config).save_pretrained(folder)
     tokenizer(TOKENS, *ROBERTA_MARKERS).save(str(folder / "tokenizer.json"))
@@ -76,7 +78,7 @@ def ensure_model() -> Path:
 
 def make_rows(count: int) -> Path:
     """`count` photographs and their rows, in the article's format."""
-    folder = FOLDER / "coco-rows"
+    folder = towers.FOLDER / "coco-rows"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     photographs, texts = inputs.images(), inputs.texts()
@@ -94,18 +96,12 @@ def make_rows(count: int) -> Path:
 
 def train(model: Path, rows: Path, what: str, options: argparse.Namespace) -> dict[str, float]:
     """One run of the command: rows a second, with and without initialisation, and its seconds."""
-    out = FOLDER / f"training-{what}"
+    out = towers.FOLDER / f"training-{what}"
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "training.stages.contrastive", str(model), "--train", TRAINED[what]]
     command += ["--format", "rows", "--data", str(rows), "--out", str(out), "--device", options.device]
-    command += [
-        "--batch",
-        str(options.batch),
-        "--epochs",
-        str(options.epochs),
-        "--workers",
-        str(options.workers),
-    ]
+    for name in ("batch", "epochs", "workers"):
+        command += [f"--{name}", str(getattr(options, name))]
     command += ["--held-out", str(options.held_out), "--seed", "0"]
     began = time.monotonic()
     if status := subprocess.run(command, cwd=REPOSITORY).returncode:
@@ -123,13 +119,9 @@ def train(model: Path, rows: Path, what: str, options: argparse.Namespace) -> di
     }
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.training",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--images", type=int, default=512, help="rows of the data set, one an image")
+def parse_options() -> argparse.Namespace:
+    parser = make_parser("training", __doc__)
+    parser.add_argument("--images", type=int, default=512, help="rows of the data set, one per image")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument(
@@ -137,12 +129,12 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=0, help="processes that decode; 0: the training's own")
     parser.add_argument("--device", choices=("auto", *devices.KINDS), default="auto")
-    return parser.parse_args()
+    return parse(parser, {"images": 24, "batch": 4, "held_out": 0.2, "workers": 1})
 
 
 def main() -> None:
-    options = parse()
-    model, rows = ensure_model(), make_rows(options.images)
+    options = parse_options()
+    model, rows = ensure_model(quick=options.quick), make_rows(options.images)
     found: dict[str, Any] = {what: train(model, rows, what, options) for what in TRAINED}
     columns = ["what learns", "rows", "rows/s", "rows/s with initialisation", "seconds of all"]
     table = [[what, *figures.values()] for what, figures in found.items()]

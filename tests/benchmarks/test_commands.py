@@ -8,6 +8,7 @@ import pytest
 from tests.places import REPOSITORY
 
 COMMANDS = (
+    "towers",
     "limit",
     "serve",
     "peers",
