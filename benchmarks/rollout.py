@@ -32,6 +32,7 @@ from export.manifest import is_current, sources
 from export.options import Options
 from export.pipeline import export
 from models import checkpoint
+from models.modules import BabelCLIP
 
 KINDS = [(transport, tower) for transport in ("http", "grpc") for tower in ("text", "vision")]
 CALLERS = 6  # of each kind
@@ -53,6 +54,7 @@ def other_store() -> Path:
     made, store = towers.FOLDER / "other-checkpoint", towers.FOLDER / "other-store"
     if not made.exists():
         loaded = checkpoint.load(towers.MINI)
+        assert isinstance(loaded.model, BabelCLIP)
         torch.manual_seed(0)
         with torch.no_grad():
             for weights in loaded.model.parameters():

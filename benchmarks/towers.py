@@ -59,8 +59,9 @@ def ensure(*, quick: bool = False) -> Towers:
     With `quick`, the archives are of the committed model.
     """
     if quick:
-        loaded = checkpoint.load(MINI)
-        return Towers(mini_store(), MINI, loaded.model.config, _flops(loaded.model))
+        model = checkpoint.load(MINI).model
+        assert isinstance(model, BabelCLIP)
+        return Towers(mini_store(), MINI, model.architecture, _flops(model))
     made = ensure_checkpoint()
     store = FOLDER / "store"
     _export(made, store)

@@ -111,7 +111,7 @@ def build(
             _place(programs / name, stage / name)
         if tower == "text":
             shutil.copy(programs / "tokenizer.json", stage / "tokenizer.json")
-            if options.lean:
+            if options.low_memory:
                 shutil.copy(Path(__file__).with_name("sitecustomize.py"), stage / "sitecustomize.py")
         meta = tower_meta(loaded, tower, options, reduction=reduction, self_tests=self_tests)
         text = json.dumps(meta, indent=2, ensure_ascii=False)

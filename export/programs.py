@@ -22,7 +22,7 @@ from export import storage
 from export.options import Options
 from handlers.runtime import torch_runtime
 from handlers.runtime.imports import import_onnxruntime
-from models.modules import DualEncoder
+from models.dual_encoder import DualEncoder
 
 MAX_BATCH = 1024  # the largest N a program accepts; a bound that every runtime can plan for
 FILES = {"pt2": ("program.pt2",), "onnx": ("program.onnx", "program.onnx.data")}

@@ -15,13 +15,16 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from tokenizers import Tokenizer
 
 from export.alphabets import alphabet, emoji_letters, is_letter
 from models.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # SentencePiece's notation of what is no text: <s>, <mask>, <extra_id_0>, and the bytes <0x00> to <0xFF>.
 CONTROL = re.compile(r"<[^<>\s]+>")
@@ -99,8 +102,9 @@ def trim_checkpoint(loaded: Checkpoint, languages: Sequence[str]) -> tuple[Check
         raise VocabularyError(f"--languages: {error}") from error
     if pad_id in trimmed.moved:
         raise VocabularyError("the padding token of this tokenizer does not come before its pieces")
-    encoder = loaded.model.text.encoder
-    rows = encoder.get_input_embeddings().weight.detach()
+    encoder = cast("PreTrainedModel", loaded.model.text.encoder)
+    table = cast(torch.nn.Embedding, encoder.get_input_embeddings())
+    rows = table.weight.detach()
     encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(rows[trimmed.kept], padding_idx=pad_id))
     sizes = {"all": len(rows), "kept": len(trimmed.kept)}
     return dataclasses.replace(loaded, tokenizer=trimmed.tokenizer), sizes

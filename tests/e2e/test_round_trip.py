@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from babelclip import AsyncClient, Client, similarity
 from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.metrics import ClientMetrics
-from tests.e2e.support import Server, embed, post, predict
+from tests.e2e.support import PATIENCE, Server, embed, post, predict
 
 TEXTS = ["a red heart", "un chat noir", "赤いハート", "قلب أحمر", "красное сердце"]
 TRANSPORTS = ("http", "grpc")
@@ -79,7 +79,7 @@ def test_a_hedged_message_is_answered_once(server: Server, transport: str) -> No
         single = client.embed_texts(texts).vectors
     with Client(server.url(transport), **hedging("blocking")) as client:
         found = [client.embed_texts(texts).vectors]
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + PATIENCE
         while requests_by_outcome(sent["blocking"]) != {"ok": 2}:  # nobody waited for the second answer
             assert time.monotonic() < give_up, requests_by_outcome(sent["blocking"])
             time.sleep(0.05)

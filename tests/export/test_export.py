@@ -116,7 +116,7 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def lean_store(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
     target = tmp_path_factory.mktemp("lean")
-    export(source, target, Options(dtype="bfloat16", forms=("onnx",), lean=True))
+    export(source, target, Options(dtype="bfloat16", forms=("onnx",), low_memory=True))
     return target
 
 
