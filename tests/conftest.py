@@ -11,12 +11,27 @@ from hypothesis import HealthCheck, settings
 
 import training  # noqa: F401  (before any import of transformers: see models.torchvision_operators)
 from tests.places import REPOSITORY
+from tests.shared import made_once
 
 pytest.register_assert_rewrite("tests.broken")  # its assertions are to say what differs, as a test's do
 
 # A busy machine is no failure.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the files of tests, long ones go first: none ends long after the others."""
+    if hasattr(config, "workerinput"):  # set by pytest-xdist
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("slow"):
+        return 0
+    # Then the servers, which stay up until the end.
+    return 1 if item.get_closest_marker("e2e") else 2
 
 
 def run(*command: str | Path, cwd: Path = REPOSITORY) -> str:
@@ -39,19 +54,22 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, REPOSITORY)
-    (built,) = folder.glob("*.whl")
+
+    def build(folder: Path) -> None:
+        run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, REPOSITORY)
+
+    (built,) = made_once(tmp_path_factory, "wheel", build).glob("*.whl")
     return built
 
 
 @pytest.fixture(scope="session")
 def wheel_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of an empty environment into which only the wheel and what it declares is installed."""
-    environment = tmp_path_factory.mktemp("environment")
-    run(sys.executable, "-m", "venv", "--without-pip", environment)
-    binaries = environment / "bin"
-    # The pip of this environment installs into that one.
-    pip = (sys.executable, "-m", "pip", "--python", binaries / "python", "install", "-qq")
-    run(*pip, "-c", REPOSITORY / "constraints.txt", wheel)
-    return binaries
+
+    def install(folder: Path) -> None:
+        run(sys.executable, "-m", "venv", "--without-pip", folder)
+        # The pip of this environment installs into that one.
+        pip = (sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "-qq")
+        run(*pip, "--no-compile", "-c", REPOSITORY / "constraints.txt", wheel)
+
+    return made_once(tmp_path_factory, "wheel-environment", install) / "bin"

@@ -2,8 +2,6 @@
 
 import io
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from PIL import Image, ImageDraw
 from models import checkpoint
 from tests.e2e.support import Server, launched
 from tests.places import MINI, REPOSITORY
+from tests.shared import made_once, mini_store, run_export
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,17 +27,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model store with the archives of the committed checkpoint, made by the export a user runs."""
-    folder = tmp_path_factory.mktemp("store")
-    command = [sys.executable, "-m", "export", str(MINI), "--store", str(folder)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    return mini_store(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of another space, by the command in docs/operating.md: the same model with other weights."""
-    folder = tmp_path_factory.mktemp("new")
+    return made_once(tmp_path_factory, "new-store", export_other_weights) / "store"
+
+
+def export_other_weights(folder: Path) -> None:
+    """Write the checkpoint into `folder`/other, and its archives into `folder`/store."""
     loaded = checkpoint.load(MINI)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -49,13 +48,10 @@ def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "other", loaded.model, loaded.tokenizer, languages=meta["languages"], training={}
     )
     text = (REPOSITORY / "docs" / "operating.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^\.venv/bin/python (-m export .*)$", text, re.MULTILINE)
+    (command,) = re.findall(r"^\.venv/bin/python -m export (.*)$", text, re.MULTILINE)
     here = {str(MINI.relative_to(REPOSITORY)): folder / "other", "new_store": folder / "store"}
     # One form of the programs is enough here, and sooner made.
-    words = [*(str(here.get(word, word)) for word in command.split()), "--programs", "onnx"]
-    done = subprocess.run([sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "store"
+    run_export(*(here.get(word, word) for word in command.split()), "--programs", "onnx")
 
 
 @pytest.fixture(scope="session")

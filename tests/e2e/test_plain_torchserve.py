@@ -28,7 +28,7 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "venv", "--without-pip", environment)
     python = environment / "bin" / "python"
     # The pip of this environment installs into that one.
-    pip = (sys.executable, "-m", "pip", "--python", python, "install", "-qq")
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "-qq", "--no-compile")
     run(*pip, "-c", REPOSITORY / "constraints.txt", "--group", f"{REPOSITORY / 'pyproject.toml'}:serve")
     for package in ("handlers", "babelclip", "transformers"):
         found = run(

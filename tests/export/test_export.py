@@ -17,6 +17,8 @@ from models import checkpoint
 from tests import miniature
 from tests.places import REPOSITORY
 
+pytestmark = pytest.mark.slow  # exports
+
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory, words) -> Path:

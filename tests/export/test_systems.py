@@ -22,6 +22,8 @@ from tests.handlers.worker import Worker, http
 from tests.systems import families
 from tests.systems.spoilers import spoilers
 
+pytestmark = pytest.mark.slow  # exports
+
 PROTOBUF = "application/x-protobuf"
 # In small LAION's two are the same.
 SMALL_FAMILIES = [name for name in families.FAMILIES if name != "laion-large"]

@@ -13,6 +13,8 @@ import pytest
 
 from tests.places import REPOSITORY
 
+pytestmark = pytest.mark.slow  # makes environments
+
 
 def setup(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run scripts/setup for an environment in `path`."""

@@ -4,8 +4,12 @@ import re
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import run
 from tests.places import REPOSITORY
+
+pytestmark = pytest.mark.slow  # builds and installs the wheel
 
 # Prints where the package is, after importing every module of it but the one that runs the command line.
 IMPORT_ALL = """

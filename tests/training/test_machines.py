@@ -18,6 +18,8 @@ from tests.miniature import make_model
 from tests.places import REPOSITORY
 from training.recipes.mini import tables
 
+pytestmark = pytest.mark.slow  # trains in several processes
+
 PATIENCE = 900  # seconds; only a failure ever waits so long
 
 

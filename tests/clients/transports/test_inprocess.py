@@ -30,6 +30,9 @@ from handlers.clip_vision import VisionHandler
 from handlers.runtime import device
 from tests.handlers.worker import Worker, grpc
 from tests.places import REPOSITORY
+from tests.shared import mini_store
+
+pytestmark = pytest.mark.slow  # loads exported models
 
 SAMPLES = sorted((REPOSITORY / "training" / "recipes" / "mini" / "samples").glob("*.png"))[:40]
 TEXTS = ["a red heart", "un chat noir", "विद्यालय", "自行车", "ጥቁር ድመት", "кофе " * 300, "𓀀𓀁"]
@@ -38,11 +41,7 @@ TEXTS = ["a red heart", "un chat noir", "विद्यालय", "自行车",
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archives of the committed checkpoint."""
-    folder = tmp_path_factory.mktemp("store")
-    command = [sys.executable, "-m", "export", "training/recipes/mini/checkpoint", "--store", str(folder)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    return mini_store(tmp_path_factory)
 
 
 @pytest.fixture(autouse=True, scope="module")

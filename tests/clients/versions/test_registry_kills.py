@@ -18,6 +18,8 @@ from tests.clients.management_server import TOWERS, Refused
 from tests.clients.operated import Operated
 from tests.places import REPOSITORY
 
+pytestmark = pytest.mark.slow  # starts processes and kills them
+
 Change = Callable[[Registry], object]
 Kill = pytest.mark.parametrize("when", ["before", "after"])
 

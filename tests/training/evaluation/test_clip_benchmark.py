@@ -22,6 +22,8 @@ from training.evaluation.datasets import WebDataset
 from training.evaluation.embedding import LoadedModel
 from training.evaluation.results import Result
 
+pytestmark = pytest.mark.slow  # installs packages
+
 PACKAGES = ("clip-benchmark==1.6.2", "requests", "numpy<2.4")
 # All of them in one process: its imports take longer than its work.
 EVERY_COMMAND = """

@@ -25,6 +25,8 @@ from training import distributed, states
 from training.datasets import splitting
 from training.stages import contrastive, distillation
 
+pytestmark = pytest.mark.slow  # trains
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, words: Tokenizer) -> Path:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from models import checkpoint
@@ -14,6 +15,8 @@ from training import states
 from training.recipes.mini import data
 from training.recipes.mini.dataset import TRAIN_FAMILIES
 from training.recipes.mini.stages import rate_factor, teacher_targets
+
+pytestmark = pytest.mark.slow  # trains
 
 
 def command(run: Path, root: Path, stage: str, steps: int, *more: str) -> subprocess.CompletedProcess[str]:

@@ -41,6 +41,8 @@ from training.stages.heads import stage as heads
 from training.stages.heads.launcher import main
 from training.stages.heads.options import OptionsError
 
+pytestmark = pytest.mark.slow  # trains and exports
+
 SUBJECTS = ("ocean", "bicycle", "elephant", "guitar", "bread", "tower", "dancer", "market")
 PLACES = ("at night", "in the rain", "on a hill", "by the river", "in the kitchen", "from above")
 IMAGES = len(SUBJECTS) * len(PLACES)
