@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+TOOLS = ("pip", "hatchling")  # what scripts/setup installs before all else
 
 
 class ResolveError(Exception):
@@ -46,7 +47,7 @@ class Change:
 
 
 def resolve(root: Path) -> dict[str, str]:
-    """The newest versions that fit together, by the packages' own names: all groups, all extras.
+    """The newest versions that fit together, by the packages' own names: all groups, all extras, TOOLS.
 
     Raises:
         ResolveError: there are none, or pip cannot reach an index.
@@ -57,6 +58,7 @@ def resolve(root: Path) -> dict[str, str]:
         report = Path(scratch, "report.json")
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "-qq"]
         command += ["--no-build-isolation", "--report", str(report), f".[{extras}]" if extras else "."]
+        command += TOOLS
         for group in declared["dependency-groups"]:
             command += ["--group", group]
         done = subprocess.run(command, cwd=root, stderr=subprocess.PIPE, text=True, check=False)

@@ -9,6 +9,8 @@ from export import decoding
 from models import checkpoint
 from tests.places import MINI
 
+pytestmark = pytest.mark.slow  # embeds photographs
+
 
 @pytest.fixture(scope="module")
 def mini() -> checkpoint.Checkpoint:

@@ -35,6 +35,8 @@ from tests.broken import assert_refused_in_one_line
 from tests.systems import families
 from training.evaluation.embedding import LoadedModel, Picture
 
+pytestmark = pytest.mark.slow  # builds many models
+
 FAMILIES: dict[str, tuple[Callable[..., Any], Any, Any]] = {
     "clip": (families.clip, CLIPProcessor, CLIPImageProcessorPil),
     "altclip": (families.altclip, AltCLIPProcessor, CLIPImageProcessorPil),

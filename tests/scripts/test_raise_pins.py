@@ -27,7 +27,15 @@ dev = ["held==1.0", "moving>=1.0"]
 [tool.hatch.build.targets.wheel]
 only-include = ["pyproject.toml"]
 """
-PINS = "# The versions that are tested.\nbelow==1.0\nextra-thing==1.0\ngone==3.0\nheld==1.0\nmoving==1.0\n"
+PINS = """# The versions that are tested.
+below==1.0
+extra-thing==1.0
+gone==3.0
+hatchling==1.0
+held==1.0
+moving==1.0
+pip==1.0
+"""
 PACKAGES = (
     ("below", "2.0", ""),
     ("Extra.Thing", "1.0", ""),
@@ -35,6 +43,8 @@ PACKAGES = (
     ("held", "2.0", ""),
     ("moving", "1.1+cpu", "brought"),
     ("brought", "0.1", ""),
+    ("hatchling", "1.0", ""),
+    ("pip", "1.0", ""),
 )
 
 
@@ -79,7 +89,8 @@ def test_pins_become_what_pip_chooses(project: Path, capsys: pytest.CaptureFixtu
     assert raise_pins.main([], project) == 0
     assert (project / "constraints.txt").read_text().splitlines() == [
         "# The versions that are tested.",
-        *("below==2.0", "brought==0.1", "Extra.Thing==1.0", "held==1.0", "moving==1.1"),
+        *("below==2.0", "brought==0.1", "Extra.Thing==1.0"),
+        *("hatchling==1.0", "held==1.0", "moving==1.1", "pip==1.0"),
     ]
     assert (project / "ran").exists(), "the tests did not run"
     said = capsys.readouterr().out

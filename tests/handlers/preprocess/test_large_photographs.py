@@ -20,6 +20,8 @@ from models import checkpoint
 from tests.handlers.images import encoded, motif
 from tests.places import MINI
 
+pytestmark = pytest.mark.slow  # decodes large photographs
+
 BYTES = 20_000_000
 DECODERS: list[Callable[..., Pixels]] = [
     decode_image,

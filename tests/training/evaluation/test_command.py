@@ -7,6 +7,8 @@ from tests.places import REPOSITORY
 from tests.training.evaluation.shards import COUNT
 from training.evaluation.__main__ import main
 
+pytestmark = pytest.mark.slow  # evaluates a model
+
 MINI = str(REPOSITORY / "training" / "recipes" / "mini" / "checkpoint")
 
 
