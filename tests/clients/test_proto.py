@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
 
 from babelclip.transports import torchserve_pb2
@@ -91,11 +91,25 @@ def test_fields_are_those_of_torchserve(tmp_path: Path) -> None:
 
 def test_torchserve_stubs_fit_beside_ours(tmp_path: Path) -> None:
     """A program that also uses TorchServe's own stubs can load both, and they read each other's bytes."""
-    pool = descriptor_pool.Default()
-    for file in torchserve_files(tmp_path):
-        pool.AddSerializedFile(file.SerializeToString())
-    name = "org.pytorch.serve.grpc.inference.PredictionsRequest"
-    theirs = message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
-    ours = torchserve_pb2.PredictionsRequest(model_name="text", model_version="1.0", input={"request": b"x"})
-    read = theirs.FromString(ours.SerializeToString())
-    assert (read.model_name, read.model_version, dict(read.input)) == ("text", "1.0", {"request": b"x"})
+    stubs = tmp_path / "stubs"
+    files = descriptor_pb2.FileDescriptorSet(file=torchserve_files(tmp_path))
+    stubs.write_bytes(files.SerializeToString())
+    program = (
+        "import sys\n"
+        "from google.protobuf import descriptor_pb2, descriptor_pool, message_factory\n"
+        "from babelclip.transports import torchserve_pb2\n"
+        "pool = descriptor_pool.Default()\n"
+        "for file in descriptor_pb2.FileDescriptorSet.FromString(open(sys.argv[1], 'rb').read()).file:\n"
+        "    pool.AddSerializedFile(file.SerializeToString())\n"
+        "name = 'org.pytorch.serve.grpc.inference.PredictionsRequest'\n"
+        "theirs = message_factory.GetMessageClass(pool.FindMessageTypeByName(name))\n"
+        "ours = torchserve_pb2.PredictionsRequest(\n"
+        "    model_name='text', model_version='1.0', input={'request': b'x'}\n"
+        ")\n"
+        "read = theirs.FromString(ours.SerializeToString())\n"
+        "assert (read.model_name, read.model_version) == ('text', '1.0')\n"
+        "assert dict(read.input) == {'request': b'x'}\n"
+    )
+    # In a process of its own: the pool is one for all, and other tests have put files of these names into it.
+    environment = {"PYTHONPATH": str(REPOSITORY / "clients")}
+    subprocess.run([sys.executable, "-c", program, str(stubs)], env=environment, check=True)

@@ -35,7 +35,6 @@ import os, sys
 sys.path.insert(0, {str(REPOSITORY)!r})
 from pathlib import Path
 from models import outputs
-from tests.places import REPOSITORY
 os.chdir("/")
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

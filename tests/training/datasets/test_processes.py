@@ -42,7 +42,7 @@ def no_hanging() -> Iterator[None]:
 
 def fill(task: int, array: NDArray[np.uint8]) -> str:
     """Work that tells its task in both ways."""
-    array[:] = task
+    array[:] = task % 256
     return f"task {task}"
 
 

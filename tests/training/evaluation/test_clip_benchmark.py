@@ -29,7 +29,6 @@ PACKAGES = ("clip-benchmark==1.6.2", "requests", "numpy<2.4")
 EVERY_COMMAND = """
 import json, sys
 from training.evaluation import clip_benchmark_plugin
-from tests.places import MINI, REPOSITORY
 for words in json.loads(sys.argv[1]):
     sys.argv[1:] = words
     clip_benchmark_plugin.main()
