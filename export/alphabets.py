@@ -175,7 +175,8 @@ def alphabet(language: str) -> frozenset[str]:
 @functools.cache
 def _table() -> dict[str, str]:
     """{language: UnicodeSet} of the committed file."""
-    return json.loads(FILE.read_text(encoding="utf-8"))["languages"]  # type: ignore[no-any-return]
+    languages: dict[str, str] = json.loads(FILE.read_text(encoding="utf-8"))["languages"]
+    return languages
 
 
 def _nearest(language: str, table: Mapping[str, object]) -> str | None:

@@ -38,7 +38,7 @@ def read_the_next() -> None:
 
 
 stand_in = types.ModuleType("torch", "stand-in")
-stand_in.Tensor = Tensor  # type: ignore[attr-defined]
+stand_in.Tensor = Tensor  # type: ignore[attr-defined]  # a new module declares none
 
 read_the_next()
 if "torch" not in sys.modules:

@@ -29,7 +29,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._received = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """A caller connects: the first head is due."""
         super().connection_made(transport)
         self._expect_end()
