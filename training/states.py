@@ -140,7 +140,9 @@ def _states(folder: Path) -> list[Path]:
 def _write(path: Path, state: dict[str, Any]) -> None:
     # On the disk, its new name too, before an older state goes.
     with outputs.replacing(path, durable=True) as partial:
-        torch.save(state, partial)
+        # By a file of Python's, which says of a full disk that it is full; torch's own writer does not.
+        with partial.open("wb") as file:
+            torch.save(state, file)
         _read(partial, mmap=True)
 
 

@@ -50,8 +50,8 @@ def write_heads(options: HeadsOptions, learned: Learned, about: dict[str, Any]) 
     folder, name = options.checkpoint_dir, options.dataset_type
     for tower, head in (("text", learned.text), ("vision", learned.vision)):
         state = {key: value.detach().cpu().clone() for key, value in head.state_dict().items()}
-        with outputs.replacing(folder / f"{tower}-{name}.ckpt") as partial:
-            torch.save(state, partial)
+        with outputs.replacing(folder / f"{tower}-{name}.ckpt") as partial, partial.open("wb") as file:
+            torch.save(state, file)
     described = {"logit_scale": learned.scale().item(), **about}
     text = json.dumps(described, indent=2) + "\n"
     with outputs.replacing(folder / "heads.json") as partial:
