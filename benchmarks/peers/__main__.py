@@ -5,7 +5,7 @@
     ours       these archives in TorchServe, one item per request over HTTP, concurrency 64
     infinity   Infinity 0.0.78 in an environment of its own, the same weights, float32 and bfloat16, by its
                own HTTP call; one item per request, and 32; each round counts the best of these
-    plain      a handler as TorchServe's tutorials write it (benchmarks/plain_handler.py), batches of 8
+    plain      a handler as TorchServe's tutorials write it (benchmarks/peers/plain_handler.py), batches of 8
 
 The first run makes Infinity's environment in .run/benchmarks/infinity, which takes minutes and gigabytes. A
 peer that cannot run here is left out; `left_out` in the result says which, and why.
@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelclip.embedding_pb2 import EmbedResponse
-from benchmarks import infinity, inputs, load, plain, report, towers
+from benchmarks import inputs, load, report, towers
 from benchmarks.options import make_parser, parse
+from benchmarks.peers import infinity, plain
 from benchmarks.server import Server, serving
 
 CONCURRENCY = 64

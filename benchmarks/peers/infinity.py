@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import load, towers
-from benchmarks.other_servers import free_port, process
+from benchmarks.peers.other_servers import free_port, process
 
 VERSION = "0.0.78"
 DTYPES = ("float32", "bfloat16")

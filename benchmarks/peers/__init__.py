@@ -1,0 +1,1 @@
+"""Other servers for the same towers, each in an environment of its own."""
