@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from handlers.errors import MALFORMED_REQUEST, RequestError
 from handlers.protocol import dialects
 from handlers.protocol.dialects.base import Content, Dialect
 from handlers.protocol.envelope import JSON
@@ -27,6 +28,8 @@ def test_the_guides_dialect_is_all_that_a_new_one_takes(
         "Content": Content,
         "Dialect": Dialect,
         "JSON": JSON,
+        "MALFORMED_REQUEST": MALFORMED_REQUEST,
+        "RequestError": RequestError,
         "Response": Response,
         "compact": compact,
         "json_item": json_item,
@@ -34,12 +37,14 @@ def test_the_guides_dialect_is_all_that_a_new_one_takes(
     }
     exec(f"from __future__ import annotations\n{code}", names)
     monkeypatch.setattr(dialects, "DIALECTS", (names["Prompts"](), *dialects.DIALECTS))
-    good, bad = text.send(
+    good, bad, wrong = text.send(
         http(b'{"prompts": ["red", 7]}', "application/json"),
         http(b'{"prompts": ["red"]}', "application/json", url_path="unknown"),
+        http(b'{"prompts": 7}', "application/json"),
     )
     first, second = json.loads(good.body)
     assert len(first) == DIM
     assert second is None
-    assert bad.status == 404
+    assert (bad.status, wrong.status) == (404, 400)
+    assert json.loads(wrong.body) == {"error": '"prompts" must be a list'}
     assert set(json.loads(bad.body)) == {"error"}
