@@ -150,7 +150,11 @@ def json_bodies(items: Sequence[str | bytes]) -> list[load.Body]:
         return item if isinstance(item, str) else {"image": base64.b64encode(item).decode()}
 
     return [
-        load.Body(json.dumps({"input": [shown(item)], "encoding_format": "base64"}).encode(), "", 1)
+        load.Body(
+            json.dumps({"input": [shown(item)], "encoding_format": "base64", "truncate": True}).encode(),
+            "",
+            1,
+        )
         for item in items
     ]
 

@@ -22,6 +22,7 @@ from gateway.models import Models
 from gateway.rpc.server import RpcServer
 from gateway.settings import Settings
 from gateway.towers.engine import EngineTowers
+from gateway.towers.merging import MergingTowers
 
 # What a request that is under way has left when the gateway is told to stop; longer than any has by itself.
 _DRAIN_SECONDS = 60
@@ -45,12 +46,14 @@ def engine_models(settings: Settings) -> Models:
     """
     return Models(
         {
-            name: EngineTowers(
-                settings.engine,
-                text_model=model.text,
-                vision_model=model.vision,
-                token_file=settings.engine_token_file or None,
-                timeout=settings.timeout,
+            name: MergingTowers(
+                EngineTowers(
+                    settings.engine,
+                    text_model=model.text,
+                    vision_model=model.vision,
+                    token_file=settings.engine_token_file or None,
+                    timeout=settings.timeout,
+                )
             )
             for name, model in settings.models.items()
         }
