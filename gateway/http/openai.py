@@ -26,12 +26,11 @@ import orjson
 
 from babelclip import Embeddings, ItemError
 from gateway.embedding import Item
-from gateway.errors import CONTEXT_LENGTH_EXCEEDED, ApiError, item_status, malformed
-from gateway.http import items
+from gateway.errors import CONTEXT_LENGTH_EXCEEDED, ApiError, items_failed, malformed
+from gateway.http import fields, items
 from gateway.http.items import NO_JOINT_VECTOR
 from gateway.towers.base import ModelVersion
 
-_NAMED = 5  # items at fault that a message names
 _CUT = 'the text has more tokens than the model takes; shorten it, or send "truncate": true to have it cut'
 
 
@@ -64,23 +63,22 @@ def read(body: Any, max_items: int) -> EmbeddingsRequest:
     Raises:
         ApiError: the body as a whole is none of this call, or asks for what is not to be had.
     """
-    if not isinstance(body, dict):
-        raise malformed(f"the body must be a JSON object, not {items.named(body)}")
+    body = fields.body_of(body)
     if ("input" in body) == ("messages" in body):
         raise malformed('the body must hold either "input" or "messages"', "input")
     _refuse_other_vectors(body)
     if "input" in body:
-        found = _input(body["input"], _choice(body, "modality", "text", "image"), max_items)
+        found = _input(body["input"], fields.choice(body, "modality", "text", "image"), max_items)
     else:
         found = [_message(body["messages"])]
     return EmbeddingsRequest(
-        model=_of(body, "model", str, "a string", ""),
+        model=fields.of(body, "model", str, "a string", ""),
         items=found,
         in_base64=_in_base64(body),
-        dim=_of(body, "dimensions", int, "a whole number", None),
-        space=_of(body, "space", str, "a string", ""),
-        truncate=_of(body, "truncate", bool, "true or false", False),
-        keep=_choice(body, "errors", "raise", "return") == "return",
+        dim=fields.of(body, "dimensions", int, "a whole number", None),
+        space=fields.of(body, "space", str, "a string", ""),
+        truncate=fields.of(body, "truncate", bool, "true or false", False),
+        keep=fields.choice(body, "errors", "raise", "return") == "return",
     )
 
 
@@ -94,7 +92,7 @@ def render(request: EmbeddingsRequest, name: str, version: ModelVersion, outcome
     if not request.truncate:
         errors |= {index: ItemError(index, CONTEXT_LENGTH_EXCEEDED, _CUT) for index in outcomes.truncated}
     if errors and not request.keep:
-        raise _failure([errors[index] for index in sorted(errors)])
+        raise items_failed({f"input[{index}]": errors[index] for index in sorted(errors)}, "input")
     vectors = np.ascontiguousarray(outcomes.vectors, dtype="<f4")
     data = []
     for index, vector in enumerate(vectors):
@@ -132,11 +130,7 @@ def _input(value: Any, modality: str, max_items: int) -> list[Item]:
         raise malformed(
             f'"input" must be a string, an object, or a list of them, not {items.named(value)}', "input"
         )
-    if not value:
-        raise ApiError(400, "empty_request", '"input" must hold at least one item', param="input")
-    if len(value) > max_items:
-        message = f'"input" holds {len(value):,} items; at most {max_items:,} are allowed'
-        raise ApiError(413, "too_many_items", message, param="input")
+    fields.require_count(value, "input", max_items)
     if any(isinstance(item, int | float | list) and not isinstance(item, bool) for item in value):
         raise malformed(
             '"input" holds numbers or lists; send strings: token ids would be of another tokenizer'
@@ -181,32 +175,6 @@ def _in_base64(body: Mapping[str, Any]) -> bool:
     if asked not in (None, "float", "base64"):
         raise malformed(f'"{field}" must be "float" or "base64"', field)
     return bool(asked == "base64")
-
-
-def _choice(body: Mapping[str, Any], field: str, default: str, other: str) -> str:
-    value = body.get(field)
-    if value is None:
-        return default
-    if value not in (default, other):
-        raise malformed(f'"{field}" must be "{default}" or "{other}"', field)
-    return str(value)
-
-
-def _of(body: Mapping[str, Any], field: str, kind: type, allowed: str, default: Any) -> Any:
-    value = body.get(field)
-    if value is None:
-        return default
-    if type(value) is not kind:
-        raise malformed(f'"{field}" must be {allowed}, not {items.named(value)}', field)
-    return value
-
-
-def _failure(errors: list[ItemError]) -> ApiError:
-    first = errors[0]
-    named = "; ".join(f"input[{error.index}]: {error.message}" for error in errors[:_NAMED])
-    more = f"; and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
-    status = item_status(first.code)
-    return ApiError(status, first.code, named + more, param="input", retry_after=1 if status >= 503 else None)
 
 
 def _error(error: ItemError) -> str:
