@@ -61,6 +61,7 @@ class Settings:
         max_items: inputs of a request.
         max_body_bytes: bytes of a request.
         body_timeout: seconds in which a body must have arrived.
+        calibrations: files of `babelclip.calibrate`, of one embedding space each.
         models: by the names callers use; the first is the default.
     """
 
@@ -80,6 +81,7 @@ class Settings:
     max_items: int = 2048
     max_body_bytes: int = 64 * 1024 * 1024
     body_timeout: float = 60.0
+    calibrations: tuple[str, ...] = ()
     models: Mapping[str, ModelSettings] = field(default_factory=lambda: {"clip": ModelSettings()})
 
     def __post_init__(self) -> None:

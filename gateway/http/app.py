@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
-from gateway.http import body, document, health, openai
+from gateway.http import body, document, health, openai, scores
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
 from gateway.http.guard import Guard
@@ -37,6 +37,7 @@ def build(models: Models, settings: Settings, find_key: FindKey | None, metrics:
     calls = _Calls(models, settings, metrics)
     routes = [
         Route("/v1/embeddings", calls.embeddings, methods=["POST"]),
+        *scores.routes(models, settings, metrics),
         Route("/v1/models", calls.list_models, methods=["GET"]),
         Route("/v1/models/{model:path}", calls.describe_model, methods=["GET"]),
         Route("/healthz", calls.live, methods=["GET"]),

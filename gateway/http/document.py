@@ -6,6 +6,7 @@ import html
 import json
 from typing import Any
 
+from gateway.http.document_scores import SCORING, Call
 from gateway.settings import Settings
 
 Schema = dict[str, Any]
@@ -45,6 +46,7 @@ def describe(settings: Settings) -> dict[str, Any]:
                     },
                 }
             },
+            **{path: _scoring(call, settings) for path, call in SCORING.items()},
             "/v1/models": {"get": _get("The models, with version, space, dimension and limits", "401")},
             "/v1/models/{model}": {
                 "get": {
@@ -95,6 +97,20 @@ def page(document: dict[str, Any]) -> str:
 
 def _shown(schema: Schema) -> str:
     return html.escape(json.dumps(schema, indent=2))
+
+
+def _scoring(call: Call, settings: Settings) -> Schema:
+    return {
+        "post": {
+            "summary": call.summary,
+            "security": [{"key": []}],
+            "requestBody": {"required": True, **_json(call.request(settings.max_items))},
+            "responses": {
+                "200": {"description": call.answers, **_json(call.answer)},
+                **{status: _error(text) for status, text in _ERRORS.items()},
+            },
+        }
+    }
 
 
 def _embeddings_request(settings: Settings) -> Schema:
