@@ -7,7 +7,7 @@
     {"object": "list", "model": "clip@1.0", "space": "…", "logit_scale": 100.0, "data": [
       {"object": "classification", "index": 0, "label": "Katze", "best": "Katze", "probability": 0.97,
        "match": 0.91, "scores": [{"label": "Katze", "cosine": 0.31, "probability": 0.97}, …]}, …],
-     "truncated": [], "unknown": []}
+     "truncated": [], "unknown": [], "truncated_labels": [], "unknown_labels": []}
 
 `label` is null where nothing matches, which takes a calibration; `match` is null without one, and for a text.
 """
@@ -86,6 +86,8 @@ def render(asked: Asked, found: Classified) -> bytes:
         "data": [_row(index, answer, asked.top) for index, answer in enumerate(found.answers)],
         "truncated": found.items.truncated,
         "unknown": found.items.unknown,
+        "truncated_labels": found.truncated_labels,
+        "unknown_labels": found.unknown_labels,
     }
     return orjson.dumps(answer)
 

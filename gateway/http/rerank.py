@@ -5,7 +5,8 @@
 
     {"id": "…", "object": "list", "model": "clip@1.0", "space": "…", "results": [
       {"index": 2, "relevance_score": 0.31, "match": 0.88, "document": {"image": "…"}}, …],
-     "errors": [], "truncated": [], "unknown": [], "usage": {"prompt_tokens": 0, "total_tokens": 0},
+     "errors": [], "truncated": [], "unknown": [], "query_truncated": false, "query_unknown": false,
+     "usage": {"prompt_tokens": 0, "total_tokens": 0},
      "meta": {"api_version": {"version": "2"}}}
 
 The score is the cosine. A document that fails has an entry in `errors` and none in `results`, where the
@@ -88,7 +89,8 @@ def render(asked: Asked, found: Reranked, api_version: str) -> bytes:
         "errors": fields.errors(outcomes),
         "truncated": outcomes.truncated,
         "unknown": outcomes.unknown,
-        "query_truncated": found.query_truncated,
+        "query_truncated": bool(found.query.truncated),
+        "query_unknown": bool(found.query.unknown),
         # Jina's clients require the field; towers do not tell how many tokens there were.
         "usage": {"prompt_tokens": 0, "total_tokens": 0},
         "meta": {"api_version": {"version": api_version}},

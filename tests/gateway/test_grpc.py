@@ -299,7 +299,9 @@ def test_reflection_lists_and_describes_the_service(front: Front) -> None:
     assert {"babelclip.v1.Embedder", "grpc.health.v1.Health"} <= services
     files = described.file_descriptor_response.file_descriptor_proto
     (service,) = descriptor_pb2.FileDescriptorProto.FromString(files[0]).service
-    assert [method.name for method in service.method] == ["Embed", "EmbedStream", "Models"]
+    assert {"Embed", "EmbedStream", "Similarity", "Classify", "Rerank", "Models"} == {
+        method.name for method in service.method
+    }
 
 
 def test_every_call_of_the_proto_is_served(front: Front) -> None:

@@ -54,7 +54,13 @@ def engine() -> Engine:
     failing = {BROKEN: ("image_undecodable", "it is broken"), "poison": ("text_too_long", "it is too long")}
     made = [
         InMemoryTransport(
-            dim=3, logit_scale=SCALE, vectors=VECTORS, failing=failing, space=space, version=version
+            dim=3,
+            logit_scale=SCALE,
+            vectors=VECTORS,
+            failing=failing,
+            unknown=["ⴰⵣⵓⵍ"],
+            space=space,
+            version=version,
         )
         for space, version in (("in-memory", "1.0"), ("new", "2.0"))
     ]
@@ -235,6 +241,19 @@ def test_documents_of_both_kinds_are_ranked(front: Front, path: str, version: st
     assert answer["meta"]["api_version"]["version"] == version
     best = answered(front, path, query="cat", documents=documents, top_n=1)["results"]
     assert [(result["index"], "document" in result) for result in best] == [(1, False)]
+
+
+def test_what_the_model_does_not_know_is_told(front: Front) -> None:
+    """Letters that are unknown give vectors that say nothing, of whichever part of a request."""
+    strange = "ⴰⵣⵓⵍ"
+    compared = answered(front, "/v1/similarity", queries=["cat"], candidates=["dog", strange])
+    assert (compared["queries"]["unknown"], compared["candidates"]["unknown"]) == ([], [1])
+    labels = ["cat", strange]
+    classified = answered(front, "/v1/classify", input=[strange], labels=labels, templates=["{}", "the {}"])
+    assert (classified["unknown"], classified["unknown_labels"]) == ([0], [1])
+    assert classified["truncated_labels"] == []
+    ranked = answered(front, "/v1/rerank", query=strange, documents=["cat", strange])
+    assert (ranked["unknown"], ranked["query_unknown"], ranked["query_truncated"]) == ([1], True, False)
 
 
 def test_an_image_may_be_the_query(front: Front) -> None:
