@@ -31,9 +31,9 @@ def test_what_is_left_of_the_deadline_reaches_the_tower(tmp_path: Path) -> None:
         requests = iter([request(f"text {number}") for number in range(3)])
         assert len(list(stream(opened, front, requests))) == 3  # type: ignore[call-overload]
         sent = [EmbedRequest.FromString(call.body) for call in front.engine.calls]
-        told = [each.timeout_ms for each in sent if each.texts and each.texts[0].startswith(b"text ")]
+        told = [each.timeout_ms for each in sent for text in each.texts if text.startswith(b"text ")]
     assert len(told) == 3
-    assert all(0 < milliseconds <= 20_000 for milliseconds in told)
+    assert all(0 < milliseconds < 25_000 for milliseconds in told)  # gRPC rounds what is left up.
 
 
 def test_who_leaves_a_stream_is_computed_for_no_longer(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cohere
 import httpx
 import numpy as np
 import pytest
@@ -280,15 +281,17 @@ def test_a_broken_document_costs_only_itself(front: Front) -> None:
 
 def test_coheres_sdk_reranks(front: Front) -> None:
     """A program written for Cohere's rerank gets its results by a change of address and key."""
-    cohere = pytest.importorskip("cohere", reason="Cohere's SDK is not installed")
     where = {"api_key": front.key, "base_url": front.addresses.http}
     with httpx.Client() as connections:
         newer = cohere.ClientV2(**where, httpx_client=connections)
         answer = newer.rerank(model="clip", query="cat", documents=["dog", "cat"], top_n=1)
+        with pytest.raises(cohere.NotFoundError) as caught:
+            newer.rerank(model="other", query="cat", documents=["dog"])
         older = cohere.Client(**where, httpx_client=connections)
         found = older.rerank(model="clip", query="cat", documents=["dog", "cat"], return_documents=True)
     assert [(result.index, round(result.relevance_score, 5)) for result in answer.results] == [(1, 1.0)]
     assert [result.document.text for result in found.results] == ["cat", "dog"]
+    assert caught.value.body["message"] == "there is no model 'other'; there are clip"
 
 
 MANY = ["cat"] * 150
@@ -421,6 +424,18 @@ OPTIONS = [
 ITEM = st.sampled_from(["cat", image(CAT), {"text": "dog"}, {"image_url": {"url": "data:"}}])
 
 
+# JSON may hold what is no Unicode.
+STRANGE = st.text(st.characters(exclude_categories=())) | st.sampled_from(
+    ["a {}", "{c} {c}", "data:image/\ud800;base64,aaaa"]
+)
+ANY_ITEM = (
+    ITEM
+    | STRANGE
+    | st.dictionaries(st.sampled_from(["text", "image", "image_url", "url", "\ud800"]), STRANGE)
+    | JSON
+)
+
+
 @given(st.dictionaries(st.sampled_from(FIELDS + OPTIONS), ITEM | st.lists(ITEM, max_size=3) | JSON))
 @settings(max_examples=200)
 def test_any_body_is_a_request_or_an_error(body: dict[str, Any]) -> None:
@@ -432,6 +447,24 @@ def test_any_body_is_a_request_or_an_error(body: dict[str, Any]) -> None:
         except ApiError as error:
             statuses.append(error.status)
     assert set(statuses) <= {400, 413}
+
+
+@given(
+    st.sampled_from(["/v1/similarity", "/v1/classify", "/v1/rerank", "/v2/rerank"]),
+    st.fixed_dictionaries(
+        {"errors": st.just("return"), "return_documents": st.just(True)},
+        optional={
+            field: ANY_ITEM | st.lists(ANY_ITEM, min_size=1, max_size=3)
+            for field in ("queries", "candidates", "input", "labels", "templates", "query", "documents")
+        },
+    ),
+)
+@settings(max_examples=100, deadline=None)
+def test_no_request_is_a_failure_of_the_gateway(front: Front, path: str, body: dict[str, Any]) -> None:
+    """Whatever the items of a request are, even what is no Unicode, the answer is one or a sentence."""
+    answer = front.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
+    assert answer.status_code in (200, 400, 413), answer.text
+    assert answer.json()
 
 
 @pytest.mark.parametrize("path", ["/v1/similarity", "/v1/classify", "/v1/rerank", "/v2/rerank"])
