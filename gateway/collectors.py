@@ -2,16 +2,18 @@
 
 babelclip_gateway_cache_items_total{model, tower, result}   result: hit, miss, or shared: computed for another
 babelclip_gateway_cache_bytes, babelclip_gateway_cache_vectors
+babelclip_gateway_shadow_items_total{model, tower, outcome}
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.towers.cache import VectorCache
+from gateway.towers.shadow import ShadowedTowers
 
 _PREFIX = "babelclip_gateway_"
 
@@ -34,3 +36,22 @@ class CacheCollector(Collector):
         yield items
         yield GaugeMetricFamily(f"{_PREFIX}cache_bytes", "Bytes of memory taken", self._cache.bytes)
         yield GaugeMetricFamily(f"{_PREFIX}cache_vectors", "Vectors that are kept", len(self._cache))
+
+
+class ShadowCollector(Collector):
+    """What came of the items that a candidate computed beside what answered."""
+
+    def __init__(self, shadowed: Mapping[str, ShadowedTowers]) -> None:
+        self._shadowed = shadowed
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics now."""
+        items = CounterMetricFamily(
+            f"{_PREFIX}shadow_items",
+            "Items that a candidate computed in the shadow, by what came of them",
+            labels=("model", "tower", "outcome"),
+        )
+        for model, shadowed in self._shadowed.items():
+            for (tower, outcome), count in list(shadowed.counts.items()):
+                items.add_metric((model, tower, outcome), count)
+        yield items

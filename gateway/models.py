@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,9 +10,10 @@ from gateway.errors import MODEL_NOT_FOUND, ApiError, from_client
 from gateway.towers.base import ModelVersion, Towers
 from gateway.towers.cache import VectorCache
 from gateway.towers.cached import CachedTowers
+from gateway.towers.shadow import ShadowedTowers
+from gateway.towers.switch import SwitchedTowers
+from gateway.versions import VERSION, VersionFile
 
-# A version becomes part of the engine's address.
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _SHOWN = 100  # characters of a name that a message repeats
 
 
@@ -59,14 +59,28 @@ class Models:
     """All models that are served, by the names callers use; the first is the default.
 
     Args:
+        versions: which version each means; None for the engine's defaults.
         cache: keeps the vectors of all of them; None for none.
+
+    Attributes:
+        towers: by name, with the switch and the cache before them.
+        shadowed: by name, what has been compared in the shadow of each.
     """
 
-    def __init__(self, towers: Mapping[str, Towers], *, cache: VectorCache | None = None) -> None:
+    def __init__(
+        self,
+        towers: Mapping[str, Towers],
+        *,
+        versions: VersionFile | None = None,
+        cache: VectorCache | None = None,
+    ) -> None:
+        versions = versions or VersionFile(None)
         self.cache = cache
-        self.towers = dict(towers)
-        if cache is not None:
-            self.towers = {name: CachedTowers(one, cache, name) for name, one in towers.items()}
+        self.shadowed = {name: ShadowedTowers(one, name, versions) for name, one in towers.items()}
+        self.towers: dict[str, SwitchedTowers] = {}
+        for name, shadowed in self.shadowed.items():
+            below: Towers = shadowed if cache is None else CachedTowers(shadowed, cache, name)
+            self.towers[name] = SwitchedTowers(below, name, versions)
 
     def find(self, name: str) -> Chosen:
         """The model of a name, `NAME`, `NAME@VERSION`, or "" for the default.
@@ -79,7 +93,7 @@ class Models:
             base = next(iter(self.towers))
         if base not in self.towers:
             raise _not_found(f"there is no model {name[:_SHOWN]!r}; there are {', '.join(self.towers)}")
-        if at and not _VERSION.fullmatch(version):
+        if at and not VERSION.fullmatch(version):
             raise _not_found(
                 f"{version[:_SHOWN]!r} cannot be a version: NAME@VERSION has up to 64 letters, digits,"
                 " and . _ -"

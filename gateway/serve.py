@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import uvicorn
 
 from babelclip.errors import BabelclipError
-from gateway.collectors import CacheCollector
+from gateway.collectors import CacheCollector, ShadowCollector
 from gateway.http.app import build
 from gateway.http.protocol import BoundedProtocol
 from gateway.keys import FindKey
@@ -26,6 +26,7 @@ from gateway.towers.base import Towers
 from gateway.towers.cache import VectorCache
 from gateway.towers.engine import EngineTowers
 from gateway.towers.merging import MergingTowers
+from gateway.versions import VersionFile
 
 # What a request that is under way has left when the gateway is told to stop; longer than any has by itself.
 _DRAIN_SECONDS = 60
@@ -61,9 +62,17 @@ def engine_models(settings: Settings) -> Models:
 
 
 def models_of(towers: Mapping[str, Towers], settings: Settings) -> Models:
-    """Models with these towers, and with what the settings put before them."""
+    """Models with these towers, and with what the settings put before them.
+
+    Raises:
+        ValueError: the file of versions is none.
+    """
     cache = VectorCache(settings.cache_mb * 1_000_000) if settings.cache_mb else None
-    return Models({name: MergingTowers(each) for name, each in towers.items()}, cache=cache)
+    return Models(
+        {name: MergingTowers(each) for name, each in towers.items()},
+        versions=VersionFile(settings.versions_file or None),
+        cache=cache,
+    )
 
 
 async def run(
@@ -86,6 +95,7 @@ async def run(
         metrics = Metrics()
         if models.cache is not None:
             metrics.registry.register(CacheCollector(models.cache))
+        metrics.registry.register(ShadowCollector(models.shadowed))
         metrics_server = MetricsServer(metrics, settings.metrics_port)
         opened.callback(metrics_server.close)
         http_socket = opened.enter_context(listen(settings.host, settings.port))

@@ -62,6 +62,8 @@ class Settings:
         max_body_bytes: bytes of a request.
         body_timeout: seconds in which a body must have arrived.
         calibrations: files of `babelclip.calibrate`, of one embedding space each.
+        versions_file: which version each model's name means, the same for every replica; with "", or while
+            there is no such file, a name means the engine's default version.
         cache_mb: megabytes of memory for vectors of items that come again; 0 keeps none.
         models: by the names callers use; the first is the default.
     """
@@ -83,6 +85,7 @@ class Settings:
     max_body_bytes: int = 64 * 1024 * 1024
     body_timeout: float = 60.0
     calibrations: tuple[str, ...] = ()
+    versions_file: str = ".run/gateway/versions.json"
     cache_mb: int = 0
     models: Mapping[str, ModelSettings] = field(default_factory=lambda: {"clip": ModelSettings()})
 

@@ -19,12 +19,13 @@ from starlette.routing import Route
 from babelclip import Embeddings
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
-from gateway.http import body, cohere, document, health, inference_routes, kserve, openai, scores
+from gateway.http import admin, body, cohere, document, health, inference_routes, kserve, openai, scores
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
 from gateway.http.dialect import EmbedRequest
 from gateway.http.guard import Guard
 from gateway.http.observe import CALLER_GONE, Observe, observed_of
+from gateway.http.session import Session
 from gateway.keys import FindKey
 from gateway.metrics import Metrics
 from gateway.models import Models
@@ -51,6 +52,7 @@ def build(models: Models, settings: Settings, find_key: FindKey | None, metrics:
         Route("/v1/models/{model:path}:predict", calls.predict, methods=["POST"]),
         Route("/v1/models/{model:path}", calls.describe_model, methods=["GET"]),
         *inference_routes.routes(models, settings, calls.health, calls.exchange),
+        *admin.routes(models, settings),
         Route("/healthz", calls.live, methods=["GET"]),
         Route("/livez", calls.live, methods=["GET"]),
         Route("/readyz", calls.ready, methods=["GET"]),
@@ -64,13 +66,14 @@ def build(models: Models, settings: Settings, find_key: FindKey | None, metrics:
                 CORSMiddleware,
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type"],
+                allow_headers=["Authorization", "Content-Type", "Babelclip-Session"],
                 expose_headers=["Retry-After", "WWW-Authenticate"],
                 max_age=600,
             )
         )
     if find_key is not None:
         middleware.append(Middleware(Guard, find=find_key))
+    middleware.append(Middleware(Session))
     return Starlette(
         routes=routes,
         middleware=middleware,

@@ -6,7 +6,7 @@ import html
 import json
 from typing import Any
 
-from gateway.http import dialect_documents
+from gateway.http import admin, dialect_documents
 from gateway.http.document_scores import SCORING, Call
 from gateway.settings import Settings
 
@@ -56,6 +56,7 @@ def describe(settings: Settings) -> dict[str, Any]:
                 }
             },
             **dialect_documents.paths(settings.max_items, _ERRORS),
+            **admin.describe(),
             "/healthz": {"get": _open("Whether the gateway's process answers")},
             "/livez": {"get": _open("The same as /healthz")},
             "/readyz": {"get": _open("Whether both towers of every model embed their golden items", "503")},

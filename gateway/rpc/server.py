@@ -18,6 +18,7 @@ from gateway.models import Models
 from gateway.rpc import embedder_pb2
 from gateway.rpc.scores import ScoreCalls
 from gateway.rpc.service import CALLER, SERVICE, Embedder
+from gateway.rpc.session import Session
 from gateway.rpc.status import Context, abort
 from gateway.scoring.scorer import Scorer
 from gateway.settings import Settings
@@ -43,7 +44,7 @@ class RpcServer:
         self._host, self._port = settings.host, settings.grpc_port
         self._credentials = _credentials(settings)
         self._server = grpc.aio.server(
-            interceptors=[] if find_key is None else [_Guard(find_key, metrics)],
+            interceptors=[*([] if find_key is None else [_Guard(find_key, metrics)]), Session()],
             options=(
                 ("grpc.max_receive_message_length", settings.max_body_bytes),
                 ("grpc.max_send_message_length", -1),

@@ -17,6 +17,8 @@ from gateway.settings import Settings
 from tests.e2e.support import PATIENCE
 from tests.gateway.engine import Engine, towers
 
+FREE_PORTS = {"port": 0, "grpc_port": 0, "metrics_port": 0}
+
 
 class Front:
     """Where it listens, what stands behind it, a key that it lets in, and what tells it to stop."""
@@ -49,7 +51,7 @@ def gateway(engine: Engine, folder: Path, **settings: Any) -> Iterator[Front]:
     """A gateway before an engine in memory; `settings` are those of `gateway.settings.Settings`."""
     keys_file = folder / "keys.json"
     key = add(keys_file, "test")
-    given = Settings(**{"port": 0, "grpc_port": 0, "metrics_port": 0, **settings})
+    given = Settings(**{**FREE_PORTS, "versions_file": str(folder / "versions.json"), **settings})
     told: queue.Queue[Any] = queue.Queue()
 
     async def serve() -> None:
