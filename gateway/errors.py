@@ -82,7 +82,7 @@ def item_status(code: str) -> int:
     return _ITEM_STATUS.get(code, 400)
 
 
-def items_failed(errors: Mapping[str, ItemError], param: str) -> ApiError:
+def items_failed(errors: Mapping[str, ItemError], param: str | None) -> ApiError:
     """A request that has no place for the errors of its items fails with the first, and names them.
 
     Args:

@@ -7,7 +7,7 @@
     {"object": "list", "model": "clip@1.0", "space": "…", "logit_scale": 100.0, "data": [
       {"object": "classification", "index": 0, "label": "Katze", "best": "Katze", "probability": 0.97,
        "match": 0.91, "scores": [{"label": "Katze", "cosine": 0.31, "probability": 0.97}, …]}, …],
-     "truncated": [], "unknown": []}
+     "truncated": [], "unknown": [], "truncated_labels": [], "unknown_labels": []}
 
 `label` is null where nothing matches, which takes a calibration; `match` is null without one, and for a text.
 """
@@ -23,6 +23,7 @@ import orjson
 from babelclip import Classification
 from gateway.errors import items_failed, malformed
 from gateway.http import fields
+from gateway.http.dialect import body_object, choice_of, field_of
 from gateway.scoring.messages import Classified, ClassifyRequest
 
 
@@ -48,25 +49,25 @@ def read(body: Any, max_items: int) -> Asked:
     Raises:
         ApiError: the body as a whole is none of this call.
     """
-    body = fields.body_of(body)
+    body = body_object(body)
     for field in ("input", "labels"):
         if field not in body:
             raise malformed('the body must hold "input", the items, and "labels"', field)
-    top = fields.of(body, "top", int, "a whole number", None)
+    top = field_of(body, "top", int, "a whole number", None)
     if top is not None and top < 1:
         raise malformed('"top" must be at least 1', "top")
     return Asked(
-        model=fields.of(body, "model", str, "a string", ""),
+        model=field_of(body, "model", str, "a string", ""),
         request=ClassifyRequest(
-            items=fields.items_of(body, "input", max_items, fields.choice(body, "modality", "text", "image")),
+            items=fields.items_of(body, "input", max_items, choice_of(body, "modality", "text", "image")),
             labels=fields.strings_of(body, "labels", max_items) or (),
             templates=fields.strings_of(body, "templates", max_items),
-            language=fields.of(body, "language", str, "a string", None),
+            language=field_of(body, "language", str, "a string", None),
             threshold=fields.number_of(body, "threshold"),
-            space=fields.of(body, "space", str, "a string", ""),
+            space=field_of(body, "space", str, "a string", ""),
         ),
         top=top,
-        keep=fields.choice(body, "errors", "raise", "return") == "return",
+        keep=choice_of(body, "errors", "raise", "return") == "return",
     )
 
 
@@ -86,6 +87,8 @@ def render(asked: Asked, found: Classified) -> bytes:
         "data": [_row(index, answer, asked.top) for index, answer in enumerate(found.answers)],
         "truncated": found.items.truncated,
         "unknown": found.items.unknown,
+        "truncated_labels": found.truncated_labels,
+        "unknown_labels": found.unknown_labels,
     }
     return orjson.dumps(answer)
 

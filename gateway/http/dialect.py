@@ -17,11 +17,9 @@ import orjson
 
 from babelclip import Embeddings, ItemError
 from gateway.embedding import Item
-from gateway.errors import CONTEXT_LENGTH_EXCEEDED, ApiError, item_status, malformed
+from gateway.errors import CONTEXT_LENGTH_EXCEEDED, ApiError, items_failed, malformed
 from gateway.http import items
 from gateway.towers.base import ModelVersion
-
-_NAMED = 5  # items at fault that a message names
 
 
 @dataclass(frozen=True)
@@ -117,12 +115,7 @@ def failure(errors: Iterable[ItemError], named: Callable[[int], str], param: str
     Args:
         named: an index → what the caller knows the item by.
     """
-    failed = list(errors)
-    first = failed[0]
-    said = "; ".join(f"{named(error.index)}: {error.message}" for error in failed[:_NAMED])
-    more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
-    status = item_status(first.code)
-    return ApiError(status, first.code, said + more, param=param, retry_after=1 if status >= 503 else None)
+    return items_failed({named(error.index): error for error in errors}, param)
 
 
 def number_rows(outcomes: Embeddings, errors: Mapping[int, ItemError]) -> list[str]:

@@ -136,6 +136,8 @@ def _classify_answer() -> Schema:
         data={"type": "array", "items": row},
         truncated=_INDICES,
         unknown=_INDICES,
+        truncated_labels=_INDICES,
+        unknown_labels=_INDICES,
     )
 
 
@@ -155,6 +157,7 @@ def _rerank_answer() -> Schema:
         truncated=_INDICES,
         unknown=_INDICES,
         query_truncated={"type": "boolean"},
+        query_unknown={"type": "boolean"},
         usage=_object(prompt_tokens={"type": "integer"}, total_tokens={"type": "integer"}),
         meta=_object(api_version=_object(version=_STRING)),
     )

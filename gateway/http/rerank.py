@@ -5,7 +5,8 @@
 
     {"id": "…", "object": "list", "model": "clip@1.0", "space": "…", "results": [
       {"index": 2, "relevance_score": 0.31, "match": 0.88, "document": {"image": "…"}}, …],
-     "errors": [], "truncated": [], "unknown": [], "usage": {"prompt_tokens": 0, "total_tokens": 0},
+     "errors": [], "truncated": [], "unknown": [], "query_truncated": false, "query_unknown": false,
+     "usage": {"prompt_tokens": 0, "total_tokens": 0},
      "meta": {"api_version": {"version": "2"}}}
 
 The score is the cosine. A document that fails has an entry in `errors` and none in `results`, where the
@@ -22,6 +23,7 @@ from typing import Any
 
 from gateway.errors import items_failed, malformed
 from gateway.http import fields, images, items
+from gateway.http.dialect import body_object, choice_of, error_entries, field_of
 from gateway.scoring.messages import Ranked, Reranked, RerankRequest
 
 
@@ -47,23 +49,23 @@ def read(body: Any, max_items: int) -> Asked:
     Raises:
         ApiError: the body as a whole is none of this call.
     """
-    body = fields.body_of(body)
+    body = body_object(body)
     for field in ("query", "documents"):
         if body.get(field) is None:
             raise malformed('the body must hold "query" and "documents"', field)
     if not isinstance(body["documents"], list):
         raise malformed(f'"documents" must be a list, not {items.named(body["documents"])}', "documents")
-    back = fields.of(body, "return_documents", bool, "true or false", False)
+    back = field_of(body, "return_documents", bool, "true or false", False)
     return Asked(
-        model=fields.of(body, "model", str, "a string", ""),
+        model=field_of(body, "model", str, "a string", ""),
         request=RerankRequest(
             query=items.read(body["query"]),
             documents=fields.items_of(body, "documents", max_items),
-            top_n=fields.of(body, "top_n", int, "a whole number", None),
-            space=fields.of(body, "space", str, "a string", ""),
+            top_n=field_of(body, "top_n", int, "a whole number", None),
+            space=field_of(body, "space", str, "a string", ""),
         ),
         documents=body["documents"] if back else None,
-        keep=fields.choice(body, "errors", "raise", "return") == "return",
+        keep=choice_of(body, "errors", "raise", "return") == "return",
     )
 
 
@@ -85,10 +87,11 @@ def render(asked: Asked, found: Reranked, api_version: str) -> bytes:
         "model": found.model,
         "space": found.version.space,
         "results": [_row(result, asked.documents) for result in found.results],
-        "errors": fields.errors(outcomes),
+        "errors": error_entries(outcomes.errors),
         "truncated": outcomes.truncated,
         "unknown": outcomes.unknown,
-        "query_truncated": found.query_truncated,
+        "query_truncated": bool(found.query.truncated),
+        "query_unknown": bool(found.query.unknown),
         # Jina's clients require the field; towers do not tell how many tokens there were.
         "usage": {"prompt_tokens": 0, "total_tokens": 0},
         "meta": {"api_version": {"version": api_version}},

@@ -22,6 +22,7 @@ import orjson
 from babelclip import Embeddings
 from gateway.errors import items_failed, malformed
 from gateway.http import fields
+from gateway.http.dialect import body_object, choice_of, error_entries, field_of
 from gateway.scoring.messages import Scores, Similarity, SimilarityRequest
 
 # The names that the two sides may have, and what a string is on each.
@@ -50,20 +51,20 @@ def read(body: Any, max_items: int) -> Asked:
     Raises:
         ApiError: the body as a whole is none of this call.
     """
-    body = fields.body_of(body)
+    body = body_object(body)
     given = [pair for pair in _SIDES if all(name in body for name, _ in pair)]
     if len(given) != 1 or any(name in body for pair in _SIDES if pair not in given for name, _ in pair):
         raise malformed('the body must hold "queries" and "candidates", or "images" and "texts"')
     (rows, rows_are), (columns, columns_are) = given[0]
     return Asked(
-        model=fields.of(body, "model", str, "a string", ""),
+        model=field_of(body, "model", str, "a string", ""),
         request=SimilarityRequest(
             queries=fields.items_of(body, rows, max_items, rows_are),
             candidates=fields.items_of(body, columns, max_items, columns_are),
-            space=fields.of(body, "space", str, "a string", ""),
+            space=field_of(body, "space", str, "a string", ""),
         ),
         names=(rows, columns),
-        keep=fields.choice(body, "errors", "raise", "return") == "return",
+        keep=choice_of(body, "errors", "raise", "return") == "return",
     )
 
 
@@ -96,4 +97,4 @@ def _rows(scores: Scores) -> Any:
 
 
 def _outcomes(side: Embeddings) -> dict[str, Any]:
-    return {"errors": fields.errors(side), "truncated": side.truncated, "unknown": side.unknown}
+    return {"errors": error_entries(side.errors), "truncated": side.truncated, "unknown": side.unknown}

@@ -16,9 +16,11 @@ from gateway.keys import FindKey
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.rpc import embedder_pb2
+from gateway.rpc.scores import ScoreCalls
 from gateway.rpc.service import CALLER, SERVICE, Embedder
 from gateway.rpc.session import Session
 from gateway.rpc.status import Context, abort
+from gateway.scoring.scorer import Scorer
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ class RpcServer:
         find_key: a key → the name of the caller; None lets everybody in.
 
     Raises:
-        OSError: a file of the TLS settings cannot be read.
+        OSError: a file of the TLS settings, or a calibration, cannot be read.
+        ValueError: a file is no calibration.
     """
 
     def __init__(
@@ -53,7 +56,10 @@ class RpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ),
         )
-        handlers = Embedder(models, settings.max_items, metrics).handlers()
+        handlers = {
+            **Embedder(models, settings.max_items, metrics).handlers(),
+            **ScoreCalls(models, Scorer(settings, metrics), metrics).handlers(),
+        }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import grpc
 import numpy as np
 
-from babelclip import ItemError
+from babelclip import Embeddings, ItemError
 from gateway.embedding import Item, embed
 from gateway.errors import INVALID_ITEM, ApiError
 from gateway.metrics import Metrics, Observed
@@ -22,7 +22,8 @@ from gateway.rpc.status import Context, abort, code_of
 SERVICE = "babelclip.v1.Embedder"
 # Requests of a stream that are embedded at the same time; the next one is read when the first is answered.
 AHEAD = 2
-_LEFT = grpc.StatusCode.CANCELLED.name
+# How a call ended whose caller went away before its answer.
+LEFT = grpc.StatusCode.CANCELLED.name
 CALLER: ContextVar[str] = ContextVar("caller", default="")
 """The name of the key with which the present call was made."""
 _log = logging.getLogger(__name__)
@@ -58,11 +59,11 @@ class Embedder:
 
     async def embed(self, request: pb.EmbedItemsRequest, context: Context) -> pb.EmbedItemsResponse:
         """One request, one answer."""
-        with self._metrics.call("Embed", left=_LEFT) as observed:
+        with self._metrics.call("Embed", left=LEFT) as observed:
             try:
                 return await self._embed(request, context.time_remaining(), observed)
             except Exception as error:
-                await _refuse(context, error, observed)
+                await refuse(context, error, observed)
 
     async def embed_stream(
         self, requests: AsyncIterator[pb.EmbedItemsRequest], context: Context
@@ -79,13 +80,13 @@ class Embedder:
                 await under_way.put(task)
             await under_way.put(None)
 
-        with self._metrics.call("EmbedStream", left=_LEFT) as observed:
+        with self._metrics.call("EmbedStream", left=LEFT) as observed:
             reading = asyncio.create_task(read())
             try:
                 while (task := await under_way.get()) is not None:
                     yield await task
             except Exception as error:
-                await _refuse(context, error, observed)
+                await refuse(context, error, observed)
             finally:
                 for each in (reading, *tasks):
                     each.cancel()
@@ -93,11 +94,11 @@ class Embedder:
 
     async def models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:
         """The models and the versions that are known."""
-        with self._metrics.call("Models", left=_LEFT) as observed:
+        with self._metrics.call("Models", left=LEFT) as observed:
             try:
                 listed = await self._models.listed()
             except Exception as error:
-                await _refuse(context, error, observed)
+                await refuse(context, error, observed)
             observed.key, observed.status = CALLER.get(), "OK"
         response = pb.ModelsResponse()
         for found in listed:
@@ -127,7 +128,7 @@ class Embedder:
             raise ApiError(413, "too_many_items", message, param="items")
         chosen = self._models.find(request.model)
         observed.model = chosen.name
-        items = [_item(item) for item in request.items]
+        items = [read_item(item) for item in request.items]
         version, outcomes = await embed(chosen, items, space=request.space, timeout=timeout)
         self._metrics.items(chosen.name, items, outcomes)
         observed.status = "OK"
@@ -137,23 +138,29 @@ class Embedder:
             dim=version.dim,
             logit_scale=version.logit_scale,
             vectors=np.asarray(outcomes.vectors, dtype="<f4").tobytes(),
-            errors=[
-                pb.EmbedItemsResponse.ItemError(index=error.index, code=error.code, message=error.message)
-                for error in outcomes.errors
-            ],
+            errors=item_errors(outcomes),
             truncated=outcomes.truncated,
             unknown=outcomes.unknown,
         )
 
 
-def _item(item: pb.Item) -> Item:
+def read_item(item: pb.Item) -> Item:
+    """A text, an encoded image, or why it is neither."""
     kind = item.WhichOneof("kind")
     if kind is None:
         return ItemError(0, INVALID_ITEM, "the item holds neither a text nor an image")
     return item.text if kind == "text" else item.image
 
 
-async def _refuse(context: Context, error: Exception, observed: Observed) -> NoReturn:
+def item_errors(outcomes: Embeddings) -> list[pb.EmbedItemsResponse.ItemError]:
+    """The errors of items, as the protocol has them."""
+    return [
+        pb.EmbedItemsResponse.ItemError(index=error.index, code=error.code, message=error.message)
+        for error in outcomes.errors
+    ]
+
+
+async def refuse(context: Context, error: Exception, observed: Observed) -> NoReturn:
     """End the call. The log has all of a mistake of ours, and the caller nothing, whom gRPC would tell."""
     if not isinstance(error, ApiError):
         _log.error("a call failed", exc_info=error)

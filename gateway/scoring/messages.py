@@ -66,12 +66,16 @@ class Classified:
         model: NAME@VERSION that answered.
         items: what became of each; `errors` and `truncated` are theirs.
         answers: one for each item. Its `match` is None without a calibration, and for a text.
+        truncated_labels, unknown_labels: indices of the labels with a sentence that was cut, or has letters
+            that the model does not know.
     """
 
     model: str
     version: ModelVersion
     items: Embeddings
     answers: Sequence[Classification]
+    truncated_labels: Sequence[int]
+    unknown_labels: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,11 @@ class Reranked:
     Attributes:
         model: NAME@VERSION that answered.
         documents: what became of each; `errors` and `truncated` are theirs.
-        query_truncated: the query is a text that was cut.
+        query: what became of it.
     """
 
     model: str
     version: ModelVersion
+    query: Embeddings
     documents: Embeddings
-    query_truncated: bool
     results: Sequence[Ranked]

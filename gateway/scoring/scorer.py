@@ -29,7 +29,8 @@ from gateway.settings import Settings
 from gateway.towers.base import ModelVersion
 
 MAX_PAIRS = 250_000
-"""Scores of an answer: queries times candidates, or items times labels."""
+"""Scores of an answer: queries times candidates, or items times labels. Three numbers for each of so many stay
+below the 4 MiB that gRPC's clients take unless told otherwise."""
 MAX_LABEL = 1_000
 """Characters of a label or a template, so that each label in each template stays small."""
 _LANGUAGE = 16  # characters of a code that a message repeats
@@ -77,7 +78,7 @@ class Scorer:
         Raises:
             ApiError: the request fails as a whole; it does if a label has no vector.
         """
-        _require("input", request.items)
+        _require("items", request.items)
         threshold = THRESHOLD if request.threshold is None else request.threshold
         if not 0 <= threshold <= 1:
             raise malformed('"threshold" must be from 0 to 1', "threshold")
@@ -120,9 +121,8 @@ class Scorer:
                         f"{field}[{index}] has {len(text):,} characters; at most {MAX_LABEL:,} are allowed"
                     )
                     raise malformed(message, field)
-        self._bounded(
-            len(request.items), len(request.labels), len(request.labels) * len(request.templates or "1")
-        )
+        sentences = len(request.labels) * len(request.templates or (None,))
+        self._bounded(len(request.items), len(request.labels), sentences)
         try:
             return label_sentences(request.labels, request.templates, request.language)
         except ValueError as error:
@@ -154,8 +154,8 @@ class Scorer:
     ) -> Classified:
         count, labels = len(request.items), list(request.labels)
         items, sentences = found[:count], found[count:]
+        each = len(sentences) // len(labels)
         if sentences.errors:
-            each = len(sentences) // len(labels)
             failed = {error.index // each: error for error in reversed(sentences.errors)}
             raise items_failed({f"labels[{index}]": failed[index] for index in sorted(failed)}, "labels")
         vectors = label_embeddings(sentences, len(labels))
@@ -166,7 +166,14 @@ class Scorer:
             classified = classify_embeddings(items[mask], labels, vectors, calibration, threshold)
             for index, answer in zip(np.flatnonzero(mask).tolist(), classified, strict=True):
                 answers[index] = answer
-        return Classified(_named(chosen, version), version, items, answers)
+        return Classified(
+            model=_named(chosen, version),
+            version=version,
+            items=items,
+            answers=answers,
+            truncated_labels=sorted({index // each for index in sentences.truncated}),
+            unknown_labels=sorted({index // each for index in sentences.unknown}),
+        )
 
     def _rank(
         self, chosen: Chosen, request: RerankRequest, version: ModelVersion, found: Embeddings
@@ -182,7 +189,7 @@ class Scorer:
             Ranked(index, float(cosines[0, index]), None if matches is None else _number(matches[0, index]))
             for index in best
         ]
-        return Reranked(_named(chosen, version), version, documents, bool(query.truncated), results)
+        return Reranked(_named(chosen, version), version, query, documents, results)
 
     def _matches(
         self, cosines: Scores, queries: Sequence[Item], candidates: Sequence[Item], space: str

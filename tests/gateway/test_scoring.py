@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cohere
 import httpx
 import numpy as np
 import pytest
@@ -54,7 +55,13 @@ def engine() -> Engine:
     failing = {BROKEN: ("image_undecodable", "it is broken"), "poison": ("text_too_long", "it is too long")}
     made = [
         InMemoryTransport(
-            dim=3, logit_scale=SCALE, vectors=VECTORS, failing=failing, space=space, version=version
+            dim=3,
+            logit_scale=SCALE,
+            vectors=VECTORS,
+            failing=failing,
+            unknown=["ⴰⵣⵓⵍ"],
+            space=space,
+            version=version,
         )
         for space, version in (("in-memory", "1.0"), ("new", "2.0"))
     ]
@@ -237,6 +244,19 @@ def test_documents_of_both_kinds_are_ranked(front: Front, path: str, version: st
     assert [(result["index"], "document" in result) for result in best] == [(1, False)]
 
 
+def test_what_the_model_does_not_know_is_told(front: Front) -> None:
+    """Letters that are unknown give vectors that say nothing, of whichever part of a request."""
+    strange = "ⴰⵣⵓⵍ"
+    compared = answered(front, "/v1/similarity", queries=["cat"], candidates=["dog", strange])
+    assert (compared["queries"]["unknown"], compared["candidates"]["unknown"]) == ([], [1])
+    labels = ["cat", strange]
+    classified = answered(front, "/v1/classify", input=[strange], labels=labels, templates=["{}", "the {}"])
+    assert (classified["unknown"], classified["unknown_labels"]) == ([0], [1])
+    assert classified["truncated_labels"] == []
+    ranked = answered(front, "/v1/rerank", query=strange, documents=["cat", strange])
+    assert (ranked["unknown"], ranked["query_unknown"], ranked["query_truncated"]) == ([1], True, False)
+
+
 def test_an_image_may_be_the_query(front: Front) -> None:
     """Search by image over the same call."""
     answer = answered(front, "/v1/rerank", query=image(DOG), documents=["cat", image(DOG), "dog"])
@@ -261,15 +281,17 @@ def test_a_broken_document_costs_only_itself(front: Front) -> None:
 
 def test_coheres_sdk_reranks(front: Front) -> None:
     """A program written for Cohere's rerank gets its results by a change of address and key."""
-    cohere = pytest.importorskip("cohere", reason="Cohere's SDK is not installed")
     where = {"api_key": front.key, "base_url": front.addresses.http}
     with httpx.Client() as connections:
         newer = cohere.ClientV2(**where, httpx_client=connections)
         answer = newer.rerank(model="clip", query="cat", documents=["dog", "cat"], top_n=1)
+        with pytest.raises(cohere.NotFoundError) as caught:
+            newer.rerank(model="other", query="cat", documents=["dog"])
         older = cohere.Client(**where, httpx_client=connections)
         found = older.rerank(model="clip", query="cat", documents=["dog", "cat"], return_documents=True)
     assert [(result.index, round(result.relevance_score, 5)) for result in answer.results] == [(1, 1.0)]
     assert [result.document.text for result in found.results] == ["cat", "dog"]
+    assert caught.value.body["message"] == "there is no model 'other'; there are clip"
 
 
 MANY = ["cat"] * 150
@@ -402,6 +424,18 @@ OPTIONS = [
 ITEM = st.sampled_from(["cat", image(CAT), {"text": "dog"}, {"image_url": {"url": "data:"}}])
 
 
+# JSON may hold what is no Unicode.
+STRANGE = st.text(st.characters(exclude_categories=())) | st.sampled_from(
+    ["a {}", "{c} {c}", "data:image/\ud800;base64,aaaa"]
+)
+ANY_ITEM = (
+    ITEM
+    | STRANGE
+    | st.dictionaries(st.sampled_from(["text", "image", "image_url", "url", "\ud800"]), STRANGE)
+    | JSON
+)
+
+
 @given(st.dictionaries(st.sampled_from(FIELDS + OPTIONS), ITEM | st.lists(ITEM, max_size=3) | JSON))
 @settings(max_examples=200)
 def test_any_body_is_a_request_or_an_error(body: dict[str, Any]) -> None:
@@ -413,6 +447,24 @@ def test_any_body_is_a_request_or_an_error(body: dict[str, Any]) -> None:
         except ApiError as error:
             statuses.append(error.status)
     assert set(statuses) <= {400, 413}
+
+
+@given(
+    st.sampled_from(["/v1/similarity", "/v1/classify", "/v1/rerank", "/v2/rerank"]),
+    st.fixed_dictionaries(
+        {"errors": st.just("return"), "return_documents": st.just(True)},
+        optional={
+            field: ANY_ITEM | st.lists(ANY_ITEM, min_size=1, max_size=3)
+            for field in ("queries", "candidates", "input", "labels", "templates", "query", "documents")
+        },
+    ),
+)
+@settings(max_examples=100, deadline=None)
+def test_no_request_is_a_failure_of_the_gateway(front: Front, path: str, body: dict[str, Any]) -> None:
+    """Whatever the items of a request are, even what is no Unicode, the answer is one or a sentence."""
+    answer = front.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
+    assert answer.status_code in (200, 400, 413), answer.text
+    assert answer.json()
 
 
 @pytest.mark.parametrize("path", ["/v1/similarity", "/v1/classify", "/v1/rerank", "/v2/rerank"])
