@@ -6,6 +6,7 @@ import html
 import json
 from typing import Any
 
+from gateway.http import dialect_documents
 from gateway.settings import Settings
 
 Schema = dict[str, Any]
@@ -52,6 +53,7 @@ def describe(settings: Settings) -> dict[str, Any]:
                     "parameters": [{"name": "model", "in": "path", "required": True, "schema": _STRING}],
                 }
             },
+            **dialect_documents.paths(settings.max_items, _ERRORS),
             "/healthz": {"get": _open("Whether the gateway's process answers")},
             "/livez": {"get": _open("The same as /healthz")},
             "/readyz": {"get": _open("Whether both towers of every model embed their golden items", "503")},

@@ -12,7 +12,9 @@ from gateway.http.observe import observed_of
 from gateway.keys import FindKey
 
 # Every address that is not named here needs a key, so that a new one cannot be forgotten.
-OPEN = frozenset({"/healthz", "/livez", "/readyz", "/openapi.json", "/docs"})
+OPEN = frozenset(
+    {"/healthz", "/livez", "/readyz", "/openapi.json", "/docs", "/v2/health/live", "/v2/health/ready"}
+)
 
 
 class Guard:
@@ -35,11 +37,10 @@ class Guard:
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
             message = "this call needs a key, sent as Authorization: Bearer KEY"
-            response = _unauthorized(message, 'Bearer realm="babelclip"')
+            response = _unauthorized(scope, message, 'Bearer realm="babelclip"')
         elif (name := self._find(key)) is None:
-            response = _unauthorized(
-                "the key is wrong or was revoked", 'Bearer realm="babelclip", error="invalid_token"'
-            )
+            message = "the key is wrong or was revoked"
+            response = _unauthorized(scope, message, 'Bearer realm="babelclip", error="invalid_token"')
         else:
             observed_of(scope).key = name
             await self._app(scope, receive, send)
@@ -47,5 +48,6 @@ class Guard:
         await response(scope, receive, send)
 
 
-def _unauthorized(message: str, challenge: str) -> Response:
-    return refusal(ApiError(401, "invalid_api_key", message), {"WWW-Authenticate": challenge})
+def _unauthorized(scope: Scope, message: str, challenge: str) -> Response:
+    error = ApiError(401, "invalid_api_key", message)
+    return refusal(error, {"WWW-Authenticate": challenge}, path=scope["path"])

@@ -69,6 +69,20 @@ def test_calls_and_items_are_counted_by_what_came_of_them(tmp_path: Path) -> Non
     assert front.key not in exposition
 
 
+def test_addresses_that_name_a_model_count_together(tmp_path: Path) -> None:
+    """A caller who tries many names makes no new series: a label has the form of the address."""
+    with gateway(Engine(), tmp_path) as front:
+        for name in ("clip", "clip@1.0", "free/choice"):
+            front.post(f"/v1/models/{name}:predict", json={"instances": ["a"]})
+            front.post(f"/v2/models/{name}/versions/1.0/infer", json={})
+            front.get(f"/v1/models/{name}", authorization=f"Bearer {front.key}")
+        for call in ("{model}:predict", "{model}"):
+            eventually(lambda call=call: counted(front, "requests_total", call=f"/v1/models/{call}") == 3)
+        infer = "/v2/models/{model}/versions/{version}/infer"
+        eventually(lambda: counted(front, "requests_total", call=infer) == 3)
+        assert "free" not in httpx.get(front.addresses.metrics).text
+
+
 def test_a_promotion_is_seen(tmp_path: Path) -> None:
     """A dashboard shows which space is served, and when the towers are away."""
     engine = Engine(InMemoryTransport(), InMemoryTransport(space="new", version="2.0"))
