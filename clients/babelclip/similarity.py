@@ -42,6 +42,7 @@ def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
         truncated=tuple(truncated),
         version=answered.version if answered else "",
         unknown=tuple(unknown),
+        tokens=sum(part.tokens for part in whole),
     )
 
 
