@@ -74,10 +74,8 @@ async def _both(
     errors = [replace(item, index=index) for index, item in enumerate(items) if isinstance(item, ItemError)]
     truncated: list[int] = []
     unknown: list[int] = []
-    tokens = 0
 
     async def through(tower: Tower, indices: list[int], sent: Sequence[str] | Sequence[bytes]) -> None:
-        nonlocal tokens
         if not sent:
             return
         outcomes = await chosen.towers.embed(tower, sent, version, timeout=timeout)
@@ -86,7 +84,6 @@ async def _both(
         errors.extend(replace(error, index=indices[error.index]) for error in outcomes.errors)
         truncated.extend(indices[index] for index in outcomes.truncated)
         unknown.extend(indices[index] for index in outcomes.unknown)
-        tokens += outcomes.tokens
 
     if not images:
         await through("text", list(texts), list(texts.values()))
@@ -103,7 +100,6 @@ async def _both(
         errors=tuple(sorted(errors, key=lambda error: error.index)),
         truncated=tuple(sorted(truncated)),
         unknown=tuple(sorted(unknown)),
-        tokens=tokens,
     )
 
 

@@ -31,8 +31,6 @@ class Embeddings:
         unknown: indices of the texts with letters or digits that the model's tokenizer does not know, or with
             nothing that it knows: it takes any such letter for the same one, so their vectors say less, or
             nothing. Empty from servers of before.
-        tokens: how many tokens the texts that have a vector have together, as they were before any was cut.
-            0 for images, for a selection of other embeddings, and from servers of before.
     """
 
     vectors: Vectors
@@ -42,7 +40,6 @@ class Embeddings:
     truncated: tuple[int, ...] = ()
     version: str = ""
     unknown: tuple[int, ...] = ()
-    tokens: int = 0
     _failed: frozenset[int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

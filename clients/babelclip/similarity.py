@@ -42,7 +42,6 @@ def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
         truncated=tuple(truncated),
         version=answered.version if answered else "",
         unknown=tuple(unknown),
-        tokens=sum(part.tokens for part in whole),
     )
 
 

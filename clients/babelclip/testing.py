@@ -26,7 +26,7 @@ Item = str | bytes
 
 
 class InMemoryTransport:
-    """Both towers of one embedding space. A text has a token for each word.
+    """Both towers of one embedding space.
 
     Attributes:
         calls: what was sent, in order.
@@ -75,8 +75,6 @@ class InMemoryTransport:
                 rows[index] = self.vector(item)
                 if item in self.unknown:
                     response.unknown.append(index)
-                if request.texts:
-                    response.tokens += len(item.split())
         response.vectors = rows.tobytes()
         return response.SerializeToString()
 

@@ -44,7 +44,6 @@ class EmbedResult:
     truncated: tuple[int, ...]
     version: str = ""
     unknown: tuple[int, ...] = ()
-    tokens: int = 0
 
 
 def encode(tower: Tower, items: Iterable[bytes], space: str | None, timeout: float = 0.0) -> bytes:
@@ -123,5 +122,4 @@ def parse_response(data: bytes, count: int) -> EmbedResult:
         truncated=tuple(truncated),
         version=response.version,
         unknown=tuple(unknown),
-        tokens=response.tokens,
     )

@@ -5,7 +5,7 @@
 
     {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": […]}, …],
      "model": "clip@1.0", "space": "…", "dim": 512, "logit_scale": 100.0,
-     "usage": {"prompt_tokens": 12, "total_tokens": 12}}
+     "usage": {"prompt_tokens": 0, "total_tokens": 0}}
 
 The call has no place for the error of one item: if an item fails, the request fails, with the code of the
 first one and all of them in the message. Who sends `"errors": "return"` gets the others' vectors, and for
@@ -97,7 +97,8 @@ def render(request: EmbeddingsRequest, name: str, version: ModelVersion, outcome
         data.append(f'{{"object":"embedding","index":{index},"embedding":{row}{error}}}')
     facts = {
         **facts_of(name, version, outcomes),
-        "usage": {"prompt_tokens": outcomes.tokens, "total_tokens": outcomes.tokens},
+        # The call requires the field; towers do not tell how many tokens there were.
+        "usage": {"prompt_tokens": 0, "total_tokens": 0},
     }
     return f'{{"object":"list","data":[{",".join(data)}],{json.dumps(facts)[1:]}'.encode()
 

@@ -108,7 +108,6 @@ class FakeServer:
                 response.truncated.append(index)
             if request.texts and item.startswith(b"unknown"):
                 response.unknown.append(index)
-            response.tokens += len(request.texts) and 1
             rows.append(vector_of(item)[: self.dim])
         response.vectors = np.concatenate(rows).astype("<f4").tobytes()
         return response.SerializeToString()

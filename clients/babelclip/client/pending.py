@@ -39,7 +39,6 @@ class PendingChunk:
         self._errors: dict[int, ItemError] = {}
         self._truncated: set[int] = set()
         self._unknown: set[int] = set()
-        self._tokens = 0
 
     @property
     def count(self) -> int:
@@ -77,7 +76,6 @@ class PendingChunk:
         for flagged, rows in ((self._truncated, answer.truncated), (self._unknown, answer.unknown)):
             flagged.difference_update(positions)
             flagged.update(positions[row] for row in rows)
-        self._tokens += answer.tokens
         for error in answer.errors:
             position = positions[error.index]
             self._errors[position] = ItemError(position, error.code, error.message)
@@ -126,13 +124,7 @@ class PendingChunk:
     def result(self, session: Session) -> Embeddings:
         """The embeddings of the whole chunk; its errors, cut and unknown texts by position."""
         return _embeddings(
-            self._chunk,
-            session,
-            self._vectors,
-            self._errors.values(),
-            self._truncated,
-            self._unknown,
-            self._tokens,
+            self._chunk, session, self._vectors, self._errors.values(), self._truncated, self._unknown
         )
 
     def _size(self, item: int) -> int:
@@ -178,7 +170,6 @@ def _embeddings(
     errors: Iterable[ItemError],
     truncated: Iterable[int],
     unknown: Iterable[int],
-    tokens: int = 0,
 ) -> Embeddings:
     if vectors is None:
         vectors = np.zeros((chunk.count, session.dim), dtype=np.float32)
@@ -190,5 +181,4 @@ def _embeddings(
         truncated=tuple(sorted(truncated)),
         version=session.version or "",
         unknown=tuple(sorted(unknown)),
-        tokens=tokens,
     )

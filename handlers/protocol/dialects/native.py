@@ -164,7 +164,6 @@ def _protobuf(outcomes: Sequence[Outcome], meta: TowerMeta) -> bytes:
         truncated=truncated(outcomes),
         version=meta.version,
         unknown=unknown(outcomes),
-        tokens=sum(outcome.tokens for outcome in outcomes if not isinstance(outcome, ItemError)),
     ).SerializeToString()
 
 

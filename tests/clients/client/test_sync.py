@@ -132,15 +132,6 @@ def test_unknown_texts_are_reported(server: FakeServer) -> None:
         assert concatenate(client.stream_texts(texts)).unknown == (260,)
 
 
-def test_tokens_are_counted(server: FakeServer) -> None:
-    """The caller learns how many tokens the texts have that were embedded, across messages and in streams."""
-    texts = ["short"] * 260 + ["broken"] + ["short"] * 260
-    with Client(server.url) as client:
-        assert client.embed_texts(texts, errors="return").tokens == 520
-        assert concatenate(client.stream_texts(texts)).tokens == 520
-        assert client.embed_images([b"1", b"2"]).tokens == 0
-
-
 def test_similarity_takes_items_or_embeddings(server: FakeServer) -> None:
     """[texts, images], whether either side is embedded yet or not."""
     with Client(server.url) as client:
