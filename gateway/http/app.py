@@ -19,7 +19,7 @@ from starlette.routing import Route
 from babelclip import Embeddings
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
-from gateway.http import body, cohere, document, health, inference_routes, kserve, openai
+from gateway.http import body, cohere, document, health, inference_routes, kserve, openai, scores
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
 from gateway.http.dialect import EmbedRequest
@@ -44,6 +44,7 @@ def build(models: Models, settings: Settings, find_key: FindKey | None, metrics:
     calls = _Calls(models, settings, metrics)
     routes = [
         Route("/v1/embeddings", calls.embeddings, methods=["POST"]),
+        *scores.routes(models, settings, metrics),
         Route("/v1/embed", calls.cohere_v1, methods=["POST"]),
         Route("/v2/embed", calls.cohere_v2, methods=["POST"]),
         Route("/v1/models", calls.list_models, methods=["GET"]),

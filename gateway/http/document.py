@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from gateway.http import dialect_documents
+from gateway.http.document_scores import SCORING, Call
 from gateway.settings import Settings
 
 Schema = dict[str, Any]
@@ -46,6 +47,7 @@ def describe(settings: Settings) -> dict[str, Any]:
                     },
                 }
             },
+            **{path: _scoring(call, settings) for path, call in SCORING.items()},
             "/v1/models": {"get": _get("The models, with version, space, dimension and limits", "401")},
             "/v1/models/{model}": {
                 "get": {
@@ -97,6 +99,20 @@ def page(document: dict[str, Any]) -> str:
 
 def _shown(schema: Schema) -> str:
     return html.escape(json.dumps(schema, indent=2))
+
+
+def _scoring(call: Call, settings: Settings) -> Schema:
+    return {
+        "post": {
+            "summary": call.summary,
+            "security": [{"key": []}],
+            "requestBody": {"required": True, **_json(call.request(settings.max_items))},
+            "responses": {
+                "200": {"description": call.answers, **_json(call.answer)},
+                **{status: _error(text) for status, text in _ERRORS.items()},
+            },
+        }
+    }
 
 
 def _embeddings_request(settings: Settings) -> Schema:
