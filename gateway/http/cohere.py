@@ -121,7 +121,10 @@ def render(request: CohereRequest, name: str, version: ModelVersion, outcomes: E
         "id": str(uuid.uuid4()),
         "response_type": "embeddings_by_type" if request.types else "embeddings_floats",
         **({} if request.texts is None else {"texts": request.texts}),
-        "meta": {"api_version": {"version": request.api}},
+        "meta": {
+            "api_version": {"version": request.api},
+            "billed_units": {"input_tokens": sum(outcomes.tokens)},
+        },
         **facts_of(name, version, outcomes),
         **({"errors": error_entries(errors.values())} if errors else {}),
     }

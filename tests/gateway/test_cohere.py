@@ -67,6 +67,8 @@ def test_coheres_sdk_embeds_texts(front: Front, sdk: cohere.ClientV2) -> None:
     assert answer.meta is not None
     assert answer.meta.api_version is not None
     assert answer.meta.api_version.version == "2"
+    assert answer.meta.billed_units is not None
+    assert answer.meta.billed_units.input_tokens == sum(len(text.split()) for text in TEXTS)
 
 
 def test_coheres_sdk_embeds_images_and_mixed_inputs(front: Front, sdk: cohere.ClientV2) -> None:

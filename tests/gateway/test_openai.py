@@ -69,7 +69,9 @@ def test_openais_sdk_embeds_texts_and_images_at_one_address(front: Front, encodi
         rows = [np.frombuffer(base64.b64decode(str(row)), "<f4") for row in rows]  # type: ignore[misc]
     np.testing.assert_allclose(np.array(rows, np.float32), vectors(front, *TEXTS, IMAGE), atol=1e-6)
     assert [row.index for row in answer.data] == [0, 1, 2, 3]
-    assert (answer.model, answer.object, answer.usage.total_tokens) == ("clip@1.0", "list", 0)
+    tokens = sum(len(text.split()) for text in TEXTS)
+    assert (answer.model, answer.object, answer.usage.total_tokens) == ("clip@1.0", "list", tokens)
+    assert answer.usage.prompt_tokens == tokens
 
 
 def test_openais_largest_call_is_taken_and_a_larger_one_refused(front: Front) -> None:
