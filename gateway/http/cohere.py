@@ -43,7 +43,8 @@ from gateway.http.dialect import (
 from gateway.http.items import NO_JOINT_VECTOR
 from gateway.towers.base import ModelVersion
 
-PATHS = frozenset({"/v1/embed", "/v2/embed"})
+# The addresses whose errors have Cohere's form; /v1/rerank is Jina's as well.
+PATHS = frozenset({"/v1/embed", "/v2/embed", "/v2/rerank"})
 _FIELDS = ("texts", "images", "inputs")
 _TYPES = ("float", "base64")
 # By `truncate`: what is said of a text that was too long.
