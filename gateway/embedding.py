@@ -74,6 +74,7 @@ async def _both(
     errors = [replace(item, index=index) for index, item in enumerate(items) if isinstance(item, ItemError)]
     truncated: list[int] = []
     unknown: list[int] = []
+    tokens: list[int] = []
 
     async def through(tower: Tower, indices: list[int], sent: Sequence[str] | Sequence[bytes]) -> None:
         if not sent:
@@ -84,6 +85,10 @@ async def _both(
         errors.extend(replace(error, index=indices[error.index]) for error in outcomes.errors)
         truncated.extend(indices[index] for index in outcomes.truncated)
         unknown.extend(indices[index] for index in outcomes.unknown)
+        if outcomes.tokens:
+            tokens[:] = [0] * len(items)
+            for index, count in zip(indices, outcomes.tokens, strict=True):
+                tokens[index] = count
 
     if not images:
         await through("text", list(texts), list(texts.values()))
@@ -100,6 +105,7 @@ async def _both(
         errors=tuple(sorted(errors, key=lambda error: error.index)),
         truncated=tuple(sorted(truncated)),
         unknown=tuple(sorted(unknown)),
+        tokens=tuple(tokens),
     )
 
 

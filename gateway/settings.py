@@ -36,10 +36,18 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """A model under the name callers use: what the engine calls its two towers."""
+    """A model under the name callers use.
+
+    Attributes:
+        text, vision: what the engine calls its two towers.
+        license: what callers are told of it, such as an SPDX name; "" for nothing.
+        languages: those of the text tower, as callers are told, by BCP 47; none for nothing.
+    """
 
     text: str = "text"
     vision: str = "vision"
+    license: str = ""
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,7 @@ def read(path: str | os.PathLike[str] | None, environment: Mapping[str, str]) ->
 
 # The kind of each entry by its name: str, int, float, bool, tuple[str, ...], or the models.
 _KIND = {entry.name: str(entry.type) for entry in dataclasses.fields(Settings)}
+_KIND_OF_MODEL = {entry.name: str(entry.type) for entry in dataclasses.fields(ModelSettings)}
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -164,7 +173,7 @@ def _entries(table: dict[str, Any], where: str) -> dict[str, Any]:
     for name, value in table.items():
         if name not in _KIND:
             raise SettingsError(f"{where}: {_unknown(name)}")
-        found[name] = _models(value, where) if name == "models" else _checked(name, value, where)
+        found[name] = _models(value, where) if name == "models" else _checked(name, value, where, _KIND[name])
     return found
 
 
@@ -178,17 +187,20 @@ def _models(value: Any, where: str) -> dict[str, ModelSettings]:
     if not isinstance(value, dict):
         raise SettingsError(f"{where}: models must be tables, such as [models.mini]")
     found = {}
-    for name, towers in value.items():
-        if not isinstance(towers, dict) or not all(isinstance(model, str) for model in towers.values()):
-            raise SettingsError(f'{where}: [models.{name}] holds text = "…" and vision = "…", both strings')
-        if extra := set(towers) - {"text", "vision"}:
-            raise SettingsError(f"{where}: [models.{name}] has text and vision, and no {min(extra)}")
-        found[name] = ModelSettings(**towers)
+    for name, entries in value.items():
+        if not isinstance(entries, dict):
+            raise SettingsError(f"{where}: models must be tables, such as [models.{name}]")
+        here = f"{where}: [models.{name}]"
+        if extra := set(entries) - set(_KIND_OF_MODEL):
+            raise SettingsError(f"{here} has {', '.join(_KIND_OF_MODEL)}, and no {min(extra)}")
+        checked = {
+            entry: _checked(entry, value, here, _KIND_OF_MODEL[entry]) for entry, value in entries.items()
+        }
+        found[name] = ModelSettings(**checked)
     return found
 
 
-def _checked(name: str, value: Any, where: str) -> Any:
-    kind = _KIND[name]
+def _checked(name: str, value: Any, where: str, kind: str) -> Any:
     if kind == "tuple[str, ...]":
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)

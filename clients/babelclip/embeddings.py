@@ -31,6 +31,8 @@ class Embeddings:
         unknown: indices of the texts with letters or digits that the model's tokenizer does not know, or with
             nothing that it knows: it takes any such letter for the same one, so their vectors say less, or
             nothing. Empty from servers of before.
+        tokens: how many tokens each text has, by index, as it was before it was cut; 0 for one that failed.
+            Empty for images, and from servers of before.
     """
 
     vectors: Vectors
@@ -40,6 +42,7 @@ class Embeddings:
     truncated: tuple[int, ...] = ()
     version: str = ""
     unknown: tuple[int, ...] = ()
+    tokens: tuple[int, ...] = ()
     _failed: frozenset[int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -95,4 +98,5 @@ class Embeddings:
             truncated=tuple(new for new, old in enumerate(chosen) if old in cut),
             version=self.version,
             unknown=tuple(new for new, old in enumerate(chosen) if old in unknown),
+            tokens=tuple(self.tokens[old] for old in chosen) if self.tokens else (),
         )

@@ -28,12 +28,14 @@ def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
     errors: list[ItemError] = []
     truncated: list[int] = []
     unknown: list[int] = []
+    tokens: list[int] = []
     for start, part in zip(starts, whole, strict=False):
         if part.dim:  # Else nothing of it reached a tower, and there are no values to copy.
             vectors[start : start + len(part)] = part.vectors
         errors += (ItemError(start + error.index, error.code, error.message) for error in part.errors)
         truncated += (start + index for index in part.truncated)
         unknown += (start + index for index in part.unknown)
+        tokens += part.tokens or (0,) * len(part)
     return Embeddings(
         vectors=vectors,
         space=answered.space if answered else "",
@@ -42,6 +44,7 @@ def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
         truncated=tuple(truncated),
         version=answered.version if answered else "",
         unknown=tuple(unknown),
+        tokens=tuple(tokens) if any(part.tokens for part in whole) else (),
     )
 
 

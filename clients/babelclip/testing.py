@@ -26,7 +26,7 @@ Item = str | bytes
 
 
 class InMemoryTransport:
-    """Both towers of one embedding space.
+    """Both towers of one embedding space. A text has a token for each word.
 
     Attributes:
         calls: what was sent, in order.
@@ -67,6 +67,7 @@ class InMemoryTransport:
             return response.SerializeToString()
         items = list(request.texts or request.images) or [b"canary"]
         rows = np.zeros((len(items), self.dim), dtype="<f4")
+        tokens = [0] * len(request.texts)
         for index, item in enumerate(items):
             if item in self.failing:
                 code, message = self.failing[item]
@@ -75,7 +76,10 @@ class InMemoryTransport:
                 rows[index] = self.vector(item)
                 if item in self.unknown:
                     response.unknown.append(index)
+                if request.texts:
+                    tokens[index] = len(item.split())
         response.vectors = rows.tobytes()
+        response.tokens.extend(tokens)
         return response.SerializeToString()
 
     def vector(self, item: Item) -> Vectors:

@@ -44,6 +44,7 @@ class EmbedResult:
     truncated: tuple[int, ...]
     version: str = ""
     unknown: tuple[int, ...] = ()
+    tokens: tuple[int, ...] = ()
 
 
 def encode(tower: Tower, items: Iterable[bytes], space: str | None, timeout: float = 0.0) -> bytes:
@@ -112,6 +113,8 @@ def parse_response(data: bytes, count: int) -> EmbedResult:
         ascending = all(first < second for first, second in itertools.pairwise(indices))
         if not ascending or (indices and indices[-1] >= count):
             raise ProtocolError(f"the answer's `{what}` do not ascend below the {count} items of the request")
+    if len(response.tokens) not in (0, count):
+        raise ProtocolError(f"the answer's `tokens` are {len(response.tokens)}, for {count} items")
     if failed:
         vectors[failed] = 0.0
     return EmbedResult(
@@ -122,4 +125,5 @@ def parse_response(data: bytes, count: int) -> EmbedResult:
         truncated=tuple(truncated),
         version=response.version,
         unknown=tuple(unknown),
+        tokens=tuple(response.tokens),
     )

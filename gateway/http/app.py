@@ -29,7 +29,7 @@ from gateway.http.session import Session
 from gateway.keys import FindKey
 from gateway.metrics import Metrics
 from gateway.models import Models
-from gateway.settings import Settings
+from gateway.settings import ModelSettings, Settings
 from gateway.towers.base import ModelVersion
 
 Asked = TypeVar("Asked", bound=EmbedRequest)
@@ -192,6 +192,11 @@ class _Calls:
                 "max_body_bytes": self._settings.max_body_bytes,
             },
         }
+        told = self._settings.models.get(name.partition("@")[0], ModelSettings())
+        if told.license:
+            entry["license"] = told.license
+        if told.languages:
+            entry["languages"] = told.languages
         if isinstance(version, ApiError):
             entry["error"] = version.message
         else:

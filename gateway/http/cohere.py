@@ -43,7 +43,7 @@ from gateway.http.dialect import (
 from gateway.http.items import NO_JOINT_VECTOR
 from gateway.towers.base import ModelVersion
 
-# Where errors have Cohere's form; /v1/rerank is Jina's as well.
+# The addresses whose errors have Cohere's form; /v1/rerank is Jina's as well.
 PATHS = frozenset({"/v1/embed", "/v2/embed", "/v2/rerank"})
 _FIELDS = ("texts", "images", "inputs")
 _TYPES = ("float", "base64")
@@ -122,7 +122,10 @@ def render(request: CohereRequest, name: str, version: ModelVersion, outcomes: E
         "id": str(uuid.uuid4()),
         "response_type": "embeddings_by_type" if request.types else "embeddings_floats",
         **({} if request.texts is None else {"texts": request.texts}),
-        "meta": {"api_version": {"version": request.api}},
+        "meta": {
+            "api_version": {"version": request.api},
+            "billed_units": {"input_tokens": sum(outcomes.tokens)},
+        },
         **facts_of(name, version, outcomes),
         **({"errors": error_entries(errors.values())} if errors else {}),
     }

@@ -187,7 +187,7 @@ def _embeddings_answer() -> Schema:
             "unknown": {"type": "array", "items": {"type": "integer"}},
             "usage": {
                 "type": "object",
-                "description": "zeros: towers do not tell how many tokens there were",
+                "description": "tokens of the texts before any was cut; 0 for images",
                 "properties": {"prompt_tokens": {"type": "integer"}, "total_tokens": {"type": "integer"}},
             },
         },

@@ -5,7 +5,7 @@
 
     {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": […]}, …],
      "model": "clip@1.0", "space": "…", "dim": 512, "logit_scale": 100.0,
-     "usage": {"prompt_tokens": 0, "total_tokens": 0}}
+     "usage": {"prompt_tokens": 12, "total_tokens": 12}}
 
 The call has no place for the error of one item: if an item fails, the request fails, with the code of the
 first one and all of them in the message. Who sends `"errors": "return"` gets the others' vectors, and for
@@ -95,10 +95,10 @@ def render(request: EmbeddingsRequest, name: str, version: ModelVersion, outcome
     for index, row in enumerate((base64_rows if request.in_base64 else number_rows)(outcomes, errors)):
         error = f',"error":{_error(errors[index])}' if index in errors else ""
         data.append(f'{{"object":"embedding","index":{index},"embedding":{row}{error}}}')
+    tokens = sum(outcomes.tokens)
     facts = {
         **facts_of(name, version, outcomes),
-        # The call requires the field; towers do not tell how many tokens there were.
-        "usage": {"prompt_tokens": 0, "total_tokens": 0},
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     return f'{{"object":"list","data":[{",".join(data)}],{json.dumps(facts)[1:]}'.encode()
 

@@ -15,11 +15,12 @@ ENTRY_BYTES = 350
 
 
 class CachedVector(NamedTuple):
-    """float32 [D] as bytes, and what is said of a text beside it."""
+    """float32 [D] as bytes, and what is said of a text beside it; an image has no tokens, and 0 here."""
 
     vector: bytes
     truncated: bool
     unknown: bool
+    tokens: int
 
 
 class VectorCache:

@@ -84,7 +84,7 @@ class CachedTowers:
             elif alone:
                 work = self._towers.embed(tower, list(alone.values()), version, timeout=left)
                 known |= await _told(alone, work)
-        return _assembled([known[key] for key in keyed], version)
+        return _assembled(tower, [known[key] for key in keyed], version)
 
     async def version(self, name: str | None = None) -> ModelVersion:
         """See `Towers.version`."""
@@ -163,11 +163,12 @@ def _by_key(sent: Iterable[bytes], outcomes: Embeddings) -> dict[bytes, _Outcome
             found[key] = errors[index]
         else:
             vector = outcomes.vectors[index].tobytes()
-            found[key] = CachedVector(vector, index in truncated, index in unknown)
+            tokens = outcomes.tokens[index] if outcomes.tokens else 0
+            found[key] = CachedVector(vector, index in truncated, index in unknown, tokens)
     return found
 
 
-def _assembled(rows: Sequence[_Outcome], version: ModelVersion) -> Embeddings:
+def _assembled(tower: Tower, rows: Sequence[_Outcome], version: ModelVersion) -> Embeddings:
     none = bytes(4 * version.dim)
     joined = bytearray().join(none if isinstance(row, ItemError) else row.vector for row in rows)
     found = [(index, row) for index, row in enumerate(rows) if isinstance(row, CachedVector)]
@@ -183,4 +184,7 @@ def _assembled(rows: Sequence[_Outcome], version: ModelVersion) -> Embeddings:
         truncated=tuple(index for index, row in found if row.truncated),
         version=version.version,
         unknown=tuple(index for index, row in found if row.unknown),
+        tokens=tuple(0 if isinstance(row, ItemError) else row.tokens for row in rows)
+        if tower == "text"
+        else (),
     )

@@ -51,6 +51,11 @@ def unknown(outcomes: Sequence[Outcome]) -> list[int]:
     return [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Embedding) and outcome.unknown]
 
 
+def tokens(outcomes: Sequence[Outcome]) -> list[int]:
+    """How many tokens each text of a request has, in its order; 0 for one that failed."""
+    return [outcome.tokens if isinstance(outcome, Embedding) else 0 for outcome in outcomes]
+
+
 def json_errors(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
     """The items of a request that failed, by ascending index."""
     return [

@@ -109,6 +109,7 @@ class FakeServer:
             if request.texts and item.startswith(b"unknown"):
                 response.unknown.append(index)
             rows.append(vector_of(item)[: self.dim])
+        response.tokens.extend([len(item) for item in request.texts])
         response.vectors = np.concatenate(rows).astype("<f4").tobytes()
         return response.SerializeToString()
 

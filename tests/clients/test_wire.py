@@ -94,13 +94,17 @@ def test_arbitrary_bytes_never_escape_the_error_tree(data, count) -> None:
     indices=st.lists(st.integers(0, 4) | st.just(2**32 - 1), max_size=4),
     truncated=st.lists(st.integers(0, 4), max_size=4),
     unknown=st.lists(st.integers(0, 4), max_size=4),
+    tokens=st.lists(st.integers(0, 2**32 - 1), max_size=4),
     count=st.integers(0, 4),
 )
-def test_well_formed_lies_are_noticed(space, dim, scale, vectors, indices, truncated, unknown, count) -> None:
+def test_well_formed_lies_are_noticed(
+    space, dim, scale, vectors, indices, truncated, unknown, tokens, count
+) -> None:
     """An answer that contradicts itself or the request is refused; one that is accepted is consistent."""
     response = EmbedResponse(space=space, dim=dim, logit_scale=scale, vectors=vectors)
     response.truncated.extend(truncated)
     response.unknown.extend(unknown)
+    response.tokens.extend(tokens)
     for index in indices:
         response.errors.add(index=index, code="c", message="m")
     try:
@@ -111,6 +115,7 @@ def test_well_formed_lies_are_noticed(space, dim, scale, vectors, indices, trunc
     assert batch.vectors.shape == (count, dim)
     assert np.isfinite(batch.vectors).all()
     assert np.isfinite(batch.logit_scale)
+    assert len(batch.tokens) in (0, count)
     for found in (batch.truncated, batch.unknown, [error.index for error in batch.errors]):
         assert list(found) == sorted(set(found))
         assert all(0 <= index < count for index in found)

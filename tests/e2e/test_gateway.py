@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cohere
 import grpc
 import httpx
 import numpy as np
 import openai
 import pytest
+import tritonclient.http as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from babelclip import Client
@@ -106,6 +108,35 @@ def test_a_broken_item_costs_only_itself(
     refused = front.post({"input": ["a cat", "", *broken]})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "empty_item")
     assert "input[3]: " in refused.json()["error"]["message"]
+
+
+def test_the_calls_of_others_give_the_same_vectors(
+    server: Server, front: Gateway, images: list[bytes], unharmed: None
+) -> None:
+    """Cohere's SDK and Triton's client reach the same towers, and the tokens of the texts are counted."""
+    with Client(server.http, token_file=server.token_file) as client:
+        texts, pictures = client.embed_texts(TEXTS), client.embed_images(images)
+    assert all(tokens > 2 for tokens in texts.tokens)
+    with httpx.Client(timeout=60) as caller:
+        sdk = cohere.ClientV2(front.key, base_url=front.addresses["http"], httpx_client=caller)
+        found = sdk.embed(model="mini", texts=TEXTS, input_type="search_document")
+        seen = sdk.embed(model="mini", images=uris(images), input_type="image")
+    np.testing.assert_allclose(found.embeddings.float_, texts.vectors, atol=1e-4)
+    np.testing.assert_allclose(seen.embeddings.float_, pictures.vectors, atol=1e-4)
+    assert found.meta is not None
+    assert found.meta.billed_units is not None
+    assert found.meta.billed_units.input_tokens == sum(texts.tokens)
+    inputs = []
+    for name, items in (("text", TEXTS), ("image", images)):
+        inputs.append(triton.InferInput(name, [len(items)], "BYTES"))
+        inputs[-1].set_data_from_numpy(np.array(items, dtype=np.object_))
+    address = front.addresses["http"].removeprefix("http://")
+    with triton.InferenceServerClient(address, network_timeout=60) as caller:
+        answer = caller.infer("mini", inputs, headers={"authorization": f"Bearer {front.key}"})
+    np.testing.assert_allclose(answer.as_numpy("text_embedding"), texts.vectors, atol=1e-4)
+    np.testing.assert_allclose(answer.as_numpy("image_embedding"), pictures.vectors, atol=1e-4)
+    usage = front.post({"input": TEXTS}).json()["usage"]
+    assert usage == {"prompt_tokens": sum(texts.tokens), "total_tokens": sum(texts.tokens)}
 
 
 def test_a_text_of_too_many_tokens_is_said(front: Gateway) -> None:

@@ -66,6 +66,7 @@ class Computer:
             truncated=tuple(index for index, text in enumerate(texts) if text.startswith("long")),
             version=version.version,
             unknown=tuple(index for index, text in enumerate(texts) if text.startswith("odd")),
+            tokens=tuple(0 if text.startswith("bad") else len(text) for text in texts if tower == "text"),
         )
 
     async def version(self, name: str | None = None) -> ModelVersion:
@@ -84,7 +85,7 @@ class Computer:
 def same(one: Embeddings, other: Embeddings) -> None:
     """Two outcomes are equal in all that they say."""
     np.testing.assert_array_equal(one.vectors, other.vectors)
-    for name in ("space", "logit_scale", "errors", "truncated", "version", "unknown"):
+    for name in ("space", "logit_scale", "errors", "truncated", "version", "unknown", "tokens"):
         assert getattr(one, name) == getattr(other, name), name
 
 
@@ -245,11 +246,11 @@ def test_what_was_used_longest_ago_goes_first() -> None:
     """The room is never exceeded, and what is asked for again and again stays."""
     cache = VectorCache(3 * (ENTRY_BYTES + 32))
     for name in "abc":
-        cache.put(name.encode(), CachedVector(bytes(32), False, False))
+        cache.put(name.encode(), CachedVector(bytes(32), False, False, 1))
     assert cache.get(b"a") is not None
-    cache.put(b"d", CachedVector(bytes(32), False, False))
+    cache.put(b"d", CachedVector(bytes(32), False, False, 1))
     assert [name for name in "abcd" if cache.get(name.encode()) is not None] == ["a", "c", "d"]
-    cache.put(b"large", CachedVector(bytes(3 * (ENTRY_BYTES + 32)), False, False))
+    cache.put(b"large", CachedVector(bytes(3 * (ENTRY_BYTES + 32)), False, False, 1))
     assert len(cache) == 3
     assert cache.bytes == 3 * (ENTRY_BYTES + 32)
 
@@ -262,7 +263,7 @@ def test_the_bound_is_one_of_memory() -> None:
         cache = VectorCache(ROOM)
         for number in range(20_000):
             (key,) = keys("clip", OLD, "text", [str(number)])
-            cache.put(key, CachedVector(np.full(8, number, np.float32).tobytes(), False, False))
+            cache.put(key, CachedVector(np.full(8, number, np.float32).tobytes(), False, False, 1))
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

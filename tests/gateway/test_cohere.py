@@ -67,6 +67,8 @@ def test_coheres_sdk_embeds_texts(front: Front, sdk: cohere.ClientV2) -> None:
     assert answer.meta is not None
     assert answer.meta.api_version is not None
     assert answer.meta.api_version.version == "2"
+    assert answer.meta.billed_units is not None
+    assert answer.meta.billed_units.input_tokens == sum(len(text.split()) for text in TEXTS)
 
 
 def test_coheres_sdk_embeds_images_and_mixed_inputs(front: Front, sdk: cohere.ClientV2) -> None:
@@ -103,6 +105,9 @@ def test_the_sdk_raises_its_own_errors(front: Front, sdk: cohere.ClientV2) -> No
     with pytest.raises(cohere.BadRequestError) as wrong:
         sdk.embed(model="clip", images=[URI, "https://example.org/a.png"], input_type="image")
     assert "images[1]: an address is not an image" in wrong.value.body["message"]
+    with pytest.raises(cohere.NotFoundError) as unranked:
+        sdk.rerank(model="rerank-v4.0", query="a", documents=["b"])
+    assert "there are clip" in unranked.value.body["message"]
     with httpx.Client(timeout=60) as caller, pytest.raises(cohere.UnauthorizedError) as stranger:
         cohere.ClientV2("wrong", base_url=front.addresses.http, httpx_client=caller).embed(
             model="clip", texts=["a"], input_type="search_query"

@@ -19,6 +19,7 @@ from gateway.errors import ApiError
 from gateway.http import images
 from gateway.http.items import NO_JOINT_VECTOR
 from gateway.http.openai import EmbeddingsRequest, read, render
+from gateway.settings import ModelSettings
 from gateway.towers.base import ModelVersion
 from tests.gateway.engine import Engine
 from tests.gateway.front import Front, gateway
@@ -69,7 +70,9 @@ def test_openais_sdk_embeds_texts_and_images_at_one_address(front: Front, encodi
         rows = [np.frombuffer(base64.b64decode(str(row)), "<f4") for row in rows]  # type: ignore[misc]
     np.testing.assert_allclose(np.array(rows, np.float32), vectors(front, *TEXTS, IMAGE), atol=1e-6)
     assert [row.index for row in answer.data] == [0, 1, 2, 3]
-    assert (answer.model, answer.object, answer.usage.total_tokens) == ("clip@1.0", "list", 0)
+    tokens = sum(len(text.split()) for text in TEXTS)
+    assert (answer.model, answer.object, answer.usage.total_tokens) == ("clip@1.0", "list", tokens)
+    assert answer.usage.prompt_tokens == tokens
 
 
 def test_openais_largest_call_is_taken_and_a_larger_one_refused(front: Front) -> None:
@@ -248,6 +251,15 @@ def test_models_are_listed_with_their_spaces(front: Front) -> None:
     )
     assert one == {**found["clip@2.0"], "ready": True}
     assert one["space"] == "new"
+
+
+def test_what_the_operator_says_of_a_model_is_told(tmp_path: Any) -> None:
+    """Who chooses a model reads its licence and languages beside its space, where the settings name them."""
+    said = ModelSettings(license="Apache-2.0", languages=("am", "de"))
+    with gateway(Engine(), tmp_path, models={"clip": said}) as front, front.sdk() as client:
+        for model in (*client.models.list().data, client.models.retrieve("clip@1.0")):
+            found = model.to_dict()
+            assert (found["license"], found["languages"]) == ("Apache-2.0", ["am", "de"])
 
 
 def test_an_engine_that_is_away_is_a_503_with_the_time_to_come_again(front: Front, tmp_path: Any) -> None:

@@ -15,12 +15,13 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(tmp_p
     file = tmp_path / "gateway.toml"
     file.write_text(
         'port = 9000\ntimeout = 5\ncors_origins = ["https://a.example"]\n[models.mini]\ntext = "t"\n'
+        'license = "MIT"\nlanguages = ["de"]\n'
     )
     settings = read(file, {"BABELCLIP_GATEWAY_PORT": "9001", "BABELCLIP_GATEWAY_AUTHENTICATION": "False"})
     assert (settings.port, settings.grpc_port, settings.timeout) == (9001, 8001, 5.0)
     assert settings.authentication is False
     assert settings.cors_origins == ("https://a.example",)
-    assert settings.models == {"mini": ModelSettings("t", "vision")}
+    assert settings.models == {"mini": ModelSettings("t", "vision", "MIT", ("de",))}
     listed = read(None, {"BABELCLIP_GATEWAY_CORS_ORIGINS": "https://a.example, https://b.example"})
     assert listed.cors_origins == ("https://a.example", "https://b.example")
 
@@ -38,7 +39,10 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(tmp_p
         ("port = ", "is no TOML"),
         ("models = 3", "models must be tables"),
         ("[models]", "at least one model"),
-        ("[models.a]\naudio = 'x'", "has text and vision, and no audio"),
+        ("[models.a]\naudio = 'x'", "[models.a] has text, vision, license, languages, and no audio"),
+        ("[models.a]\ntext = 3", "[models.a]: text must be a string, not 3"),
+        ("[models.a]\nlanguages = 'de'", "[models.a]: languages must be a list of strings"),
+        ("[models]\na = 3", "such as [models.a]"),
         ("[models.'a b']", "cannot be a model's name"),
         ('tls_key = "key.pem"', "TLS needs both"),
         ('host = "0.0.0.0"\nauthentication = false', "lets everybody in who reaches 0.0.0.0"),

@@ -39,6 +39,7 @@ class PendingChunk:
         self._errors: dict[int, ItemError] = {}
         self._truncated: set[int] = set()
         self._unknown: set[int] = set()
+        self._tokens: list[int] = []
 
     @property
     def count(self) -> int:
@@ -76,6 +77,10 @@ class PendingChunk:
         for flagged, rows in ((self._truncated, answer.truncated), (self._unknown, answer.unknown)):
             flagged.difference_update(positions)
             flagged.update(positions[row] for row in rows)
+        if answer.tokens:
+            self._tokens = self._tokens or [0] * chunk.count
+            for position, tokens in zip(positions, answer.tokens, strict=True):
+                self._tokens[position] = tokens
         for error in answer.errors:
             position = positions[error.index]
             self._errors[position] = ItemError(position, error.code, error.message)
@@ -124,7 +129,13 @@ class PendingChunk:
     def result(self, session: Session) -> Embeddings:
         """The embeddings of the whole chunk; its errors, cut and unknown texts by position."""
         return _embeddings(
-            self._chunk, session, self._vectors, self._errors.values(), self._truncated, self._unknown
+            self._chunk,
+            session,
+            self._vectors,
+            self._errors.values(),
+            self._truncated,
+            self._unknown,
+            self._tokens,
         )
 
     def _size(self, item: int) -> int:
@@ -170,6 +181,7 @@ def _embeddings(
     errors: Iterable[ItemError],
     truncated: Iterable[int],
     unknown: Iterable[int],
+    tokens: Iterable[int] = (),
 ) -> Embeddings:
     if vectors is None:
         vectors = np.zeros((chunk.count, session.dim), dtype=np.float32)
@@ -181,4 +193,5 @@ def _embeddings(
         truncated=tuple(sorted(truncated)),
         version=session.version or "",
         unknown=tuple(sorted(unknown)),
+        tokens=tuple(tokens),
     )

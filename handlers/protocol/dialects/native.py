@@ -40,7 +40,15 @@ from handlers.protocol.envelope import (
 )
 from handlers.protocol.foreign import ACCEPTED, of_objects, refusal
 from handlers.protocol.items import Payload, json_item, wrong_tower
-from handlers.protocol.rendering import Response, compact, json_errors, json_rows, truncated, unknown
+from handlers.protocol.rendering import (
+    Response,
+    compact,
+    json_errors,
+    json_rows,
+    tokens,
+    truncated,
+    unknown,
+)
 
 
 class Native(Dialect):
@@ -164,6 +172,7 @@ def _protobuf(outcomes: Sequence[Outcome], meta: TowerMeta) -> bytes:
         truncated=truncated(outcomes),
         version=meta.version,
         unknown=unknown(outcomes),
+        tokens=tokens(outcomes) if meta.tower == "text" else (),
     ).SerializeToString()
 
 

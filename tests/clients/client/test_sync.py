@@ -132,6 +132,20 @@ def test_unknown_texts_are_reported(server: FakeServer) -> None:
         assert concatenate(client.stream_texts(texts)).unknown == (260,)
 
 
+def test_tokens_are_counted(server: FakeServer) -> None:
+    """The caller learns how many tokens each text has, across messages, in streams and in selections."""
+    texts = ["short"] * 260 + ["four"] + ["short"] * 260
+    expected = tuple(len(text) for text in texts)
+    with Client(server.url) as client:
+        found = client.embed_texts(texts)
+        assert found.tokens == found[:].tokens == expected
+        assert concatenate([found[259:261], found[:1]]).tokens == (5, 4, 5)
+        assert concatenate(client.stream_texts(texts)).tokens == expected
+        images = client.embed_images([b"1", b"2"])
+        assert images.tokens == ()
+        assert concatenate([images, found[:1]]).tokens == (0, 0, 5)
+
+
 def test_similarity_takes_items_or_embeddings(server: FakeServer) -> None:
     """[texts, images], whether either side is embedded yet or not."""
     with Client(server.url) as client:

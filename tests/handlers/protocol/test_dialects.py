@@ -68,6 +68,16 @@ def test_openai_vectors_are_the_towers(text: Worker, encoding: dict[str, str]) -
     assert json.loads(reply.body)["usage"] == {"prompt_tokens": 9, "total_tokens": 9}
 
 
+def test_the_protobuf_counts_the_tokens_of_each_text(text: Worker, vision: Worker) -> None:
+    """The sum is the same by every way in; a text that failed has none, and images are not counted."""
+    sent = EmbedRequest(texts=[*(t.encode() for t in TEXTS), b"\xff"])
+    (reply,) = text.send(grpc(request=sent.SerializeToString()))
+    *counts, failed = reply.message.tokens
+    assert (sum(counts), failed, len(reply.message.errors)) == (9, 0, 1)
+    (reply,) = vision.send(grpc(request=EmbedRequest(images=[encoded(motif())]).SerializeToString()))
+    assert (list(reply.message.tokens), len(reply.message.errors)) == ([], 0)
+
+
 def test_openai_takes_as_many_texts_as_openai(text: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default one call may hold 2,048 texts, which is OpenAI's limit; more are refused with the number."""
     most = dataclasses.replace(text.handler.settings, max_items=Settings().max_items)
