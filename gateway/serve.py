@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import uvicorn
 
 from babelclip.errors import BabelclipError
+from gateway.access.control import AccessControl
+from gateway.admission.towers import AdmittedTowers
 from gateway.http.app import build
 from gateway.http.protocol import BoundedProtocol
 from gateway.keys import FindKey
@@ -67,7 +69,7 @@ async def run(
     """Serve until `stop` is set; then answer what is under way, and return.
 
     Args:
-        find_key: a key → the name of the caller; None lets everybody in.
+        find_key: a key → the caller; None lets everybody in.
         listening: told once where the gateway listens.
 
     Raises:
@@ -75,11 +77,18 @@ async def run(
     """
     with contextlib.ExitStack() as opened:
         metrics = Metrics()
+        access = None if find_key is None else AccessControl(find_key, metrics.refused)
+        admitted = {
+            name: AdmittedTowers(towers, metrics, at_once=settings.items_at_tower, max_wait=settings.max_wait)
+            for name, towers in models.towers.items()
+        }
+        models.towers |= admitted
+        metrics.watch_queues(admitted)
         metrics_server = MetricsServer(metrics, settings.metrics_port)
         opened.callback(metrics_server.close)
         http_socket = opened.enter_context(listen(settings.host, settings.port))
         config = uvicorn.Config(
-            build(models, settings, find_key, metrics),
+            build(models, settings, access, metrics),
             http=BoundedProtocol,
             ws="none",
             proxy_headers=False,
@@ -94,7 +103,7 @@ async def run(
         with naming("the TLS certificate and key"):
             config.load()
         server = _Server(config)
-        rpc = RpcServer(models, settings, find_key, metrics)
+        rpc = RpcServer(models, settings, access, metrics)
         grpc_address = await rpc.start()
         watching = asyncio.create_task(_watch(models, rpc, metrics, settings.probe_seconds))
         serving = asyncio.create_task(server.serve([http_socket]))

@@ -14,25 +14,25 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from gateway.access.control import AccessControl
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
 from gateway.http import body, document, health, openai
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
-from gateway.http.guard import Guard
+from gateway.http.guard import Guard, require_scopes
 from gateway.http.observe import CALLER_GONE, Observe, observed_of
-from gateway.keys import FindKey
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.settings import Settings
 from gateway.towers.base import ModelVersion
 
 
-def build(models: Models, settings: Settings, find_key: FindKey | None, metrics: Metrics) -> Starlette:
+def build(models: Models, settings: Settings, access: AccessControl | None, metrics: Metrics) -> Starlette:
     """The application over these models.
 
     Args:
-        find_key: a key → the name of the caller; None lets everybody in.
+        access: whom it lets in; None lets everybody in.
     """
     calls = _Calls(models, settings, metrics)
     routes = [
@@ -58,8 +58,9 @@ def build(models: Models, settings: Settings, find_key: FindKey | None, metrics:
                 max_age=600,
             )
         )
-    if find_key is not None:
-        middleware.append(Middleware(Guard, find=find_key))
+    if access is not None:
+        require_scopes(routes)
+        middleware.append(Middleware(Guard, access=access))
     return Starlette(
         routes=routes,
         middleware=middleware,
