@@ -6,7 +6,10 @@ address, its token) is for the log and not for callers.
 
 from __future__ import annotations
 
-from babelclip import errors
+from collections.abc import Mapping
+from itertools import islice
+
+from babelclip import ItemError, errors
 from babelclip.errors import (
     BabelclipError,
     DeadlineExceeded,
@@ -26,6 +29,7 @@ INVALID_API_KEY = "invalid_api_key"
 EXPIRED_API_KEY = "expired_api_key"
 INSUFFICIENT_SCOPE = "insufficient_scope"
 RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
+_NAMED = 5  # items at fault that a message names
 
 # HTTP's status for an item's code where the request as a whole fails of it; docs/errors.md has the codes.
 _ITEM_STATUS = {
@@ -81,6 +85,20 @@ def malformed(message: str, param: str | None = None) -> ApiError:
 def item_status(code: str) -> int:
     """HTTP's status of an item's error; that of a wrong item unless the code says more."""
     return _ITEM_STATUS.get(code, 400)
+
+
+def items_failed(errors: Mapping[str, ItemError], param: str) -> ApiError:
+    """A request that has no place for the errors of its items fails with the first, and names them.
+
+    Args:
+        errors: at least one, by what the item is called: `input[3]`.
+        param: the field that holds the items.
+    """
+    first = next(iter(errors.values()))
+    named = "; ".join(f"{name}: {error.message}" for name, error in islice(errors.items(), _NAMED))
+    more = f"; and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
+    status = item_status(first.code)
+    return ApiError(status, first.code, named + more, param=param, retry_after=1 if status >= 503 else None)
 
 
 def from_client(error: BabelclipError) -> ApiError:

@@ -5,8 +5,6 @@
     babelclip_gateway_requests_in_progress{call}
     babelclip_gateway_refusals_total{key, limit}                      what a key, or a tower, had too much of
     babelclip_gateway_wait_seconds{key}                               a histogram, of those that had to wait
-    babelclip_gateway_waiting_items{model, tower}                     that wait for their turn
-    babelclip_gateway_tower_items{model, tower}                       that the tower has
     babelclip_gateway_items_total{model, tower, outcome}              outcome: ok, or the item's error code
     babelclip_gateway_model_ready{model}                              1 while both towers embed
     babelclip_gateway_model_info{model, version, space}               1 for the default version
@@ -20,13 +18,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from babelclip import Embeddings, ItemError
 from babelclip.errors import BabelclipError
-from gateway.admission.towers import AdmittedTowers
 from gateway.towers.base import ModelVersion
 
 HOST = "127.0.0.1"
@@ -93,17 +89,6 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self._queued = {
-            "waiting": Gauge(
-                named("waiting_items"),
-                "Items that wait for their turn",
-                ("model", "tower"),
-                registry=self.registry,
-            ),
-            "at_tower": Gauge(
-                named("tower_items"), "Items that a tower has", ("model", "tower"), registry=self.registry
-            ),
-        }
         self._ready = Gauge(
             named("model_ready"), "Whether both towers embed", ("model",), registry=self.registry
         )
@@ -148,13 +133,6 @@ class Metrics:
     def waited(self, key: str, tower: str, seconds: float) -> None:
         """Notes how long a request waited for its first turn."""
         self._wait.labels(key).observe(seconds)
-
-    def watch_queues(self, towers: Mapping[str, AdmittedTowers]) -> None:
-        """Tells of the queues of these models whenever it is asked."""
-        for model, admitted in towers.items():
-            for tower, queue in admitted.queues.items():
-                for attribute, gauge in self._queued.items():
-                    gauge.labels(model, tower).set_function(partial(getattr, queue, attribute))
 
     def states(self, states: Mapping[str, ModelVersion | BabelclipError]) -> None:
         """Takes over what the models were last found to be."""

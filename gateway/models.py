@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from babelclip.errors import BabelclipError
+from gateway.admission.towers import Admission
 from gateway.errors import MODEL_NOT_FOUND, ApiError, from_client
 from gateway.towers.base import ModelVersion, Towers
+from gateway.towers.cache import VectorCache
+from gateway.towers.cached import CachedTowers
 
 # A version becomes part of the engine's address.
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -54,10 +57,25 @@ class Listed:
 
 
 class Models:
-    """All models that are served, by the names callers use; the first is the default."""
+    """All models that are served, by the names callers use; the first is the default.
 
-    def __init__(self, towers: Mapping[str, Towers]) -> None:
+    Args:
+        cache: keeps the vectors of all of them; None for none.
+        admission: has made the queues before them; None for none.
+    """
+
+    def __init__(
+        self,
+        towers: Mapping[str, Towers],
+        *,
+        cache: VectorCache | None = None,
+        admission: Admission | None = None,
+    ) -> None:
+        self.admission = admission
+        self.cache = cache
         self.towers = dict(towers)
+        if cache is not None:
+            self.towers = {name: CachedTowers(one, cache, name) for name, one in towers.items()}
 
     def find(self, name: str) -> Chosen:
         """The model of a name, `NAME`, `NAME@VERSION`, or "" for the default.

@@ -8,14 +8,15 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import uvicorn
 
 from babelclip.errors import BabelclipError
 from gateway.access.control import AccessControl
-from gateway.admission.towers import AdmittedTowers
+from gateway.admission.towers import Admission
+from gateway.collectors import CacheCollector, QueueCollector
 from gateway.http.app import build
 from gateway.http.protocol import BoundedProtocol
 from gateway.keys import FindKey
@@ -23,7 +24,10 @@ from gateway.metrics import Metrics, MetricsServer
 from gateway.models import Models
 from gateway.rpc.server import RpcServer
 from gateway.settings import Settings
+from gateway.towers.base import Towers
+from gateway.towers.cache import VectorCache
 from gateway.towers.engine import EngineTowers
+from gateway.towers.merging import MergingTowers
 
 # What a request that is under way has left when the gateway is told to stop; longer than any has by itself.
 _DRAIN_SECONDS = 60
@@ -45,18 +49,25 @@ def engine_models(settings: Settings) -> Models:
     Raises:
         ValueError: the engine's address is none.
     """
-    return Models(
-        {
-            name: EngineTowers(
-                settings.engine,
-                text_model=model.text,
-                vision_model=model.vision,
-                token_file=settings.engine_token_file or None,
-                timeout=settings.timeout,
-            )
-            for name, model in settings.models.items()
-        }
-    )
+    towers = {
+        name: EngineTowers(
+            settings.engine,
+            text_model=model.text,
+            vision_model=model.vision,
+            token_file=settings.engine_token_file or None,
+            timeout=settings.timeout,
+        )
+        for name, model in settings.models.items()
+    }
+    return models_of(towers, settings)
+
+
+def models_of(towers: Mapping[str, Towers], settings: Settings) -> Models:
+    """Models with these towers, and with what the settings put before them."""
+    cache = VectorCache(settings.cache_mb * 1_000_000) if settings.cache_mb else None
+    admission = Admission(at_once=settings.items_at_tower, max_wait=settings.max_wait)
+    admitted = {name: admission.before(name, MergingTowers(each)) for name, each in towers.items()}
+    return Models(admitted, cache=cache, admission=admission)
 
 
 async def run(
@@ -78,12 +89,11 @@ async def run(
     with contextlib.ExitStack() as opened:
         metrics = Metrics()
         access = None if find_key is None else AccessControl(find_key, metrics.refused)
-        admitted = {
-            name: AdmittedTowers(towers, metrics, at_once=settings.items_at_tower, max_wait=settings.max_wait)
-            for name, towers in models.towers.items()
-        }
-        models.towers |= admitted
-        metrics.watch_queues(admitted)
+        if models.admission is not None:
+            models.admission.observer = metrics
+            metrics.registry.register(QueueCollector(models.admission))
+        if models.cache is not None:
+            metrics.registry.register(CacheCollector(models.cache))
         metrics_server = MetricsServer(metrics, settings.metrics_port)
         opened.callback(metrics_server.close)
         http_socket = opened.enter_context(listen(settings.host, settings.port))

@@ -65,6 +65,8 @@ class Settings:
         max_items: inputs of a request.
         max_body_bytes: bytes of a request.
         body_timeout: seconds in which a body must have arrived.
+        calibrations: files of `babelclip.calibrate`, of one embedding space each.
+        cache_mb: megabytes of memory for vectors of items that come again; 0 keeps none.
         models: by the names callers use; the first is the default.
     """
 
@@ -86,6 +88,8 @@ class Settings:
     max_items: int = 2048
     max_body_bytes: int = 64 * 1024 * 1024
     body_timeout: float = 60.0
+    calibrations: tuple[str, ...] = ()
+    cache_mb: int = 0
     models: Mapping[str, ModelSettings] = field(default_factory=lambda: {"clip": ModelSettings()})
 
     def __post_init__(self) -> None:
@@ -104,6 +108,8 @@ class Settings:
                 raise SettingsError(f"{name} must be more than 0, not {getattr(self, name)}")
         if not 0 <= self.max_wait < math.inf:
             raise SettingsError(f"max_wait must be 0 or more seconds, not {self.max_wait}")
+        if self.cache_mb < 0:
+            raise SettingsError(f"cache_mb must be 0 or more, not {self.cache_mb}")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise SettingsError("tls_certificate and tls_key stand together: TLS needs both")
         if not self.models:

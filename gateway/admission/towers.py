@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from babelclip import Embeddings
@@ -15,7 +15,7 @@ from gateway.towers.base import ModelVersion, Towers
 
 
 class Observer(Protocol):
-    """Who is told what admission does."""
+    """Who is told what admission does, such as the metrics."""
 
     def refused(self, key: str, limit: str) -> None:
         """A request was refused; `limit` is "overloaded"."""
@@ -24,21 +24,46 @@ class Observer(Protocol):
         """A request had its first turn after so long."""
 
 
-class AdmittedTowers:
-    """See `gateway.towers.base.Towers`; the key that calls is that of `gateway.access.account.ACCOUNT`.
+class _Nobody:
+    def refused(self, key: str, limit: str) -> None: ...
+
+    def waited(self, key: str, tower: str, seconds: float) -> None: ...
+
+
+class Admission:
+    """The queues of all models.
 
     Args:
         at_once, max_wait: as `gateway.admission.queue.TowerQueue` has them.
+
+    Attributes:
+        observer: is told what happens; nobody, to begin with.
+        queues: of each model, by tower.
     """
 
-    def __init__(self, towers: Towers, observer: Observer, *, at_once: int, max_wait: float) -> None:
-        self._towers = towers
-        self._observer = observer
-        self.queues: dict[Tower, TowerQueue] = {tower: TowerQueue(at_once, max_wait) for tower in TOWERS}
+    def __init__(self, *, at_once: int, max_wait: float) -> None:
+        self._at_once = at_once
+        self._max_wait = max_wait
+        self.observer: Observer = _Nobody()
+        self.queues: dict[str, dict[Tower, TowerQueue]] = {}
 
-    async def version(self, name: str | None = None) -> ModelVersion:
-        """See `Towers.version`."""
-        return await self._towers.version(name)
+    def before(self, model: str, towers: Towers) -> AdmittedTowers:
+        """The towers of a model, with queues before them."""
+        self.queues[model] = {tower: TowerQueue(self._at_once, self._max_wait) for tower in TOWERS}
+        return AdmittedTowers(towers, self, self.queues[model])
+
+
+class AdmittedTowers:
+    """See `gateway.towers.base.Towers`; the key that calls is that of `gateway.access.account.ACCOUNT`."""
+
+    def __init__(self, towers: Towers, admission: Admission, queues: Mapping[Tower, TowerQueue]) -> None:
+        self._towers = towers
+        self._admission = admission
+        self._queues = queues
+        self.version = towers.version
+        self.check = towers.check
+        self.known = towers.known
+        self.close = towers.close
 
     async def embed(
         self,
@@ -63,18 +88,6 @@ class AdmittedTowers:
         finally:
             account.end(len(items))
 
-    async def check(self) -> ModelVersion:
-        """See `Towers.check`."""
-        return await self._towers.check()
-
-    def known(self) -> list[ModelVersion]:
-        """See `Towers.known`."""
-        return self._towers.known()
-
-    async def close(self) -> None:
-        """See `Towers.close`."""
-        await self._towers.close()
-
     async def _in_turn(
         self,
         name: str,
@@ -83,7 +96,7 @@ class AdmittedTowers:
         version: ModelVersion,
         timeout: float | None,
     ) -> Embeddings:
-        queue = self.queues[tower]
+        queue = self._queues[tower]
         if len(items) <= PIECE and queue.pass_at_once(name, len(items)):
             try:
                 return await self._towers.embed(tower, items, version, timeout=timeout)
@@ -99,7 +112,7 @@ class AdmittedTowers:
             outcomes = await pieces.run(name)
         except ApiError as error:
             if error.code == OVERLOADED:
-                self._observer.refused(name, OVERLOADED)
+                self._admission.observer.refused(name, OVERLOADED)
             raise
-        self._observer.waited(name, tower, pieces.waited)
+        self._admission.observer.waited(name, tower, pieces.waited)
         return outcomes

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,18 +16,23 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from babelclip import Embeddings
 from gateway.access.control import AccessControl
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
-from gateway.http import body, document, health, openai
+from gateway.http import body, cohere, document, health, inference_routes, kserve, openai, scores
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
+from gateway.http.dialect import EmbedRequest
 from gateway.http.guard import Guard, require_scopes
 from gateway.http.observe import CALLER_GONE, Observe, observed_of
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.settings import Settings
 from gateway.towers.base import ModelVersion
+
+Asked = TypeVar("Asked", bound=EmbedRequest)
+Answer = TypeVar("Answer")
 
 
 def build(models: Models, settings: Settings, access: AccessControl | None, metrics: Metrics) -> Starlette:
@@ -37,16 +44,20 @@ def build(models: Models, settings: Settings, access: AccessControl | None, metr
     calls = _Calls(models, settings, metrics)
     routes = [
         Route("/v1/embeddings", calls.embeddings, methods=["POST"]),
+        *scores.routes(models, settings, metrics),
+        Route("/v1/embed", calls.cohere_v1, methods=["POST"]),
+        Route("/v2/embed", calls.cohere_v2, methods=["POST"]),
         Route("/v1/models", calls.list_models, methods=["GET"]),
+        Route("/v1/models/{model:path}:predict", calls.predict, methods=["POST"]),
         Route("/v1/models/{model:path}", calls.describe_model, methods=["GET"]),
+        *inference_routes.routes(models, settings, calls.health, calls.exchange),
         Route("/healthz", calls.live, methods=["GET"]),
         Route("/livez", calls.live, methods=["GET"]),
         Route("/readyz", calls.ready, methods=["GET"]),
         Route("/openapi.json", calls.openapi, methods=["GET"]),
         Route("/docs", calls.docs, methods=["GET"]),
     ]
-    paths = frozenset(route.path for route in routes)
-    middleware = [Middleware(Observe, metrics=metrics, paths=paths)]
+    middleware = [Middleware(Observe, metrics=metrics, routes=routes)]
     if settings.cors_origins:  # Before the guard: a browser's question before the call carries no key.
         middleware.append(
             Middleware(
@@ -80,7 +91,7 @@ class _Calls:
         self._models = models
         self._metrics = metrics
         self._settings = settings
-        self._health = health.Health(models)
+        self.health = health.Health(models)
         self._started = int(time.time())
         described = document.describe(settings)
         self._openapi = json.dumps(described).encode()
@@ -88,30 +99,67 @@ class _Calls:
 
     async def embeddings(self, request: Request) -> Response:
         """POST /v1/embeddings"""
+        return json_response(await self.exchange(request, self._parsed(openai.read), openai.render))
+
+    async def cohere_v1(self, request: Request) -> Response:
+        """POST /v1/embed"""
+        read = self._parsed(partial(cohere.read, api="1"))
+        return json_response(await self.exchange(request, read, cohere.render))
+
+    async def cohere_v2(self, request: Request) -> Response:
+        """POST /v2/embed"""
+        return json_response(await self.exchange(request, self._parsed(cohere.read), cohere.render))
+
+    async def predict(self, request: Request) -> Response:
+        """POST /v1/models/NAME:predict"""
+        read = self._parsed(partial(kserve.read, model=_named(request)))
+        return json_response(await self.exchange(request, read, kserve.render))
+
+    async def exchange(
+        self,
+        request: Request,
+        read: Callable[[bytes], Asked],
+        render: Callable[[Asked, str, ModelVersion, Embeddings], Answer],
+        *,
+        binary: bool = False,
+    ) -> Answer:
+        """A call of any dialect: what `read` finds in a body is embedded, and `render` says what came of it.
+
+        Args:
+            binary: whether bytes may follow the JSON of the body.
+        """
         settings = self._settings
-        data = await body.read(request, max_bytes=settings.max_body_bytes, timeout=settings.body_timeout)
-        asked = await body.apart(len(data), lambda: openai.read(body.parse(data), settings.max_items))
+        data = await body.read(
+            request, max_bytes=settings.max_body_bytes, timeout=settings.body_timeout, binary=binary
+        )
+        asked = await body.apart(len(data), read, data)
         chosen = self._models.find(asked.model)
         observed_of(request.scope).model = chosen.name
-        work = embed(chosen, asked.items, space=asked.space, dim=asked.dim)
+        work = embed(chosen, asked.items, space=asked.space, dim=asked.dim, timeout=asked.timeout)
         version, outcomes = await body.while_there(request, work)
         self._metrics.items(chosen.name, asked.items, outcomes)
         size = outcomes.vectors.nbytes
-        answer = await body.apart(size, openai.render, asked, chosen.name, version, outcomes)
-        return json_response(answer)
+        return await body.apart(size, render, asked, chosen.name, version, outcomes)
+
+    def _parsed(self, read: Callable[[Any, int], Asked]) -> Callable[[bytes], Asked]:
+        return lambda data: read(body.parse(data), self._settings.max_items)
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models"""
         entries = [self._entry(found.name, found.version) for found in await self._models.listed()]
-        return json_response(json.dumps({"object": "list", "data": entries}).encode())
+        # `models` is KServe's list of the same.
+        listed = {"object": "list", "data": entries, "models": list(self._models.towers)}
+        return json_response(json.dumps(listed).encode())
 
     async def describe_model(self, request: Request) -> Response:
         """GET /v1/models/NAME or NAME@VERSION"""
-        name = request.path_params["model"]
-        if not name:
-            raise malformed("the address must end in a model's name")
-        version = await self._models.find(name).resolve()
-        return json_response(json.dumps(self._entry(name, version)).encode())
+        name = _named(request)
+        chosen = self._models.find(name)
+        version = await chosen.resolve()
+        # KServe asks here whether the model is ready.
+        ready = await self.health.embeds(chosen.name)
+        entry = {**self._entry(name, version), "ready": ready}
+        return json_response(json.dumps(entry).encode())
 
     async def live(self, request: Request) -> Response:
         """GET /healthz, /livez"""
@@ -119,7 +167,7 @@ class _Calls:
 
     async def ready(self, request: Request) -> Response:
         """GET /readyz"""
-        return await health.ready(self._health)
+        return await health.ready(self.health)
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json"""
@@ -132,6 +180,7 @@ class _Calls:
     def _entry(self, name: str, version: ModelVersion | ApiError) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "id": name,
+            "name": name,
             "object": "model",
             "created": self._started,
             "owned_by": "babelclip",
@@ -151,6 +200,13 @@ class _Calls:
                 "logit_scale": version.logit_scale,
             }
         return entry
+
+
+def _named(request: Request) -> str:
+    name: str = request.path_params["model"]
+    if not name:
+        raise malformed("the address must have a model's name")
+    return name
 
 
 async def _nobody(request: Request, error: Exception) -> Response:

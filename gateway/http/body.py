@@ -22,15 +22,19 @@ class CallerGone(Exception):
     """The caller hung up before its answer; there is nobody to tell."""
 
 
-async def read(request: Request, *, max_bytes: int, timeout: float) -> bytes:
+async def read(request: Request, *, max_bytes: int, timeout: float, binary: bool = False) -> bytes:
     """The body of a request with JSON.
+
+    Args:
+        binary: whether bytes may follow the JSON, whose type is then application/octet-stream.
 
     Raises:
         ApiError: it is of another type or compressed, too large, or too slow.
         CallerGone: it ended early.
     """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+    is_json = kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+    if not is_json and not (binary and kind == "application/octet-stream"):
         raise ApiError(
             415, "unsupported_media_type", "the body must be sent as Content-Type: application/json"
         )

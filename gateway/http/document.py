@@ -6,6 +6,8 @@ import html
 import json
 from typing import Any
 
+from gateway.http import dialect_documents
+from gateway.http.document_scores import SCORING, Call
 from gateway.settings import Settings
 
 Schema = dict[str, Any]
@@ -47,6 +49,7 @@ def describe(settings: Settings) -> dict[str, Any]:
                     },
                 }
             },
+            **{path: _scoring(call, settings) for path, call in SCORING.items()},
             "/v1/models": {"get": _get("The models, with version, space, dimension and limits", "401")},
             "/v1/models/{model}": {
                 "get": {
@@ -54,6 +57,7 @@ def describe(settings: Settings) -> dict[str, Any]:
                     "parameters": [{"name": "model", "in": "path", "required": True, "schema": _STRING}],
                 }
             },
+            **dialect_documents.paths(settings.max_items, _ERRORS),
             "/healthz": {"get": _open("Whether the gateway's process answers")},
             "/livez": {"get": _open("The same as /healthz")},
             "/readyz": {"get": _open("Whether both towers of every model embed their golden items", "503")},
@@ -97,6 +101,20 @@ def page(document: dict[str, Any]) -> str:
 
 def _shown(schema: Schema) -> str:
     return html.escape(json.dumps(schema, indent=2))
+
+
+def _scoring(call: Call, settings: Settings) -> Schema:
+    return {
+        "post": {
+            "summary": call.summary,
+            "security": [{"key": []}],
+            "requestBody": {"required": True, **_json(call.request(settings.max_items))},
+            "responses": {
+                "200": {"description": call.answers, **_json(call.answer)},
+                **{status: _error(text) for status, text in _ERRORS.items()},
+            },
+        }
+    }
 
 
 def _embeddings_request(settings: Settings) -> Schema:

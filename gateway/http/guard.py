@@ -17,7 +17,9 @@ from gateway.http.answers import refusal
 from gateway.http.observe import observed_of
 
 # Every address that is not named here needs a key, so that a new one cannot be forgotten.
-OPEN = frozenset({"/healthz", "/livez", "/readyz", "/openapi.json", "/docs"})
+OPEN = frozenset(
+    {"/healthz", "/livez", "/readyz", "/openapi.json", "/docs", "/v2/health/live", "/v2/health/ready"}
+)
 
 # Which scope a route needs: the first line that its path fits; None is any key's.
 SCOPES: Sequence[tuple[re.Pattern[str], entries.Scope | None]] = (
@@ -69,7 +71,7 @@ class Guard:
             observed_of(scope).key = account.name
             account.enter()
         except ApiError as error:
-            await refusal(error, _challenge(error))(scope, receive, send)
+            await refusal(error, _challenge(error), path=scope["path"])(scope, receive, send)
             return
         ACCOUNT.set(account)
 

@@ -38,6 +38,10 @@ class Health:
                 self._asked = time.monotonic()
             return self._state
 
+    async def embeds(self, name: str) -> bool:
+        """Whether both towers of a model's default version give their golden items."""
+        return isinstance((await self.state())[name], ModelVersion)
+
 
 async def live() -> Response:
     """The process answers; nothing is said of models."""

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.metrics import Metrics, Observed
 
 # nginx's word for a caller who hung up before the answer.
 CALLER_GONE = 499
-_MODEL = "/v1/models/"
 
 
 class Observe:
     """ASGI middleware around all others: counts and times a request; the routes fill in what they know.
 
     Args:
-        paths: the addresses that there are; others count together, for a caller may choose any.
+        routes: the addresses that there are; others count together, for a caller may choose any.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Sequence[Route]) -> None:
         self._app = app
         self._metrics = metrics
-        self._paths = paths
+        self._paths = frozenset(route.path for route in routes if not route.param_convertors)
+        self._patterns = [(route.path_regex, route.path_format) for route in routes if route.param_convertors]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, and notes its end."""
@@ -45,7 +48,7 @@ class Observe:
     def _named(self, path: str) -> str:
         if path in self._paths:
             return path
-        return f"{_MODEL}{{model}}" if path.startswith(_MODEL) else "other"
+        return next((named for pattern, named in self._patterns if pattern.match(path)), "other")
 
 
 def observed_of(scope: Scope) -> Observed:

@@ -15,45 +15,44 @@ unless `"truncate": true` lets it be cut.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import orjson
-
 from babelclip import Embeddings, ItemError
 from gateway.embedding import Item
-from gateway.errors import CONTEXT_LENGTH_EXCEEDED, ApiError, item_status, malformed
+from gateway.errors import ApiError, malformed
 from gateway.http import items
+from gateway.http.dialect import (
+    EmbedRequest,
+    base64_rows,
+    body_object,
+    check_count,
+    choice_of,
+    facts_of,
+    failed_items,
+    failure,
+    field_of,
+    number_rows,
+)
 from gateway.http.items import NO_JOINT_VECTOR
 from gateway.towers.base import ModelVersion
 
-_NAMED = 5  # items at fault that a message names
 _CUT = 'the text has more tokens than the model takes; shorten it, or send "truncate": true to have it cut'
 
 
 @dataclass(frozen=True)
-class EmbeddingsRequest:
+class EmbeddingsRequest(EmbedRequest):
     """A request, read.
 
     Attributes:
-        model: NAME, NAME@VERSION, or "" for the default.
-        items: at least one.
         in_base64: vectors come as base64 of their little-endian float32 values, else as numbers.
-        dim: the number of values that the caller insists on; None for the model's.
-        space: the embedding space that the caller insists on; "" for any.
         truncate: a text that is too long is cut.
         keep: an item that fails leaves the others their vectors.
     """
 
-    model: str
-    items: list[Item]
     in_base64: bool = False
-    dim: int | None = None
-    space: str = ""
     truncate: bool = False
     keep: bool = False
 
@@ -64,23 +63,22 @@ def read(body: Any, max_items: int) -> EmbeddingsRequest:
     Raises:
         ApiError: the body as a whole is none of this call, or asks for what is not to be had.
     """
-    if not isinstance(body, dict):
-        raise malformed(f"the body must be a JSON object, not {items.named(body)}")
+    body = body_object(body)
     if ("input" in body) == ("messages" in body):
         raise malformed('the body must hold either "input" or "messages"', "input")
     _refuse_other_vectors(body)
     if "input" in body:
-        found = _input(body["input"], _choice(body, "modality", "text", "image"), max_items)
+        found = _input(body["input"], choice_of(body, "modality", "text", "image"), max_items)
     else:
         found = [_message(body["messages"])]
     return EmbeddingsRequest(
-        model=_of(body, "model", str, "a string", ""),
+        model=field_of(body, "model", str, "a string", ""),
         items=found,
         in_base64=_in_base64(body),
-        dim=_of(body, "dimensions", int, "a whole number", None),
-        space=_of(body, "space", str, "a string", ""),
-        truncate=_of(body, "truncate", bool, "true or false", False),
-        keep=_choice(body, "errors", "raise", "return") == "return",
+        dim=field_of(body, "dimensions", int, "a whole number", None),
+        space=field_of(body, "space", str, "a string", ""),
+        truncate=field_of(body, "truncate", bool, "true or false", False),
+        keep=choice_of(body, "errors", "raise", "return") == "return",
     )
 
 
@@ -90,28 +88,15 @@ def render(request: EmbeddingsRequest, name: str, version: ModelVersion, outcome
     Raises:
         ApiError: an item failed, and the request is one that fails with it.
     """
-    errors = {error.index: error for error in outcomes.errors}
-    if not request.truncate:
-        errors |= {index: ItemError(index, CONTEXT_LENGTH_EXCEEDED, _CUT) for index in outcomes.truncated}
+    errors = failed_items(outcomes, None if request.truncate else _CUT)
     if errors and not request.keep:
-        raise _failure([errors[index] for index in sorted(errors)])
-    vectors = np.ascontiguousarray(outcomes.vectors, dtype="<f4")
+        raise failure(errors.values(), lambda index: f"input[{index}]", "input")
     data = []
-    for index, vector in enumerate(vectors):
-        if index in errors:
-            row = f'null,"error":{_error(errors[index])}'
-        elif request.in_base64:
-            row = f'"{base64.b64encode(vector.data).decode()}"'
-        else:
-            row = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-        data.append(f'{{"object":"embedding","index":{index},"embedding":{row}}}')
+    for index, row in enumerate((base64_rows if request.in_base64 else number_rows)(outcomes, errors)):
+        error = f',"error":{_error(errors[index])}' if index in errors else ""
+        data.append(f'{{"object":"embedding","index":{index},"embedding":{row}{error}}}')
     facts = {
-        "model": f"{name}@{version.version}" if version.version else name,
-        "space": version.space,
-        "dim": version.dim,
-        "logit_scale": version.logit_scale,
-        "truncated": list(outcomes.truncated),
-        "unknown": list(outcomes.unknown),
+        **facts_of(name, version, outcomes),
         # The call requires the field; towers do not tell how many tokens there were.
         "usage": {"prompt_tokens": 0, "total_tokens": 0},
     }
@@ -132,11 +117,7 @@ def _input(value: Any, modality: str, max_items: int) -> list[Item]:
         raise malformed(
             f'"input" must be a string, an object, or a list of them, not {items.named(value)}', "input"
         )
-    if not value:
-        raise ApiError(400, "empty_request", '"input" must hold at least one item', param="input")
-    if len(value) > max_items:
-        message = f'"input" holds {len(value):,} items; at most {max_items:,} are allowed'
-        raise ApiError(413, "too_many_items", message, param="input")
+    check_count(len(value), max_items, "input")
     if any(isinstance(item, int | float | list) and not isinstance(item, bool) for item in value):
         raise malformed(
             '"input" holds numbers or lists; send strings: token ids would be of another tokenizer'
@@ -181,32 +162,6 @@ def _in_base64(body: Mapping[str, Any]) -> bool:
     if asked not in (None, "float", "base64"):
         raise malformed(f'"{field}" must be "float" or "base64"', field)
     return bool(asked == "base64")
-
-
-def _choice(body: Mapping[str, Any], field: str, default: str, other: str) -> str:
-    value = body.get(field)
-    if value is None:
-        return default
-    if value not in (default, other):
-        raise malformed(f'"{field}" must be "{default}" or "{other}"', field)
-    return str(value)
-
-
-def _of(body: Mapping[str, Any], field: str, kind: type, allowed: str, default: Any) -> Any:
-    value = body.get(field)
-    if value is None:
-        return default
-    if type(value) is not kind:
-        raise malformed(f'"{field}" must be {allowed}, not {items.named(value)}', field)
-    return value
-
-
-def _failure(errors: list[ItemError]) -> ApiError:
-    first = errors[0]
-    named = "; ".join(f"input[{error.index}]: {error.message}" for error in errors[:_NAMED])
-    more = f"; and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
-    status = item_status(first.code)
-    return ApiError(status, first.code, named + more, param="input", retry_after=1 if status >= 503 else None)
 
 
 def _error(error: ItemError) -> str:

@@ -59,10 +59,11 @@ class Towers(Protocol):
         """
         ...
 
-    async def check(self) -> ModelVersion:
-        """Ask both towers of the default version for their golden items → what is the default now.
+    async def check(self, name: str | None = None) -> ModelVersion:
+        """Ask both towers of a version, the default one unless named, for their golden items → the version.
 
         Raises:
+            ModelNotFound: there is no such version.
             BabelclipError: a tower is not ready, or they are of two spaces.
         """
         ...

@@ -53,7 +53,7 @@ class EngineTowers:
         }
         self._default: ModelVersion | None = None
         self._clients: dict[str, tuple[ModelVersion, AsyncClient]] = {}
-        self._checking: asyncio.Task[ModelVersion] | None = None
+        self._checking: dict[str | None, asyncio.Task[ModelVersion]] = {}
 
     async def version(self, name: str | None = None) -> ModelVersion:
         """See `Towers.version`."""
@@ -61,7 +61,7 @@ class EngineTowers:
             return self._default or await self.check()
         if name in self._clients:
             return self._clients[name][0]
-        return await self._probe(name)
+        return await self.check(name)
 
     async def embed(
         self,
@@ -81,12 +81,16 @@ class EngineTowers:
             raise
         return outcomes
 
-    async def check(self) -> ModelVersion:
+    async def check(self, name: str | None = None) -> ModelVersion:
         """See `Towers.check`; callers at the same time share one question."""
-        if self._checking is None or self._checking.done():
-            self._checking = asyncio.create_task(self._probe(None))
-        self._default = await asyncio.shield(self._checking)
-        return self._default
+        checking = self._checking.get(name)
+        if checking is None:
+            checking = self._checking[name] = asyncio.create_task(self._probe(name))
+            checking.add_done_callback(lambda _: self._checking.pop(name, None))
+        version = await asyncio.shield(checking)
+        if name is None:
+            self._default = version
+        return version
 
     def known(self) -> list[ModelVersion]:
         """See `Towers.known`."""
@@ -95,9 +99,10 @@ class EngineTowers:
 
     async def close(self) -> None:
         """Closes the connections."""
-        if self._checking is not None:
-            self._checking.cancel()
-            await asyncio.gather(self._checking, return_exceptions=True)
+        checking = list(self._checking.values())
+        for task in checking:
+            task.cancel()
+        await asyncio.gather(*checking, return_exceptions=True)
         await self._transport.close()
 
     async def _probe(self, name: str | None) -> ModelVersion:

@@ -100,6 +100,14 @@ def test_client(run: Run, shared: servers.Server) -> None:
         assert result[transport]["generator_ratio"] > 0
 
 
+def test_gateway(run: Run, shared: servers.Server) -> None:
+    """The gateway answers over both transports, between turns of the engine behind it."""
+    result = run("gateway", "--quick", server=shared)
+    for name in ("http", "grpc", "text", "text_grpc"):
+        assert result[f"{name}_of_direct"] > 0
+    assert "added_p50_ms" in result
+
+
 def test_peers(run: Run, shared: servers.Server) -> None:
     """The plain handler gives our vectors, and whoever cannot run here is named."""
     result = run("peers", "--quick", server=shared)

@@ -11,11 +11,12 @@ from typing import Any
 import httpx
 import openai
 
-from gateway.keys import KeyFile, add
-from gateway.serve import Addresses, run
+from babelclip.keys.file import add
+from gateway.keys import KeyFile
+from gateway.serve import Addresses, models_of, run
 from gateway.settings import Settings
 from tests.e2e.support import PATIENCE
-from tests.gateway.engine import Engine, models
+from tests.gateway.engine import Engine, towers
 
 
 class Front:
@@ -56,7 +57,8 @@ def gateway(engine: Engine, folder: Path, **settings: Any) -> Iterator[Front]:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         find = KeyFile(keys_file).find if given.authentication else None
-        await run(given, models(engine), find, lambda addresses: told.put((addresses, loop, stop)), stop)
+        served = models_of({"clip": towers(engine)}, given)
+        await run(given, served, find, lambda addresses: told.put((addresses, loop, stop)), stop)
 
     def work() -> None:
         try:

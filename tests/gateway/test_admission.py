@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from babelclip import AsyncClient, Call, DeadlineExceeded, RequestRefused
 from babelclip.keys.file import add
 from babelclip.testing import InMemoryTransport
+from babelclip.wire import Tower
 from gateway.admission.queue import PIECE, TowerQueue, Waiting
 from gateway.admission.rate import Rate
-from gateway.admission.towers import AdmittedTowers
+from gateway.admission.towers import Admission, AdmittedTowers
 from gateway.errors import ApiError
-from gateway.metrics import Metrics
 from tests.e2e.support import PATIENCE, summed
 from tests.gateway.engine import Engine, towers
 from tests.gateway.front import Front, gateway
@@ -204,11 +204,12 @@ def run(engine: Engine, work: Callable[[AdmittedTowers], Coroutine[Any, Any, Any
     """What `work` returns, of towers with admission before an engine in memory."""
 
     async def main() -> Any:
-        admitted = AdmittedTowers(towers(engine), Metrics(), at_once=at_once, max_wait=0.0)
+        admission = Admission(at_once=at_once, max_wait=0.0)
+        admitted = admission.before("clip", towers(engine))
         try:
-            return await work(admitted)
+            return await work(admitted, admission.queues["clip"])
         finally:
-            for queue in admitted.queues.values():
+            for queue in admission.queues["clip"].values():
                 assert (queue.at_tower, queue.waiting) == (0, 0)
             await admitted.close()
 
@@ -221,7 +222,7 @@ def test_a_request_in_pieces_has_the_outcomes_of_a_whole_one() -> None:
     texts[50], texts[150], texts[199] = "poison", "ⴰⵣⵓⵍ", "poison"
     memory = InMemoryTransport(failing={"poison": ("empty_item", "nothing to see")}, unknown=["ⴰⵣⵓⵍ"])
 
-    async def work(admitted: AdmittedTowers) -> Any:
+    async def work(admitted: AdmittedTowers, queues: Mapping[Tower, TowerQueue]) -> Any:
         return await admitted.embed("text", texts, await admitted.version())
 
     async def whole() -> Any:
@@ -244,7 +245,7 @@ def test_a_piece_that_fails_ends_the_request_and_frees_its_places() -> None:
         if b"text 40" in call.body:
             raise RequestRefused("malformed_request", "no")
 
-    async def work(admitted: AdmittedTowers) -> None:
+    async def work(admitted: AdmittedTowers, queues: Mapping[Tower, TowerQueue]) -> None:
         version = await admitted.version()
         engine.before = before
         with pytest.raises(RequestRefused):
@@ -263,11 +264,11 @@ def test_a_caller_who_leaves_frees_its_places() -> None:
         if b"long" in call.body:
             await asyncio.Event().wait()
 
-    async def work(admitted: AdmittedTowers) -> None:
+    async def work(admitted: AdmittedTowers, queues: Mapping[Tower, TowerQueue]) -> None:
         version = await admitted.version()
         engine.during = during
         leaving = asyncio.create_task(admitted.embed("text", ["long"] * 500, version))
-        queue = admitted.queues["text"]
+        queue = queues["text"]
         while queue.waiting == 0:
             await asyncio.sleep(0)
         patient = asyncio.create_task(admitted.embed("text", ["a", "b"], version))
@@ -286,7 +287,7 @@ def test_a_deadline_that_passes_in_the_queue_costs_what_had_no_turn() -> None:
     engine = Engine()
     release = asyncio.Event()
 
-    async def work(admitted: AdmittedTowers) -> None:
+    async def work(admitted: AdmittedTowers, queues: Mapping[Tower, TowerQueue]) -> None:
         version = await admitted.version()
 
         async def hold(call: Call) -> None:
@@ -295,7 +296,7 @@ def test_a_deadline_that_passes_in_the_queue_costs_what_had_no_turn() -> None:
 
         engine.during = hold
         long = asyncio.create_task(admitted.embed("text", ["long"] * 64, version))
-        while admitted.queues["text"].at_tower < 64:
+        while queues["text"].at_tower < 64:
             await asyncio.sleep(0)
         with pytest.raises(DeadlineExceeded):
             await admitted.embed("text", ["a"], version, timeout=0.02)

@@ -10,6 +10,7 @@ import grpc
 import httpx
 import pytest
 
+from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.testing import InMemoryTransport
 from gateway.rpc import embedder_pb2 as pb
 from tests.e2e.support import PATIENCE, summed
@@ -67,6 +68,36 @@ def test_calls_and_items_are_counted_by_what_came_of_them(tmp_path: Path) -> Non
         exposition = httpx.get(front.addresses.metrics).text
     assert "free" not in exposition
     assert front.key not in exposition
+
+
+def test_addresses_that_name_a_model_count_together(tmp_path: Path) -> None:
+    """A caller who tries many names makes no new series: a label has the form of the address."""
+    with gateway(Engine(), tmp_path) as front:
+        for name in ("clip", "clip@1.0", "free/choice"):
+            front.post(f"/v1/models/{name}:predict", json={"instances": ["a"]})
+            front.post(f"/v2/models/{name}/versions/1.0/infer", json={})
+            front.get(f"/v1/models/{name}", authorization=f"Bearer {front.key}")
+        for call in ("{model}:predict", "{model}"):
+            eventually(lambda call=call: counted(front, "requests_total", call=f"/v1/models/{call}") == 3)
+        infer = "/v2/models/{model}/versions/{version}/infer"
+        eventually(lambda: counted(front, "requests_total", call=infer) == 3)
+        assert "free" not in httpx.get(front.addresses.metrics).text
+
+
+def test_the_cache_is_seen(tmp_path: Path) -> None:
+    """An operator sees whether the cache is worth its memory; nothing that is known reaches the engine."""
+    engine = Engine()
+    with gateway(engine, tmp_path, cache_mb=1) as front:
+        first = front.post(json={"input": ["heart", "b", {"image": "aaaa"}]})
+        again = front.post(json={"input": ["heart", "b", {"image": "aaaa"}, "heart"]})
+        assert again.json()["data"][:3] == first.json()["data"]
+        for tower, result, count in (("text", "miss", 2), ("text", "hit", 3), ("vision", "hit", 1)):
+            assert counted(front, "cache_items_total", model="clip", tower=tower, result=result) == count
+        assert counted(front, "cache_vectors") == 3
+        assert 0 < counted(front, "cache_bytes") < 1_000_000
+        assert counted(front, "items_total", tower="text", outcome="ok") == 5
+    texts = [text for call in engine.calls for text in EmbedRequest.FromString(call.body).texts]
+    assert texts.count(b"heart") == 1
 
 
 def test_a_promotion_is_seen(tmp_path: Path) -> None:

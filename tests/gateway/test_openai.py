@@ -246,7 +246,7 @@ def test_models_are_listed_with_their_spaces(front: Front) -> None:
         "1.0",
         32,
     )
-    assert one == found["clip@2.0"]
+    assert one == {**found["clip@2.0"], "ready": True}
     assert one["space"] == "new"
 
 

@@ -8,7 +8,7 @@ dog.label, dog.probability, none.label  # "pes", 0.93, None
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,9 @@ from babelclip.similarity import similarity
 if TYPE_CHECKING:
     from babelclip.client.sync import Client
 
+THRESHOLD = 0.5
+"""The least probability of a match at which there is a label."""
+
 
 @dataclass(frozen=True)
 class Classification:
@@ -36,6 +39,7 @@ class Classification:
         best: the best label, also where it is no match; None where the image failed.
         cosines: by label.
         error: why the image has no vector.
+        probabilities: by label; they sum to 1.
     """
 
     label: str | None
@@ -44,6 +48,7 @@ class Classification:
     best: str | None
     cosines: dict[str, float]
     error: ItemError | None = None
+    probabilities: dict[str, float] = field(default_factory=dict)
 
 
 class Classifier:
@@ -55,7 +60,8 @@ class Classifier:
     Args:
         client: a client of a server, or of archives in this process.
         labels: at least one, all different.
-        templates: sentences with one `{c}` each; `("{c}",)`, the label alone, unless `language` is given.
+        templates: sentences with one `{c}` or `{}` each; `("{c}",)`, the label alone, unless `language` is
+            given.
         language: takes the built-in sentences in that language, by ISO 639-1 code.
         calibration: what a cosine means for this model; without it there is always a label.
         threshold: the least `match` at which a classification has a label.
@@ -74,25 +80,18 @@ class Classifier:
         templates: Sequence[str] | None = None,
         language: str | None = None,
         calibration: Calibration | None = None,
-        threshold: float = 0.5,
+        threshold: float = THRESHOLD,
     ) -> None:
-        if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
-            raise ValueError("labels must be a list of at least one label, each of which stands once")
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be from 0 to 1, not {threshold}")
-        sentences = _sentences(templates, language)
+        sentences = label_sentences(labels, templates, language)
         self.labels = list(labels)
         self._client = client
         self._calibration = calibration
         self._threshold = threshold
-        found = client.embed_texts(
-            [s.replace(PLACEHOLDER, label) for label in self.labels for s in sentences]
-        )
-        means = found.vectors.reshape(len(self.labels), len(sentences), found.dim).mean(axis=1)
-        vectors: Vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
-        self._vectors = Embeddings(vectors, found.space, found.logit_scale, version=found.version)
+        self._vectors = label_embeddings(client.embed_texts(sentences), len(self.labels))
         if calibration is not None:
-            calibration.require(found.space)
+            calibration.require(self._vectors.space)
 
     def classify(self, images: Embeddings | Iterable[ImageInput]) -> list[Classification]:
         """N images, or their embeddings → N classifications, in order; a failed image's has its error.
@@ -104,24 +103,69 @@ class Classifier:
         rows = (
             images if isinstance(images, Embeddings) else self._client.embed_images(images, errors="return")
         )
-        cosines = similarity(rows, self._vectors)
-        errors = {error.index: error for error in rows.errors}
-        return [self._answer(row, errors.get(index)) for index, row in enumerate(cosines)]
+        return classify_embeddings(rows, self.labels, self._vectors, self._calibration, self._threshold)
 
-    def _answer(self, cosines: Vectors, error: ItemError | None) -> Classification:
-        if error is not None:
-            return Classification(None, 0.0, None, None, {}, error)
-        best = int(cosines.argmax())
-        probability = float(softmax(self._vectors.logit_scale * cosines[None])[0, best])
+
+def label_sentences(
+    labels: Sequence[str], templates: Sequence[str] | None = None, language: str | None = None
+) -> list[str]:
+    """L labels, each put into T templates → L · T sentences, those of a label together.
+
+    Raises:
+        ValueError: labels, templates or language cannot be used.
+    """
+    if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
+        raise ValueError("labels must be a list of at least one label, each of which stands once")
+    sentences = _templates(templates, language)
+    return [sentence.replace(PLACEHOLDER, label) for label in labels for sentence in sentences]
+
+
+def label_embeddings(sentences: Embeddings, labels: int) -> Embeddings:
+    """Vectors of the sentences of `label_sentences` → of the labels: the mean of each, of length 1 again."""
+    means = sentences.vectors.reshape(labels, -1, sentences.dim).mean(axis=1)
+    vectors: Vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
+    return Embeddings(vectors, sentences.space, sentences.logit_scale, version=sentences.version)
+
+
+def classify_embeddings(
+    items: Embeddings,
+    labels: Sequence[str],
+    label_vectors: Embeddings,
+    calibration: Calibration | None = None,
+    threshold: float = THRESHOLD,
+) -> list[Classification]:
+    """N items and L labels, embedded → N classifications, as `Classifier` has them.
+
+    Raises:
+        SpaceMismatch: the items' vectors are of another space than the labels'.
+    """
+    cosines = similarity(items, label_vectors)
+    errors = {error.index: error for error in items.errors}
+    answers = []
+    for index, (row, shares) in enumerate(
+        zip(cosines, softmax(label_vectors.logit_scale * cosines), strict=True)
+    ):
+        if index in errors:
+            answers.append(Classification(None, 0.0, None, None, {}, errors[index]))
+            continue
+        best = int(row.argmax())
         match = None
-        if self._calibration is not None:
-            match = float(self._calibration.probability(cosines[best], candidates=len(self.labels)))
-        label = self.labels[best] if match is None or match >= self._threshold else None
-        by_label = {name: float(cosine) for name, cosine in zip(self.labels, cosines, strict=True)}
-        return Classification(label, probability, match, self.labels[best], by_label)
+        if calibration is not None:
+            match = float(calibration.probability(row[best], candidates=len(labels)))
+        answers.append(
+            Classification(
+                label=labels[best] if match is None or match >= threshold else None,
+                probability=float(shares[best]),
+                match=match,
+                best=labels[best],
+                cosines=dict(zip(labels, row.tolist(), strict=True)),
+                probabilities=dict(zip(labels, shares.tolist(), strict=True)),
+            )
+        )
+    return answers
 
 
-def _sentences(templates: Sequence[str] | None, language: str | None) -> Sequence[str]:
+def _templates(templates: Sequence[str] | None, language: str | None) -> Sequence[str]:
     if language is not None:
         if templates is not None:
             raise ValueError("give templates or a language, not both")
@@ -133,6 +177,7 @@ def _sentences(templates: Sequence[str] | None, language: str | None) -> Sequenc
         return known[language]
     if templates is None:
         return (PLACEHOLDER,)
-    if isinstance(templates, str) or not templates or any(t.count(PLACEHOLDER) != 1 for t in templates):
-        raise ValueError(f"templates must be a list of sentences with one {PLACEHOLDER} each")
-    return templates
+    sentences = () if isinstance(templates, str) else [t.replace("{}", PLACEHOLDER) for t in templates]
+    if not sentences or any(sentence.count(PLACEHOLDER) != 1 for sentence in sentences):
+        raise ValueError(f"templates must be a list of sentences with one {PLACEHOLDER} or {{}} each")
+    return sentences

@@ -17,18 +17,15 @@ import hashlib
 import queue
 import threading
 import time
-from collections import Counter, deque
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from babelclip.client.splitting import RequestChunk
-from babelclip.embeddings import Embeddings, Vectors
-from babelclip.shadow.comparison import Limits, Report, Seen, judge
-from babelclip.wire import TOWERS, Tower
+from babelclip.embeddings import Embeddings
+from babelclip.shadow.comparison import Limits, Report
+from babelclip.shadow.observations import Comparison, Observations
+from babelclip.wire import Tower
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -79,14 +76,8 @@ class Shadow:
         self._candidate = candidate
         self._share = share
         self._wait = wait
-        self._rows: dict[Tower, deque[tuple[Vectors, Vectors]]] = {t: deque(maxlen=keep) for t in TOWERS}
-        self._seconds: dict[Tower, deque[tuple[float, float]]] = {t: deque(maxlen=keep) for t in TOWERS}
-        self._failed: Counter[str] = Counter()
-        self._compared = 0
-        self._dropped = 0
+        self._observations = Observations(keep)
         self._closed = False
-        self._spaces: tuple[str, str] | None = None
-        self._lock = threading.Lock()
         self._metrics = None if registry is None else _Metrics(registry)
         self._copies: queue.Queue[_Copy | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._work, name="babelclip-shadow", daemon=True)
@@ -100,21 +91,11 @@ class Shadow:
         try:
             self._copies.put(copy, block=self._wait)
         except queue.Full:
-            with self._lock:
-                self._dropped += 1
+            self._observations.drop()
 
     def report(self, limits: Limits | None = None) -> Report:
         """What has been compared so far, and whether the candidate may be promoted."""
-        with self._lock:
-            seen = Seen(
-                rows={tower: list(kept) for tower, kept in self._rows.items() if kept},
-                seconds={tower: list(kept) for tower, kept in self._seconds.items() if kept},
-                spaces=self._spaces,
-                failed=dict(self._failed),
-                compared=self._compared,
-                dropped=self._dropped,
-            )
-        return judge(seen, limits or Limits())
+        return self._observations.report(limits)
 
     def close(self) -> None:
         """Takes no more, and waits until the copies so far are compared; the candidate stays open."""
@@ -149,32 +130,15 @@ class Shadow:
                 self._enter(copy, found, time.perf_counter() - began)
 
     def _lost(self, copy: _Copy, code: str) -> None:
-        count = int(copy.served.ok.sum())
-        with self._lock:
-            self._failed[code] += count
-            self._compared += count
+        count = self._observations.lost(copy.served, code)
         if self._metrics is not None:
             self._metrics.failed(copy.tower, code, count)
 
     def _enter(self, copy: _Copy, found: Embeddings, seconds: float) -> None:
-        both = copy.served.ok & found.ok
-        alone = [error.code for error in found.errors if copy.served.ok[error.index]]
-        with self._lock:
-            self._failed.update(alone)
-            self._compared += int(copy.served.ok.sum())
-            if both.any():
-                spaces = (copy.served.space, found.space)
-                if self._spaces not in (None, spaces):  # Vectors of before have no neighbours among these.
-                    for kept in self._rows.values():
-                        kept.clear()
-                self._spaces = spaces
-            self._rows[copy.tower].extend(
-                (copy.served.vectors[i], found.vectors[i]) for i in np.flatnonzero(both)
-            )
-            self._seconds[copy.tower].append((copy.seconds, seconds))
+        compared = self._observations.enter(copy.tower, copy.served, found, (copy.seconds, seconds))
         if self._metrics is not None:
-            self._metrics.compared(copy, found, both, seconds)
-            for code in alone:
+            self._metrics.compared(copy, compared, seconds)
+            for code in compared.alone:
                 self._metrics.failed(copy.tower, code, 1)
 
 
@@ -202,13 +166,12 @@ class _Metrics:
             registry=registry,
         )
 
-    def compared(self, copy: _Copy, found: Embeddings, both: NDArray[np.bool_], seconds: float) -> None:
-        self._items.labels(copy.tower, "ok").inc(int(both.sum()))
+    def compared(self, copy: _Copy, compared: Comparison, seconds: float) -> None:
+        self._items.labels(copy.tower, "ok").inc(int(compared.both.sum()))
         self._seconds.labels(copy.tower, "serving").observe(copy.seconds)
         self._seconds.labels(copy.tower, "candidate").observe(seconds)
-        if copy.served.space == found.space:
-            for cosine in (copy.served.vectors[both] * found.vectors[both]).sum(1):
-                self._cosine.labels(copy.tower).observe(float(cosine))
+        for cosine in compared.cosines if compared.cosines is not None else ():
+            self._cosine.labels(copy.tower).observe(float(cosine))
 
     def failed(self, tower: Tower, code: str, count: int) -> None:
         self._items.labels(tower, code).inc(count)

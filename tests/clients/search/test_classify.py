@@ -33,13 +33,15 @@ def test_the_nearest_label_is_the_answer() -> None:
     gap = 10 * (one.cosines["cat"] - one.cosines["dog"])
     assert one.probability == pytest.approx(1 / (1 + np.exp(-gap)), rel=1e-5)
     assert one.match is None
+    assert one.probabilities["cat"] == one.probability
+    assert sum(one.probabilities.values()) == pytest.approx(1.0)
 
 
 def test_a_label_is_the_mean_of_its_sentences() -> None:
     """Several templates count equally, whatever the lengths of their sum."""
     vectors = {"a cat": [1.0, 0.0, 0.0], "the cat": [0.0, 1.0, 0.0]}
     with client(**vectors) as labels:
-        (answer,) = Classifier(labels, ["cat"], templates=["a {c}", "the {c}"]).classify(images([1, 1, 0]))
+        (answer,) = Classifier(labels, ["cat"], templates=["a {c}", "the {}"]).classify(images([1, 1, 0]))
     assert answer.cosines["cat"] == pytest.approx(1.0)
 
 
@@ -83,8 +85,9 @@ def test_a_failed_image_is_an_answer_with_its_error() -> None:
         ([], {}, "at least one label"),
         ("cat", {}, "at least one label"),
         (["cat", "cat"], {}, "stands once"),
-        (["cat"], {"templates": ["no place"]}, "one {c} each"),
-        (["cat"], {"templates": []}, "one {c} each"),
+        (["cat"], {"templates": ["no place"]}, "one {c} or {} each"),
+        (["cat"], {"templates": []}, "one {c} or {} each"),
+        (["cat"], {"templates": ["{c} {}"]}, "one {c} or {} each"),
         (["cat"], {"templates": ["{c}"], "language": "en"}, "not both"),
         (["cat"], {"threshold": 2.0}, "from 0 to 1"),
     ],

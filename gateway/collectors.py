@@ -1,0 +1,61 @@
+"""Metrics that are read from where they are counted, when Prometheus asks.
+
+babelclip_gateway_cache_items_total{model, tower, result}   result: hit, miss, or shared: computed for another
+babelclip_gateway_cache_bytes, babelclip_gateway_cache_vectors
+babelclip_gateway_waiting_items{model, tower}               that wait for their turn
+babelclip_gateway_tower_items{model, tower}                 that the tower has
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.admission.towers import Admission
+from gateway.towers.cache import VectorCache
+
+_PREFIX = "babelclip_gateway_"
+
+
+class CacheCollector(Collector):
+    """How often a vector was known, and how many there are."""
+
+    def __init__(self, cache: VectorCache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics now."""
+        items = CounterMetricFamily(
+            f"{_PREFIX}cache_items",
+            "Items by whether their vectors were known",
+            labels=("model", "tower", "result"),
+        )
+        for labels, count in list(self._cache.counts.items()):
+            items.add_metric(labels, count)
+        yield items
+        yield GaugeMetricFamily(f"{_PREFIX}cache_bytes", "Bytes of memory taken", self._cache.bytes)
+        yield GaugeMetricFamily(f"{_PREFIX}cache_vectors", "Vectors that are kept", len(self._cache))
+
+
+class QueueCollector(Collector):
+    """How many items wait for their turn, and how many the towers have."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics now."""
+        waiting = GaugeMetricFamily(
+            f"{_PREFIX}waiting_items", "Items that wait for their turn", labels=("model", "tower")
+        )
+        at_tower = GaugeMetricFamily(
+            f"{_PREFIX}tower_items", "Items that a tower has", labels=("model", "tower")
+        )
+        for model, queues in self._admission.queues.items():
+            for tower, queue in queues.items():
+                waiting.add_metric((model, tower), queue.waiting)
+                at_tower.add_metric((model, tower), queue.at_tower)
+        yield waiting
+        yield at_tower
