@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ import grpc
 import psutil
 
 from babelclip.embedding_pb2 import EmbedResponse
+from babelclip.keys.file import add
 from babelclip.transports.torchserve import bearer
 from benchmarks import inputs, load, report, towers
 from benchmarks.client import between
@@ -50,6 +51,11 @@ class Gateway:
     grpc: str
     key: str
     pid: int
+    keys_file: Path
+
+    def with_key(self, name: str) -> "Gateway":
+        """The same gateway, called with another key."""
+        return replace(self, key=add(self.keys_file, name))
 
     def cpu_seconds(self) -> float:
         """What its processes have used so far."""
@@ -63,8 +69,7 @@ def gateway_before(server: Server, **entries: object) -> Iterator[Gateway]:
     with tempfile.TemporaryDirectory(prefix="babelclip-gateway") as made:
         folder = Path(made)
         keys = folder / "keys.json"
-        add = [sys.executable, "-m", "gateway.keys", "--file", str(keys), "add", "benchmark"]
-        key = subprocess.run(add, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.strip()
+        key = add(keys, "benchmark")
         values = {
             "port": 0,
             "grpc_port": 0,
@@ -88,7 +93,7 @@ def gateway_before(server: Server, **entries: object) -> Iterator[Gateway]:
                 else:
                     raise SystemExit("the gateway ended instead of listening")
                 found = json.loads(line.removeprefix("listening: "))
-                yield Gateway(found["http"], found["grpc"], key, process.pid)
+                yield Gateway(found["http"], found["grpc"], key, process.pid, keys)
             finally:
                 process.terminate()
                 process.wait(timeout=120)

@@ -3,6 +3,8 @@
 babelclip_gateway_cache_items_total{model, tower, result}   result: hit, miss, or shared: computed for another
 babelclip_gateway_cache_bytes, babelclip_gateway_cache_vectors
 babelclip_gateway_shadow_items_total{model, tower, outcome}
+babelclip_gateway_waiting_items{model, tower}               that wait for their turn
+babelclip_gateway_tower_items{model, tower}                 that the tower has
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.admission.towers import Admission
 from gateway.towers.cache import VectorCache
 from gateway.towers.shadow import ShadowedTowers
 
@@ -55,3 +58,25 @@ class ShadowCollector(Collector):
             for (tower, outcome), count in list(shadowed.counts.items()):
                 items.add_metric((model, tower, outcome), count)
         yield items
+
+
+class QueueCollector(Collector):
+    """How many items wait for their turn, and how many the towers have."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics now."""
+        waiting = GaugeMetricFamily(
+            f"{_PREFIX}waiting_items", "Items that wait for their turn", labels=("model", "tower")
+        )
+        at_tower = GaugeMetricFamily(
+            f"{_PREFIX}tower_items", "Items that a tower has", labels=("model", "tower")
+        )
+        for model, queues in self._admission.queues.items():
+            for tower, queue in queues.items():
+                waiting.add_metric((model, tower), queue.waiting)
+                at_tower.add_metric((model, tower), queue.at_tower)
+        yield waiting
+        yield at_tower

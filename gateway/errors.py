@@ -24,6 +24,11 @@ INVALID_ITEM = errors.INVALID_ITEM
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 MODEL_NOT_FOUND = "model_not_found"
 UNAVAILABLE = "unavailable"
+OVERLOADED = errors.OVERLOADED
+INVALID_API_KEY = "invalid_api_key"
+EXPIRED_API_KEY = "expired_api_key"
+INSUFFICIENT_SCOPE = "insufficient_scope"
+RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
 _NAMED = 5  # items at fault that a message names
 
 # HTTP's status for an item's code where the request as a whole fails of it; docs/errors.md has the codes.

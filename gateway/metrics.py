@@ -3,6 +3,8 @@
     babelclip_gateway_requests_total{call, model, key, status}        status: HTTP's number, or gRPC's name
     babelclip_gateway_request_seconds{call}                           a histogram
     babelclip_gateway_requests_in_progress{call}
+    babelclip_gateway_refusals_total{key, limit}                      what a key, or a tower, had too much of
+    babelclip_gateway_wait_seconds{key}                               a histogram, of those that had to wait
     babelclip_gateway_items_total{model, tower, outcome}              outcome: ok, or the item's error code
     babelclip_gateway_model_ready{model}                              1 while both towers embed
     babelclip_gateway_model_info{model, version, space}               1 for the default version
@@ -74,6 +76,19 @@ class Metrics:
             ("model", "tower", "outcome"),
             registry=self.registry,
         )
+        self._refusals = Counter(
+            named("refusals"),
+            "Requests that were too much for a limit of their key, or for a tower",
+            ("key", "limit"),
+            registry=self.registry,
+        )
+        self._wait = Histogram(
+            named("wait_seconds"),
+            "Seconds from a request to its first turn at a tower, of those that had to wait",
+            ("key",),
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
         self._ready = Gauge(
             named("model_ready"), "Whether both towers embed", ("model",), registry=self.registry
         )
@@ -110,6 +125,14 @@ class Metrics:
             counts[label] = counts.get(label, 0) + 1
         for (tower, outcome), count in counts.items():
             self._items.labels(model, tower, outcome).inc(count)
+
+    def refused(self, key: str, limit: str) -> None:
+        """Counts a request that was refused because there was too much of something."""
+        self._refusals.labels(key, limit).inc()
+
+    def waited(self, key: str, tower: str, seconds: float) -> None:
+        """Notes how long a request waited for its first turn."""
+        self._wait.labels(key).observe(seconds)
 
     def states(self, states: Mapping[str, ModelVersion | BabelclipError]) -> None:
         """Takes over what the models were last found to be."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from babelclip.errors import BabelclipError
+from gateway.admission.towers import Admission
 from gateway.errors import MODEL_NOT_FOUND, ApiError, from_client
 from gateway.towers.base import ModelVersion, Towers
 from gateway.towers.cache import VectorCache
@@ -61,6 +62,7 @@ class Models:
     Args:
         versions: which version each means; None for the engine's defaults.
         cache: keeps the vectors of all of them; None for none.
+        admission: has made the queues before them; None for none.
 
     Attributes:
         towers: by name, with the switch and the cache before them.
@@ -73,8 +75,10 @@ class Models:
         *,
         versions: VersionFile | None = None,
         cache: VectorCache | None = None,
+        admission: Admission | None = None,
     ) -> None:
         versions = versions or VersionFile(None)
+        self.admission = admission
         self.cache = cache
         self.shadowed = {name: ShadowedTowers(one, name, versions) for name, one in towers.items()}
         self.towers: dict[str, SwitchedTowers] = {}

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import uvicorn
 
 from babelclip.errors import BabelclipError
-from gateway.collectors import CacheCollector, ShadowCollector
+from gateway.access.control import AccessControl
+from gateway.admission.towers import Admission
+from gateway.collectors import CacheCollector, QueueCollector, ShadowCollector
 from gateway.http.app import build
 from gateway.http.protocol import BoundedProtocol
 from gateway.keys import FindKey
@@ -68,11 +70,10 @@ def models_of(towers: Mapping[str, Towers], settings: Settings) -> Models:
         ValueError: the file of versions is none.
     """
     cache = VectorCache(settings.cache_mb * 1_000_000) if settings.cache_mb else None
-    return Models(
-        {name: MergingTowers(each) for name, each in towers.items()},
-        versions=VersionFile(settings.versions_file or None),
-        cache=cache,
-    )
+    admission = Admission(at_once=settings.items_at_tower, max_wait=settings.max_wait)
+    admitted = {name: admission.before(name, MergingTowers(each)) for name, each in towers.items()}
+    versions = VersionFile(settings.versions_file or None)
+    return Models(admitted, versions=versions, cache=cache, admission=admission)
 
 
 async def run(
@@ -85,7 +86,7 @@ async def run(
     """Serve until `stop` is set; then answer what is under way, and return.
 
     Args:
-        find_key: a key → the name of the caller; None lets everybody in.
+        find_key: a key → the caller; None lets everybody in.
         listening: told once where the gateway listens.
 
     Raises:
@@ -93,6 +94,10 @@ async def run(
     """
     with contextlib.ExitStack() as opened:
         metrics = Metrics()
+        access = None if find_key is None else AccessControl(find_key, metrics.refused)
+        if models.admission is not None:
+            models.admission.observer = metrics
+            metrics.registry.register(QueueCollector(models.admission))
         if models.cache is not None:
             metrics.registry.register(CacheCollector(models.cache))
         metrics.registry.register(ShadowCollector(models.shadowed))
@@ -100,7 +105,7 @@ async def run(
         opened.callback(metrics_server.close)
         http_socket = opened.enter_context(listen(settings.host, settings.port))
         config = uvicorn.Config(
-            build(models, settings, find_key, metrics),
+            build(models, settings, access, metrics),
             http=BoundedProtocol,
             ws="none",
             proxy_headers=False,
@@ -115,7 +120,7 @@ async def run(
         with naming("the TLS certificate and key"):
             config.load()
         server = _Server(config)
-        rpc = RpcServer(models, settings, find_key, metrics)
+        rpc = RpcServer(models, settings, access, metrics)
         grpc_address = await rpc.start()
         watching = asyncio.create_task(_watch(models, rpc, metrics, settings.probe_seconds))
         serving = asyncio.create_task(server.serve([http_socket]))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import ipaddress
+import math
 import os
 import re
 import tomllib
@@ -66,6 +67,9 @@ class Settings:
             own variables tell (BABELCLIP_TOKEN, BABELCLIP_TOKEN_FILE), or none is sent.
         timeout: seconds until an answer must be there, unless the caller names fewer.
         probe_seconds: how often the engine is asked for its default version and its golden items.
+        items_at_tower: items that a tower is given at a time; the others wait in the gateway, for fair turns.
+        max_wait: seconds for which a request may wait for its turn in any case; with 0 no longer than a tower
+            takes for three quarters of what it is given at a time.
         max_items: inputs of a request.
         max_body_bytes: bytes of a request.
         body_timeout: seconds in which a body must have arrived.
@@ -89,6 +93,8 @@ class Settings:
     engine_token_file: str = ".run/key_file.json"
     timeout: float = 30.0
     probe_seconds: float = 10.0
+    items_at_tower: int = 64
+    max_wait: float = 0.0
     max_items: int = 2048
     max_body_bytes: int = 64 * 1024 * 1024
     body_timeout: float = 60.0
@@ -101,9 +107,18 @@ class Settings:
         for name in ("port", "grpc_port", "metrics_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingsError(f"{name} must be from 0 to 65535, not {getattr(self, name)}")
-        for name in ("timeout", "probe_seconds", "max_items", "max_body_bytes", "body_timeout"):
+        for name in (
+            "timeout",
+            "probe_seconds",
+            "items_at_tower",
+            "max_items",
+            "max_body_bytes",
+            "body_timeout",
+        ):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} must be more than 0, not {getattr(self, name)}")
+        if not 0 <= self.max_wait < math.inf:
+            raise SettingsError(f"max_wait must be 0 or more seconds, not {self.max_wait}")
         if self.cache_mb < 0:
             raise SettingsError(f"cache_mb must be 0 or more, not {self.cache_mb}")
         if bool(self.tls_certificate) != bool(self.tls_key):

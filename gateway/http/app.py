@@ -17,16 +17,16 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from babelclip import Embeddings
+from gateway.access.control import AccessControl
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
 from gateway.http import admin, body, cohere, document, health, inference_routes, kserve, openai, scores
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
 from gateway.http.dialect import EmbedRequest
-from gateway.http.guard import Guard
+from gateway.http.guard import Guard, require_scopes
 from gateway.http.observe import CALLER_GONE, Observe, observed_of
 from gateway.http.session import Session
-from gateway.keys import FindKey
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.settings import ModelSettings, Settings
@@ -36,11 +36,11 @@ Asked = TypeVar("Asked", bound=EmbedRequest)
 Answer = TypeVar("Answer")
 
 
-def build(models: Models, settings: Settings, find_key: FindKey | None, metrics: Metrics) -> Starlette:
+def build(models: Models, settings: Settings, access: AccessControl | None, metrics: Metrics) -> Starlette:
     """The application over these models.
 
     Args:
-        find_key: a key → the name of the caller; None lets everybody in.
+        access: whom it lets in; None lets everybody in.
     """
     calls = _Calls(models, settings, metrics)
     routes = [
@@ -71,8 +71,9 @@ def build(models: Models, settings: Settings, find_key: FindKey | None, metrics:
                 max_age=600,
             )
         )
-    if find_key is not None:
-        middleware.append(Middleware(Guard, find=find_key))
+    if access is not None:
+        require_scopes(routes)
+        middleware.append(Middleware(Guard, access=access))
     middleware.append(Middleware(Session))
     return Starlette(
         routes=routes,

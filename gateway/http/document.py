@@ -15,10 +15,12 @@ _STRING: Schema = {"type": "string"}
 _ERRORS = {
     "400": "The request, or an item of it, is wrong; `code` and `message` say how.",
     "401": "No key, or a wrong one; WWW-Authenticate says which.",
+    "403": "The key may not make this call.",
     "404": "There is no such model, version or address.",
     "409": "The model is of another embedding space than the request insists on.",
     "413": "Too many bytes or items.",
     "415": "The body is not uncompressed JSON.",
+    "429": "Too much for the key, or for the model; Retry-After says when to try again.",
     "503": "The model is not ready or has no room; Retry-After says when to try again.",
     "504": "The model gave no answer in time.",
 }

@@ -1,53 +1,90 @@
-"""Who may call over HTTP: a bearer token that is one of the callers' keys, before anything else is read."""
+"""Who may call what over HTTP: a bearer token that is one of the keys, before anything else is read."""
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+import re
+from collections.abc import Sequence
 
+from starlette.datastructures import Headers
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from babelclip.keys import entries
+from gateway.access.account import ACCOUNT
+from gateway.access.control import AccessControl, KeyMissing
 from gateway.errors import ApiError
 from gateway.http.answers import refusal
 from gateway.http.observe import observed_of
-from gateway.keys import FindKey
 
 # Every address that is not named here needs a key, so that a new one cannot be forgotten.
 OPEN = frozenset(
     {"/healthz", "/livez", "/readyz", "/openapi.json", "/docs", "/v2/health/live", "/v2/health/ready"}
 )
 
+# Which scope a route needs: the first line that its path fits; None is any key's.
+SCOPES: Sequence[tuple[re.Pattern[str], entries.Scope | None]] = (
+    (re.compile(r"/v1/embeddings|/v[12]/embed|/v[12]/models/.*(:predict|/infer)"), "embed"),
+    (re.compile(r"/v[12]/rerank|/v1/similarity|/v1/classify"), "search"),
+    (re.compile(r"/v1/models(/.*)?|/v2(/health/.*|/models/.*)?"), None),
+)
+# What is not there is the operator's alone: a new route that was forgotten is open to nobody else.
+OTHERWISE: entries.Scope = "admin"
+
+
+def scope_of(path: str) -> entries.Scope | None:
+    """The scope that a key must have for a route of this path; None for none."""
+    return next((scope for pattern, scope in SCOPES if pattern.fullmatch(path)), OTHERWISE)
+
+
+def require_scopes(routes: Sequence[Route]) -> None:
+    """From now on each route that is not open answers 403 to a key without its scope."""
+    for route in routes:
+        if route.path not in OPEN and (needed := scope_of(route.path)) is not None:
+            route.app = _scoped(route.app, needed)
+
+
+def _scoped(app: ASGIApp, needed: entries.Scope) -> ASGIApp:
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        account = ACCOUNT.get()
+        if account is not None:
+            account.require(needed)
+        await app(scope, receive, send)
+
+    return checked
+
 
 class Guard:
-    """ASGI middleware: health and the description of the calls are open, all else needs a key.
+    """ASGI middleware: health and the description of the calls are open, all else needs a key."""
 
-    Args:
-        find: a key → the name of the caller, None for a key that is none.
-    """
-
-    def __init__(self, app: ASGIApp, find: FindKey) -> None:
+    def __init__(self, app: ASGIApp, access: AccessControl) -> None:
         self._app = app
-        self._find = find
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets a request through, or answers 401."""
+        """Lets a request through, or answers 401 or 429."""
         if scope["type"] != "http" or scope["path"] in OPEN:
             await self._app(scope, receive, send)
             return
-        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        key = key.strip()
-        if scheme.lower() != "bearer" or not key:
-            message = "this call needs a key, sent as Authorization: Bearer KEY"
-            response = _unauthorized(scope, message, 'Bearer realm="babelclip"')
-        elif (name := self._find(key)) is None:
-            message = "the key is wrong or was revoked"
-            response = _unauthorized(scope, message, 'Bearer realm="babelclip", error="invalid_token"')
-        else:
-            observed_of(scope).key = name
-            await self._app(scope, receive, send)
+        try:
+            shown = Headers(scope=scope).get("authorization", "")
+            account = self._access.account(shown, "Authorization: Bearer KEY")
+            observed_of(scope).key = account.name
+            account.enter()
+        except ApiError as error:
+            await refusal(error, _challenge(error), path=scope["path"])(scope, receive, send)
             return
-        await response(scope, receive, send)
+        ACCOUNT.set(account)
+
+        async def counted() -> Message:
+            message = await receive()
+            account.received(len(message.get("body", b"")))
+            return message
+
+        await self._app(scope, counted if account.limited else receive, send)
 
 
-def _unauthorized(scope: Scope, message: str, challenge: str) -> Response:
-    error = ApiError(401, "invalid_api_key", message)
-    return refusal(error, {"WWW-Authenticate": challenge}, path=scope["path"])
+def _challenge(error: ApiError) -> dict[str, str]:
+    if error.status != 401:
+        return {}
+    detail = "" if isinstance(error, KeyMissing) else ', error="invalid_token"'
+    return {"WWW-Authenticate": f'Bearer realm="babelclip"{detail}'}

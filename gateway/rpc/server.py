@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,17 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from babelclip.keys.entries import Scope
+from gateway.access.account import ACCOUNT, Account
+from gateway.access.control import AccessControl
 from gateway.errors import ApiError
-from gateway.keys import FindKey
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.rpc import embedder_pb2
 from gateway.rpc.scores import ScoreCalls
 from gateway.rpc.service import CALLER, SERVICE, Embedder
 from gateway.rpc.session import Session
-from gateway.rpc.status import Context, abort
+from gateway.rpc.status import Context, abort, code_of
 from gateway.scoring.scorer import Scorer
 from gateway.settings import Settings
 
@@ -27,11 +29,23 @@ if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]  # a class without parameters when it runs
 
 
+# Which scope a call needs; None is any key's. What is not there is the operator's alone.
+SCOPES: Mapping[str, Scope | None] = {
+    "Embed": "embed",
+    "EmbedStream": "embed",
+    "Similarity": "search",
+    "Classify": "search",
+    "Rerank": "search",
+    "Models": None,
+}
+OTHERWISE: Scope = "admin"
+
+
 class RpcServer:
     """Listens from `start` to `stop`.
 
     Args:
-        find_key: a key → the name of the caller; None lets everybody in.
+        access: whom it lets in; None lets everybody in.
 
     Raises:
         OSError: a file of the TLS settings, or a calibration, cannot be read.
@@ -39,12 +53,12 @@ class RpcServer:
     """
 
     def __init__(
-        self, models: Models, settings: Settings, find_key: FindKey | None, metrics: Metrics
+        self, models: Models, settings: Settings, access: AccessControl | None, metrics: Metrics
     ) -> None:
         self._host, self._port = settings.host, settings.grpc_port
         self._credentials = _credentials(settings)
         self._server = grpc.aio.server(
-            interceptors=[*([] if find_key is None else [_Guard(find_key, metrics)]), Session()],
+            interceptors=[*([] if access is None else [_Guard(access, metrics)]), Session()],
             options=(
                 ("grpc.max_receive_message_length", settings.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -111,8 +125,8 @@ class _Guard(grpc.aio.ServerInterceptor):
 
     _OPEN = (f"/{health.SERVICE_NAME}/", f"/{reflection.SERVICE_NAME}/")
 
-    def __init__(self, find_key: FindKey, metrics: Metrics) -> None:
-        self._find = find_key
+    def __init__(self, access: AccessControl, metrics: Metrics) -> None:
+        self._access = access
         self._metrics = metrics
 
     async def intercept_service(
@@ -121,23 +135,50 @@ class _Guard(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
         """The call's own handler, or one that refuses it."""
-        if handler_call_details.method.startswith(self._OPEN):
+        method = handler_call_details.method
+        if method.startswith(self._OPEN):
             return await continuation(handler_call_details)
-        presented = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
-        scheme, _, key = str(presented).partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            return self._refusing("this call needs a key, sent as the metadata authorization: Bearer KEY")
-        name = self._find(key.strip())
-        if name is None:
-            return self._refusing("the key is wrong or was revoked")
+        shown = str(dict(handler_call_details.invocation_metadata or ()).get("authorization", ""))
+        name = ""
+        try:
+            account = self._access.account(shown, "the metadata authorization: Bearer KEY")
+            name = account.name
+            handler = await continuation(handler_call_details)
+            if handler is not None:  # Else there is no such call, which gRPC says itself.
+                account.require(SCOPES.get(method.rpartition("/")[2], OTHERWISE))
+            account.enter()
+        except ApiError as error:
+            return self._refusing(error, name)
         CALLER.set(name)
-        return await continuation(handler_call_details)
+        ACCOUNT.set(account)
+        return handler if handler is None or not account.limited else _counted(handler, account)
 
-    def _refusing(self, message: str) -> _Handler:
+    def _refusing(self, error: ApiError, name: str) -> _Handler:
         async def refuse(requests: Any, context: Context) -> AsyncIterator[bytes]:
-            with self._metrics.call("refused", left=grpc.StatusCode.UNAUTHENTICATED.name):
-                await abort(context, ApiError(401, "invalid_api_key", message))
+            with self._metrics.call("refused", left=code_of(error).name) as observed:
+                observed.key = name
+                await abort(context, error)
             yield b""
 
         # A stream whatever the call is: the refusal does not wait for a request.
         return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _counted(handler: _Handler, account: Account) -> _Handler:
+    """The same call, whose requests count by their bytes."""
+    deserialize = handler.request_deserializer
+    assert deserialize is not None
+
+    def counting(data: bytes) -> Any:
+        account.received(len(data))
+        return deserialize(data)
+
+    kinds: dict[tuple[bool, bool], Any] = {
+        (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary),
+        (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream),
+        (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary),
+        (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream),
+    }
+    make, behaviour = kinds[handler.request_streaming, handler.response_streaming]
+    made: _Handler = make(behaviour, counting, handler.response_serializer)
+    return made

@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 
 from babelclip import Embeddings, ItemError
+from gateway.access.account import ACCOUNT, STREAMING
 from gateway.embedding import Item, embed
 from gateway.errors import INVALID_ITEM, ApiError
 from gateway.metrics import Metrics, Observed
@@ -73,13 +74,18 @@ class Embedder:
         tasks: set[asyncio.Task[Any]] = set()
 
         async def read() -> None:
+            account, first = ACCOUNT.get(), True
             async for request in requests:
+                if account is not None and not first:  # The call itself has counted for the first.
+                    await account.keep_pace()
+                first = False
                 task = asyncio.create_task(self._embed(request, context.time_remaining(), observed))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
                 await under_way.put(task)
             await under_way.put(None)
 
+        STREAMING.set(True)
         with self._metrics.call("EmbedStream", left=LEFT) as observed:
             reading = asyncio.create_task(read())
             try:

@@ -29,8 +29,8 @@ from gateway.settings import Settings
 from gateway.towers.base import ModelVersion
 
 MAX_PAIRS = 250_000
-"""Scores of an answer: queries times candidates, or items times labels. Three numbers for each of so many stay
-below the 4 MiB that gRPC's clients take unless told otherwise."""
+"""Scores of an answer: queries times candidates, or items times labels. Three numbers for each of so many
+stay below the 4 MiB that gRPC's clients take unless told otherwise."""
 MAX_LABEL = 1_000
 """Characters of a label or a template, so that each label in each template stays small."""
 _LANGUAGE = 16  # characters of a code that a message repeats

@@ -108,6 +108,15 @@ def test_gateway(run: Run, shared: servers.Server) -> None:
     assert "added_p50_ms" in result
 
 
+def test_overload(run: Run, shared: servers.Server) -> None:
+    """Asked for more than there is, the gateway answers or refuses, and serves a modest key."""
+    result = run("overload", "--quick", "--tower", "text", server=shared)
+    for name in ("capacity_per_s", "goodput_of_capacity", "p99_of_capacity_p99", "other_p99_of_alone"):
+        assert result[name] > 0
+    assert result["refused_within_ms_p99"] >= 0
+    assert {"refused", "other_refused"} <= set(result)
+
+
 def test_peers(run: Run, shared: servers.Server) -> None:
     """The plain handler gives our vectors, and whoever cannot run here is named."""
     result = run("peers", "--quick", server=shared)

@@ -19,7 +19,7 @@ import tritonclient.http as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from babelclip import Client
-from gateway.keys import add
+from babelclip.keys.file import add
 from gateway.rpc import embedder_pb2 as pb
 from tests.e2e.support import PATIENCE, Server
 from tests.places import REPOSITORY

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import openai
 
-from gateway.keys import KeyFile, add
+from babelclip.keys.file import add
+from gateway.keys import KeyFile
 from gateway.serve import Addresses, models_of, run
 from gateway.settings import Settings
 from tests.e2e.support import PATIENCE

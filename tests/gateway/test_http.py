@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from babelclip import Call, Unavailable
+from babelclip.keys.file import add, revoke
 from gateway.http.guard import OPEN
-from gateway.keys import add, revoke
 from gateway.rpc import embedder_pb2 as pb
 from tests.e2e.support import PATIENCE
 from tests.gateway.engine import Engine

@@ -1,4 +1,4 @@
-"""The command line: `babelclip embed`, `similarity`, `search`, `embeddings`, `health`, `models`, `shadow`.
+"""Commands: `babelclip embed`, `similarity`, `search`, `embeddings`, `health`, `models`, `shadow`, `keys`.
 
     babelclip similarity "a red heart" "un chat noir" --image heart.png cat.jpg
     babelclip search ~/Pictures "bonfire on a beach" --top 5
@@ -19,6 +19,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from babelclip.cli import keys as keys_cli
 from babelclip.cli import models as models_cli
 from babelclip.cli import report
 from babelclip.cli import shadow as shadow_cli
@@ -49,6 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_cli.app, name="models")
+app.add_typer(keys_cli.app, name="keys")
 app.command()(shadow_cli.shadow)
 
 

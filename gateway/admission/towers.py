@@ -1,0 +1,118 @@
+"""Towers that take no more than they can do in time, in turns that are fair between the keys that call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from babelclip import Embeddings
+from babelclip.wire import TOWERS, Tower
+from gateway.access.account import ACCOUNT
+from gateway.admission.pieces import Pieces
+from gateway.admission.queue import PIECE, TowerQueue
+from gateway.errors import OVERLOADED, ApiError
+from gateway.towers.base import ModelVersion, Towers
+
+
+class Observer(Protocol):
+    """Who is told what admission does, such as the metrics."""
+
+    def refused(self, key: str, limit: str) -> None:
+        """A request was refused; `limit` is "overloaded"."""
+
+    def waited(self, key: str, tower: str, seconds: float) -> None:
+        """A request had its first turn after so long."""
+
+
+class _Nobody:
+    def refused(self, key: str, limit: str) -> None: ...
+
+    def waited(self, key: str, tower: str, seconds: float) -> None: ...
+
+
+class Admission:
+    """The queues of all models.
+
+    Args:
+        at_once, max_wait: as `gateway.admission.queue.TowerQueue` has them.
+
+    Attributes:
+        observer: is told what happens; nobody, to begin with.
+        queues: of each model, by tower.
+    """
+
+    def __init__(self, *, at_once: int, max_wait: float) -> None:
+        self._at_once = at_once
+        self._max_wait = max_wait
+        self.observer: Observer = _Nobody()
+        self.queues: dict[str, dict[Tower, TowerQueue]] = {}
+
+    def before(self, model: str, towers: Towers) -> AdmittedTowers:
+        """The towers of a model, with queues before them."""
+        self.queues[model] = {tower: TowerQueue(self._at_once, self._max_wait) for tower in TOWERS}
+        return AdmittedTowers(towers, self, self.queues[model])
+
+
+class AdmittedTowers:
+    """See `gateway.towers.base.Towers`; the key that calls is that of `gateway.access.account.ACCOUNT`."""
+
+    def __init__(self, towers: Towers, admission: Admission, queues: Mapping[Tower, TowerQueue]) -> None:
+        self._towers = towers
+        self._admission = admission
+        self._queues = queues
+        self.version = towers.version
+        self.check = towers.check
+        self.known = towers.known
+        self.close = towers.close
+
+    async def embed(
+        self,
+        tower: Tower,
+        items: Sequence[str] | Sequence[bytes],
+        version: ModelVersion,
+        *,
+        timeout: float | None = None,
+    ) -> Embeddings:
+        """See `Towers.embed`.
+
+        Raises:
+            ApiError: the key has a limit of items and is beyond it, or the tower has too much to do.
+        """
+        account = ACCOUNT.get()
+        name = "" if account is None else account.name
+        if account is None or not account.limited:
+            return await self._in_turn(name, tower, items, version, timeout)
+        await account.begin(len(items))
+        try:
+            return await self._in_turn(name, tower, items, version, timeout)
+        finally:
+            account.end(len(items))
+
+    async def _in_turn(
+        self,
+        name: str,
+        tower: Tower,
+        items: Sequence[str] | Sequence[bytes],
+        version: ModelVersion,
+        timeout: float | None,
+    ) -> Embeddings:
+        queue = self._queues[tower]
+        if len(items) <= PIECE and queue.pass_at_once(name, len(items)):
+            try:
+                return await self._towers.embed(tower, items, version, timeout=timeout)
+            finally:
+                queue.done(len(items))
+
+        async def embed(start: int, size: int, seconds: float | None) -> Embeddings:
+            part = items[start : start + size]
+            return await self._towers.embed(tower, part, version, timeout=seconds)
+
+        pieces = Pieces(queue, embed, len(items), timeout)
+        try:
+            outcomes = await pieces.run(name)
+        except ApiError as error:
+            if error.code == OVERLOADED:
+                self._admission.observer.refused(name, OVERLOADED)
+            raise
+        self._admission.observer.waited(name, tower, pieces.waited)
+        return outcomes
