@@ -1,11 +1,12 @@
 """The command line: `babelclip models list`, `add`, `promote`, `rollback`, `retire`, `scale` and `verify`.
 
     babelclip models add new_store --dry-run
-    babelclip models promote 2.0
+    babelclip models promote 2.0          of the engine
+    babelclip models promote clip 2.0     of a gateway before it; likewise rollback, canary and shadow
     babelclip models rollback
 
-Each takes the same options for the store and the server. Steps are shown on standard error as they are taken.
-Exit codes are those of `babelclip.cli.main`: 1 says that `verify` found a problem.
+Each takes the same options for the store and the server, or for the gateway. Steps are shown on standard
+error as they are taken. Exit codes are those of `babelclip.cli.main`: 1 says that `verify` found a problem.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from babelclip.cli import models_report
+from babelclip.cli import gateway_models, models_report
 from babelclip.cli.console import INCOMPLETE, note, plain_errors, print_json, print_table, printable
+from babelclip.cli.gateway_models import GatewayOptions
 from babelclip.cli.option_groups import with_option_groups
 from babelclip.cli.options import DEFAULT_URL, AsJson
 
@@ -87,6 +89,11 @@ app = typer.Typer(
 )
 
 
+def _refuse_dry_run(change: ChangeOptions) -> None:
+    if change.dry_run:
+        raise typer.BadParameter("a gateway changes versions in one step; --dry-run is for the server")
+
+
 def _said(steps: tuple[str, ...], dry_run: bool, done: str) -> None:
     """The plan of a dry run, or that all of it is done."""
     if dry_run:
@@ -102,8 +109,15 @@ def list_versions(
     *,
     as_json: AsJson = False,
     operated: RegistryOptions,
+    front: GatewayOptions,
 ) -> None:
-    """Show every version: its workers, the requests that wait, memory; and what is not as it should be."""
+    """Show every version: its workers, the requests that wait, memory; and what is not as it should be.
+
+    With --gateway: what the names of its models mean, and who gets another version.
+    """
+    if front.gateway is not None:
+        gateway_models.list_models(front, as_json)
+        return
     with operated.open() as registry:
         found = registry.list()
     if as_json:
@@ -138,11 +152,24 @@ def add(
 @with_option_groups
 def promote(
     *,
-    version: Version,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME] VERSION", help="With a model's name at the gateway, else at the server."
+        ),
+    ],
     change: ChangeOptions,
     operated: RegistryOptions,
+    front: GatewayOptions,
 ) -> None:
     """Prove a version, and make it the default of both towers; or finish or undo an interrupted change."""
+    if len(names) > 2:
+        raise typer.BadParameter("give a version, or a model's name at the gateway and a version")
+    if len(names) == 2:
+        _refuse_dry_run(change)
+        gateway_models.promote(front, *names)
+        return
+    (version,) = names
     with operated.open(change.timeout) as registry:
         steps = registry.promote(version, dry_run=change.dry_run)
     _said(steps, change.dry_run, f"{version} is the default of both towers")
@@ -152,10 +179,18 @@ def promote(
 @with_option_groups
 def rollback(
     *,
+    name: Annotated[
+        str | None, typer.Argument(help="A model's name at the gateway; else at the server.")
+    ] = None,
     change: ChangeOptions,
     operated: RegistryOptions,
+    front: GatewayOptions,
 ) -> None:
     """Promote the previous default; undo a promotion that was interrupted."""
+    if name is not None:
+        _refuse_dry_run(change)
+        gateway_models.rollback(front, name)
+        return
     with operated.open(change.timeout) as registry:
         steps = registry.rollback(dry_run=change.dry_run)
     _said(steps, change.dry_run, "rolled back")
@@ -220,3 +255,6 @@ def verify(
             typer.echo(printable(f"{check.what}: {check.problem or 'ok'}"))
     if any(check.problem for check in checks):
         raise typer.Exit(INCOMPLETE)
+
+
+gateway_models.register(app)

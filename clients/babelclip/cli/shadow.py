@@ -59,13 +59,14 @@ def shadow(
     if as_json:
         print_json(report.as_json())
     else:
-        print_table(_table(report))
+        print_table(report_table(report))
         typer.echo(str(report))
     if not report.promote:
         raise typer.Exit(INCOMPLETE)
 
 
-def _table(report: Report) -> Table:
+def report_table(report: Report) -> Table:
+    """What was compared, for people."""
     table = Table("", "text", "image", title="the candidate beside the serving version", title_justify="left")
     towers = ("text", "image")
     table.add_row("items compared", *(str(report.items.get(name, 0)) for name in towers))
