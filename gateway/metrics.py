@@ -6,6 +6,7 @@
     babelclip_gateway_refusals_total{key, limit}                      what a key, or a tower, had too much of
     babelclip_gateway_wait_seconds{key}                               a histogram, of those that had to wait
     babelclip_gateway_items_total{model, tower, outcome}              outcome: ok, or the item's error code
+    babelclip_gateway_version_items_total{model, version, outcome}    outcome: ok, failed
     babelclip_gateway_model_ready{model}                              1 while both towers embed
     babelclip_gateway_model_info{model, version, space}               1 for the default version
 
@@ -89,6 +90,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._versions = Counter(
+            named("version_items"),
+            "Texts and images by the version that answered",
+            ("model", "version", "outcome"),
+            registry=self.registry,
+        )
         self._ready = Gauge(
             named("model_ready"), "Whether both towers embed", ("model",), registry=self.registry
         )
@@ -125,6 +132,8 @@ class Metrics:
             counts[label] = counts.get(label, 0) + 1
         for (tower, outcome), count in counts.items():
             self._items.labels(model, tower, outcome).inc(count)
+        for outcome, count in (("ok", len(items) - len(failed)), ("failed", len(failed))):
+            self._versions.labels(model, outcomes.version, outcome).inc(count)
 
     def refused(self, key: str, limit: str) -> None:
         """Counts a request that was refused because there was too much of something."""

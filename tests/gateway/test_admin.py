@@ -77,6 +77,7 @@ def test_a_key_or_a_session_has_one_version_over_http_and_grpc(front: Front) -> 
     split = TrafficSplit("2.0", 0.5)
     meant = {session: split.version_for(session) or "1.0" for session in ("test", "u1", "u2", "u3", "u4")}
     assert set(meant.values()) == {"1.0", "2.0"}
+    before = counted(front, "version_items_total", model="clip", version="2.0", outcome="ok")
     assert asked(front) == f"clip@{meant['test']}"
     with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
         call = channel.unary_unary(
@@ -87,6 +88,8 @@ def test_a_key_or_a_session_has_one_version_over_http_and_grpc(front: Front) -> 
             assert asked(front, **{"Babelclip-Session": session}) == f"clip@{version}"
             metadata = (("authorization", f"Bearer {front.key}"), ("babelclip-session", session))
             assert call(sent, metadata=metadata, timeout=PATIENCE).model == f"clip@{version}"
+    more = 3 * [*meant.values()].count("2.0") + (meant["test"] == "2.0")
+    assert counted(front, "version_items_total", version="2.0", outcome="ok") == before + more
     assert admin(front, "canary", version="2.0", share=0)["canary"] is None
 
 
