@@ -82,6 +82,10 @@ class VersionFile:
         if signature != self._seen:
             self._seen = signature
             self._renew()
+        return self.latest(model)
+
+    def latest(self, model: str) -> ModelVersions:
+        """What was decided on a model when `of` was last asked; without a look at the file."""
         return self._models.get(model, FOLLOWING)
 
     def change(self, model: str, change: Callable[[ModelVersions], ModelVersions]) -> ModelVersions:

@@ -67,7 +67,7 @@ class ShadowedTowers:
         """See `Towers.embed`."""
         began = time.perf_counter()
         outcomes = await self._towers.embed(tower, items, version, timeout=timeout)
-        decided = self._versions.of(self._model)
+        decided = self._versions.latest(self._model)
         if decided.shadow is not None and version.version == (decided.version or self._followed()):
             self._observe(decided.shadow, tower, items, outcomes, time.perf_counter() - began)
         return outcomes

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from babelclip import Embeddings
-from babelclip.errors import ModelNotFound, RegistryError, Unavailable
+from babelclip.errors import BabelclipError, ModelNotFound, RegistryError, Unavailable
 from babelclip.shadow.traffic_split import TrafficSplit
 from babelclip.wire import Tower
 from gateway.session import SESSION
@@ -33,6 +33,7 @@ class SwitchedTowers:
         self._towers = towers
         self._model = model
         self._versions = versions
+        self._told = ""
 
     async def version(self, name: str | None = None) -> ModelVersion:
         """See `Towers.version`; the default one may depend on whose request it is."""
@@ -59,15 +60,11 @@ class SwitchedTowers:
         return await self._towers.embed(tower, items, version, timeout=timeout)
 
     async def check(self, name: str | None = None) -> ModelVersion:
-        """See `Towers.check`; a canary that is not served is told to the log."""
+        """See `Towers.check`; of a canary that does not embed the log is told."""
         if name is not None:
             return await self._towers.check(name)
         decided = self._versions.of(self._model)
-        if decided.canary is not None:
-            try:
-                await self._towers.version(decided.canary.version)
-            except ModelNotFound:
-                _log.warning("%s: the engine has no canary %s", self._model, decided.canary.version)
+        await self._check_canary(decided)
         return await self._default(decided, self._towers.check)
 
     def known(self) -> list[ModelVersion]:
@@ -159,6 +156,18 @@ class SwitchedTowers:
             # Not the caller's mistake, who named no version.
             message = f"the engine has no version {decided.version}, which {self._model} means"
             raise Unavailable(message, retryable=False) from error
+
+    async def _check_canary(self, decided: ModelVersions) -> None:
+        """Tells the log once what keeps the canary from embedding; it keeps nobody else from it."""
+        problem = ""
+        if decided.canary is not None:
+            try:
+                await self._towers.check(decided.canary.version)
+            except BabelclipError as error:
+                problem = f"the canary {decided.canary.version} of {self._model} does not embed: {error}"
+        if problem and problem != self._told:
+            _log.warning("%s", problem)
+        self._told = problem
 
     async def _meant(self) -> str:
         return self.decided().version or (await self._towers.version()).version
