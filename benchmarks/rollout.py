@@ -1,10 +1,12 @@
 """What callers notice while versions change: promotions and rollbacks under load, over HTTP and gRPC.
 
-    python -m benchmarks.rollout [--switches 20] [--pause 3] [--quick]
+    python -m benchmarks.rollout [--gateway] [--switches 20] [--pause 3] [--quick]
 
 Two spaces are served, the committed model and the same with other weights, and the default goes to and fro.
 Thirty-two callers: a quarter are clients that live for one text and one image each, half of them by HTTP and
 half by gRPC; the others send single texts and images, whose latencies are compared. Nothing is tried again.
+With `--gateway` they call a gateway before that server, and it is the gateway that switches: see
+`benchmarks.rollout_gateway`.
 """
 
 import argparse
@@ -25,7 +27,7 @@ import torch
 from babelclip import BabelclipError, Client, Registry, SpaceMismatch
 from babelclip.client.retry import Backoff
 from babelclip.embedding_pb2 import EmbedResponse
-from benchmarks import inputs, load, report, towers
+from benchmarks import inputs, load, report, rollout_gateway, towers
 from benchmarks.options import make_parser, parse
 from benchmarks.server import Server, serving
 from export.manifest import is_current, sources
@@ -167,8 +169,52 @@ def percentiles(
     }
 
 
+def through_gateway(
+    counts: rollout_gateway.Counts, switches: Sequence[rollout_gateway.Switch], warm_up: float
+) -> None:
+    """Reports what was seen through the gateway."""
+    latencies = percentiles(counts.outcomes, [(switch.begin, switch.end) for switch in switches], warm_up)
+    failed = [*counts.failed, *(outcome.error for outcome in counts.outcomes if outcome.error)]
+    seconds = [switch.end - switch.begin for switch in switches]
+    result: dict[str, Any] = {
+        "switches": len(switches),
+        "failed_requests": len(failed),
+        "mixed_space": counts.mixed,
+        "stale": rollout_gateway.stale(counts, switches),
+        "p99_ratio": round(latencies["switch"]["p99_ms"] / latencies["steady"]["p99_ms"], 3),
+    }
+    show(latencies, result, counts.clients, {space for _, _, space in counts.answered}, seconds)
+    report.finish("rollout", result, {"latencies": latencies, "seconds": seconds, "failed": failed})
+
+
+def show(
+    latencies: dict[str, dict[str, float]],
+    result: dict[str, Any],
+    clients: int,
+    answered: set[str],
+    seconds: Sequence[float],
+) -> None:
+    """Prints both tables."""
+    report.table(
+        "single texts and images",
+        ("while", "requests", "p50 ms", "p95 ms", "p99 ms"),
+        [(name, *found.values()) for name, found in latencies.items()],
+    )
+    report.table(
+        "versions",
+        ("figure", "value"),
+        [
+            *result.items(),
+            ("clients", clients),
+            ("versions or spaces that answered", ", ".join(sorted(answered))),
+            ("seconds a switch", report.median(seconds)),
+        ],
+    )
+
+
 def main() -> None:
     parser = make_parser("rollout", __doc__)
+    parser.add_argument("--gateway", action="store_true", help="switch and call through a gateway")
     parser.add_argument("--switches", type=int, default=20, help="promotions and rollbacks, in turns")
     parser.add_argument("--pause", type=float, default=3.0, help="seconds between two of them")
     parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before latencies count")
@@ -187,6 +233,9 @@ def main() -> None:
         )
         with registry:
             registry.add(other)
+            if options.gateway:
+                through_gateway(*rollout_gateway.measure(server, options), options.warm_up)
+                return
             outcomes, sessions, windows, versions = asyncio.run(run(server, registry, options))
     latencies = percentiles(outcomes, windows, options.warm_up)
     failed = [outcome.error for outcome in outcomes if outcome.error]
@@ -197,21 +246,7 @@ def main() -> None:
         "mixed_space": sum(one.mixed for one in sessions),
         "p99_ratio": round(latencies["switch"]["p99_ms"] / latencies["steady"]["p99_ms"], 3),
     }
-    report.table(
-        "single texts and images",
-        ("while", "requests", "p50 ms", "p95 ms", "p99 ms"),
-        [(name, *found.values()) for name, found in latencies.items()],
-    )
-    report.table(
-        "versions",
-        ("figure", "value"),
-        [
-            *result.items(),
-            ("clients", sum(one.done for one in sessions)),
-            ("versions that answered", ", ".join(sorted(versions))),
-            ("seconds a switch", report.median(seconds)),
-        ],
-    )
+    show(latencies, result, sum(one.done for one in sessions), versions, seconds)
     details = {"latencies": latencies, "seconds": seconds, "failed": failed, "versions": sorted(versions)}
     report.finish("rollout", result, details)
 

@@ -166,6 +166,14 @@ def test_rollout(run: Run, new_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (result["switches"], result["failed_requests"], result["mixed_space"]) == (2, 0, 0)
 
 
+def test_rollout_through_the_gateway(run: Run, new_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway's switch is one step: nobody fails, is mixed, or is answered by what was before it."""
+    monkeypatch.setattr(rollout, "other_store", lambda: new_store)
+    result = run("rollout", "--quick", "--gateway")
+    found = (result["switches"], result["failed_requests"], result["mixed_space"], result["stale"])
+    assert found == (2, 0, 0, 0)
+
+
 def test_restart(run: Run) -> None:
     """A server that is killed in the middle of a call loses no item and answers the same after its start."""
     result = run("restart", "--quick")
