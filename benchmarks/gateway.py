@@ -6,14 +6,17 @@ One image or one text per request. Straight to the engine they go as our own cli
 it is, vectors as protobuf), through the gateway as OpenAI's call has it (JSON, base64 both ways) and over its
 gRPC. A ratio is that of a turn to the turns of the engine before and after it, and the median of those is
 told. The load generator has the same cores as the servers, so that all which the gateway costs is counted.
-Then one caller alone, in turns of single requests: how much later the answer comes.
+Then one caller alone, in turns of single requests: how much later the answer comes. At last texts of which
+half were asked before, by a gateway without a cache and by one with it.
 """
 
 import argparse
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -40,6 +43,7 @@ from gateway.rpc import embedder_pb2 as pb
 
 SERVICE = "/babelclip.v1.Embedder/Embed"
 WARM_UP = 1.0
+REPEATING = 20_000  # requests of a turn that repeats itself, more than are sent in one
 ALONE = 4  # requests in a turn of the caller who is alone
 
 
@@ -234,6 +238,43 @@ class Comparison:
         return {way: statistics.median(each) for way, each in taken.items()}
 
 
+def repeating(share: float, turn: int) -> list[load.Body]:
+    """Requests of a text each; `share` of them ask for one of a hundred, the others for what nobody asked."""
+    texts, chance = inputs.texts(), random.Random(turn)
+    often = texts[:100]
+    asked = [
+        chance.choice(often) if chance.random() < share else f"{text} {turn}.{number}"
+        for number, text in zip(range(REPEATING), itertools.cycle(texts), strict=False)
+    ]
+    return json_bodies(asked)
+
+
+async def repeated(plain: Gateway, cached: Gateway, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Texts a second of traffic that repeats itself, without and with a cache in turns, and the ratios."""
+    turns = itertools.count()
+
+    async def rate(gateway: Gateway) -> float:
+        sender = HttpSender(gateway)
+        bodies = repeating(options.repeats, next(turns))
+        try:
+            outcomes = await load.closed_loop(
+                sender, bodies, concurrency=options.concurrency, seconds=options.seconds + WARM_UP
+            )
+        finally:
+            await sender.close()
+        found = load.summary(outcomes, warm_up=WARM_UP)
+        if found["errors"]:
+            raise SystemExit(f"items failed: {found['errors']}")
+        return float(found["items_per_s"])
+
+    without, having = [await rate(plain)], []
+    for _ in range(options.pairs):
+        having.append(await rate(cached))
+        without.append(await rate(plain))
+    ratios = [between(each, *without[turn : turn + 2]) for turn, each in enumerate(having)]
+    return {"without": without, "with": having, "ratios": ratios}
+
+
 def measure(server: Server, gateway: Gateway, options: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     """The result, and what it was made of."""
     result: dict[str, Any] = {}
@@ -269,10 +310,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="of each turn")
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--alone", type=int, default=80, help="requests by each way of one caller alone")
+    parser.add_argument("--repeats", type=float, default=0.5, help="share of texts that were asked before")
     options = parse(parser, {"pairs": 1, "seconds": 0.5, "concurrency": 4, "alone": 8})
     store = towers.ensure(quick=options.quick).store
     with serving(store) as server, gateway_before(server) as gateway:
         result, details = measure(server, gateway, options)
+        with gateway_before(server, cache_mb=64) as cached:
+            details["repeated_texts"] = asyncio.run(repeated(gateway, cached, options))
+    result["repeated_texts_speedup"] = round(statistics.median(details["repeated_texts"]["ratios"]), 3)
     report.finish("gateway", result, details)
 
 

@@ -106,6 +106,7 @@ def test_gateway(run: Run, shared: servers.Server) -> None:
     for name in ("http", "grpc", "text", "text_grpc"):
         assert result[f"{name}_of_direct"] > 0
     assert "added_p50_ms" in result
+    assert result["repeated_texts_speedup"] > 0
 
 
 def test_overload(run: Run, shared: servers.Server) -> None:
