@@ -178,6 +178,7 @@ def through_gateway(
     seconds = [switch.end - switch.begin for switch in switches]
     result: dict[str, Any] = {
         "switches": len(switches),
+        "requests": counts.requests,
         "failed_requests": len(failed),
         "mixed_space": counts.mixed,
         "stale": rollout_gateway.stale(counts, switches),

@@ -52,6 +52,7 @@ class Counts:
         outcomes: of single texts and images without a version, whose latencies are compared.
         failed: why others failed.
         answered: when each request without a version was sent and answered, and in which space.
+        requests: that were answered, with and without a version.
         mixed: answers with a vector of another space than they say, or than their caller is in.
         clients: those that lived for a text and an image.
     """
@@ -59,6 +60,7 @@ class Counts:
     outcomes: list[load.Outcome] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     answered: list[tuple[float, float, str]] = field(default_factory=list)
+    requests: int = 0
     mixed: int = 0
     clients: int = 0
 
@@ -181,6 +183,7 @@ class Callers:
         if expected is None:
             return f"an answer of the space {answer.space!r}, which neither version has"
         cosines = (_vectors(answer) * expected[list(case.rows)]).sum(1)
+        self.counts.requests += 1
         if (case.space and answer.space != case.space) or (cosines < ALIKE).any():
             self.counts.mixed += 1
         if not case.space:
