@@ -40,6 +40,8 @@ async def embed(
     Raises:
         ApiError: the request fails as a whole.
     """
+    if chosen.fetcher is not None:
+        items = await chosen.fetcher.fetched(items)
     try:
         version = await _version(chosen, space, dim)
         try:

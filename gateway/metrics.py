@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from babelclip import Embeddings, ItemError
 from babelclip.errors import BabelclipError
+from gateway.fetch import ImageAddress
 from gateway.towers.base import ModelVersion
 
 HOST = "127.0.0.1"
@@ -127,7 +128,13 @@ class Metrics:
         failed = {error.index: error.code for error in outcomes.errors}
         counts: dict[tuple[str, str], int] = {}
         for index, item in enumerate(items):
-            tower = "text" if isinstance(item, str) else "vision" if isinstance(item, bytes) else ""
+            tower = (
+                "text"
+                if isinstance(item, str)
+                else "vision"
+                if isinstance(item, bytes | ImageAddress)
+                else ""
+            )
             label = tower, failed.get(index, "ok")
             counts[label] = counts.get(label, 0) + 1
         for (tower, outcome), count in counts.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from babelclip.errors import BabelclipError
 from gateway.admission.towers import Admission
 from gateway.errors import MODEL_NOT_FOUND, ApiError, from_client
+from gateway.fetch import Fetcher
 from gateway.towers.base import ModelVersion, Towers
 from gateway.towers.cache import VectorCache
 from gateway.towers.cached import CachedTowers
@@ -25,11 +26,13 @@ class Chosen:
     Attributes:
         name: without the version.
         version: the one that was named; None for the default.
+        fetcher: fetches images by their address; None where that is off.
     """
 
     name: str
     version: str | None
     towers: Towers
+    fetcher: Fetcher | None = None
 
     async def resolve(self) -> ModelVersion:
         """The version that is meant.
@@ -67,6 +70,7 @@ class Models:
     Attributes:
         towers: by name, with the switch and the cache before them.
         shadowed: by name, what has been compared in the shadow of each.
+        fetcher: fetches images by their address for all of them; None where that is off.
     """
 
     def __init__(
@@ -76,9 +80,11 @@ class Models:
         versions: VersionFile | None = None,
         cache: VectorCache | None = None,
         admission: Admission | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
         versions = versions or VersionFile(None)
         self.admission = admission
+        self.fetcher = fetcher
         self.cache = cache
         self.shadowed = {name: ShadowedTowers(one, name, versions) for name, one in towers.items()}
         self.towers: dict[str, SwitchedTowers] = {}
@@ -102,7 +108,7 @@ class Models:
                 f"{version[:_SHOWN]!r} cannot be a version: NAME@VERSION has up to 64 letters, digits,"
                 " and . _ -"
             )
-        return Chosen(base, version or None, self.towers[base])
+        return Chosen(base, version or None, self.towers[base], self.fetcher)
 
     async def listed(self) -> list[Listed]:
         """Each model by its name, and by the versions of it that are known."""
@@ -129,6 +135,8 @@ class Models:
         """Gives all connections back."""
         for towers in self.towers.values():
             await towers.close()
+        if self.fetcher is not None:
+            await self.fetcher.close()
 
 
 def _not_found(message: str) -> ApiError:

@@ -17,6 +17,7 @@ from babelclip.errors import BabelclipError
 from gateway.access.control import AccessControl
 from gateway.admission.towers import Admission
 from gateway.collectors import CacheCollector, QueueCollector, ShadowCollector
+from gateway.fetch import Fetcher, Limits
 from gateway.http.app import build
 from gateway.http.protocol import BoundedProtocol
 from gateway.keys import FindKey
@@ -73,7 +74,23 @@ def models_of(towers: Mapping[str, Towers], settings: Settings) -> Models:
     admission = Admission(at_once=settings.items_at_tower, max_wait=settings.max_wait)
     admitted = {name: admission.before(name, MergingTowers(each)) for name, each in towers.items()}
     versions = VersionFile(settings.versions_file or None)
-    return Models(admitted, versions=versions, cache=cache, admission=admission)
+    fetcher = image_fetcher(settings)
+    return Models(admitted, versions=versions, cache=cache, admission=admission, fetcher=fetcher)
+
+
+def image_fetcher(settings: Settings) -> Fetcher | None:
+    """What fetches images by their address, from the hosts of the settings; None where there are none."""
+    if not settings.image_url_hosts:
+        return None
+    return Fetcher(
+        settings.image_url_hosts,
+        Limits(
+            seconds=settings.image_url_timeout,
+            image_bytes=settings.max_image_url_bytes,
+            request_bytes=settings.max_body_bytes,
+            images=settings.max_image_urls,
+        ),
+    )
 
 
 async def run(

@@ -28,6 +28,7 @@ from typing import Any
 
 PREFIX = "BABELCLIP_GATEWAY_"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", re.ASCII)
+_HOST = re.compile(r"(\*|(\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 _KINDS = {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
@@ -77,6 +78,10 @@ class Settings:
         versions_file: which version each model's name means, the same for every replica; with "", or while
             there is no such file, a name means the engine's default version.
         cache_mb: megabytes of memory for vectors of items that come again; 0 keeps none.
+        image_url_hosts: the hosts from which images are fetched by their address; none by default.
+        image_url_timeout: seconds in which such an image must have come.
+        max_image_url_bytes: bytes of such an image.
+        max_image_urls: such addresses in a request.
         models: by the names callers use; the first is the default.
     """
 
@@ -101,6 +106,10 @@ class Settings:
     calibrations: tuple[str, ...] = ()
     versions_file: str = ".run/gateway/versions.json"
     cache_mb: int = 0
+    image_url_hosts: tuple[str, ...] = ()
+    image_url_timeout: float = 10.0
+    max_image_url_bytes: int = 20_000_000
+    max_image_urls: int = 32
     models: Mapping[str, ModelSettings] = field(default_factory=lambda: {"clip": ModelSettings()})
 
     def __post_init__(self) -> None:
@@ -121,6 +130,14 @@ class Settings:
             raise SettingsError(f"max_wait must be 0 or more seconds, not {self.max_wait}")
         if self.cache_mb < 0:
             raise SettingsError(f"cache_mb must be 0 or more, not {self.cache_mb}")
+        for name in ("image_url_timeout", "max_image_url_bytes", "max_image_urls"):
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{name} must be more than 0, not {getattr(self, name)}")
+        for entry in self.image_url_hosts:
+            if not _HOST.fullmatch(entry):
+                raise SettingsError(
+                    f"image_url_hosts holds {entry!r}; an entry is HOST, HOST:PORT, *.HOST, or * for all"
+                )
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise SettingsError("tls_certificate and tls_key stand together: TLS needs both")
         if not self.models:

@@ -119,7 +119,8 @@ def _scoring(call: Call, settings: Settings) -> Schema:
 
 
 def _embeddings_request(settings: Settings) -> Schema:
-    image = {"type": "string", "description": "base64, or data:image/…;base64,…; nothing is fetched"}
+    fetched = "or the address of an allowed host" if settings.image_url_hosts else "nothing is fetched"
+    image = {"type": "string", "description": f"base64, or data:image/…;base64,…; {fetched}"}
     item = {
         "oneOf": [
             {"type": "string", "description": "a text, or an image as data URI"},

@@ -1,4 +1,4 @@
-"""Images as JSON holds them: base64, alone or in a data URI. Nothing is ever fetched."""
+"""Images as JSON holds them: base64, alone or in a data URI, or an address, which `gateway.fetch` judges."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 
 from babelclip import ItemError
 from gateway.errors import INVALID_ITEM
+from gateway.fetch import image_address
 
 _DATA_URI = re.compile(r"\s*data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
@@ -31,7 +32,7 @@ def read(text: str) -> bytes | ItemError:
             return _wrong("the data URI holds no image in base64; send data:image/…;base64,…")
         text = text[found.end() :]
     elif _ADDRESS.match(text):
-        return _wrong("an address is not an image, and nothing is fetched; send data:image/…;base64,…")
+        return image_address(text.strip())
     data = _decode("".join(text.split()))
     if data is None:
         return _wrong("the image is not valid base64")
