@@ -1,13 +1,16 @@
-"""Heads of requests that never end, or come slowly: they cost a bounded place, and others nothing."""
+"""Requests that never end or come slowly, answers nobody takes: a bounded place each, and others go on."""
 
 import contextlib
+import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from babelclip.testing import InMemoryTransport
 from gateway.http.protocol import BoundedProtocol
 from tests.e2e.support import PATIENCE
 from tests.gateway.engine import Engine
@@ -128,3 +131,100 @@ def test_requests_that_two_servers_would_read_differently_are_refused(front: Fro
     assert answer.startswith(b"HTTP/1.1 4"), answer
     assert answer.count(b"HTTP/1.1 ") == 1
     assert front.get("/healthz").status_code == 200
+
+
+BODY = b'{"input": "a"}'
+
+
+def call(front: Front, *headers: str) -> bytes:
+    """A sound request with these headers."""
+    lines = ["POST /v1/embeddings HTTP/1.1", "Host: x", f"Authorization: Bearer {front.key}", *headers]
+    return "\r\n".join([*lines, f"Content-Length: {len(BODY)}", "", ""]).encode() + BODY
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
+def test_an_offer_of_another_protocol_is_passed_over(front: Front, upgrade: str) -> None:
+    """A client that offers HTTP/2 with its first call, as Java's does, is answered in HTTP/1.1."""
+    offer = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: AAMAAABk"
+    with caller(front) as connection:
+        connection.sendall(call(front, offer) + call(front, "Connection: close"))
+        answer = rest(connection)
+    assert answer.count(b"HTTP/1.1 200 OK") == answer.count(b'"object":"embedding"') == 2
+    with caller(front) as connection:
+        connection.sendall(b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: x\r\n\r\n" + call(front))
+        assert rest(connection).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("body", [b"Content-Length: 100000000", b"Transfer-Encoding: chunked"])
+def test_a_body_that_nobody_reads_is_not_taken_for_ever(
+    front: Front, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has been refused cannot keep the connection by going on to send."""
+    monkeypatch.setattr(BoundedProtocol, "rest_seconds", SHORT)
+    with caller(front) as connection:
+        connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\n" + body + b"\r\n\r\n")
+        connection.settimeout(0.05)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while True:
+                connection.sendall(b"1\r\nx\r\n")
+                with contextlib.suppress(TimeoutError):
+                    part = connection.recv(65536)
+                    if not part:
+                        break
+                    answer += part
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_connection_lives_on_after_a_body_that_came_late(front: Front) -> None:
+    """The answer to a refused call may come before its body has, and the next call is answered as well."""
+    refused = call(front).replace(front.key.encode(), b"wrong")
+    with caller(front) as connection:
+        connection.sendall(refused[: -len(BODY)])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+        connection.sendall(BODY + call(front, "Connection: close"))
+        assert b"HTTP/1.1 200 " in rest(connection)
+
+
+def test_requests_far_ahead_of_their_answers_end_the_connection(front: Front) -> None:
+    """A caller who sends on and on without reading does not fill the memory; a few at once are answered."""
+    few = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * BoundedProtocol.most_ahead
+    with caller(front) as connection:
+        connection.sendall(few[:-2] + b"Connection: close\r\n\r\n")
+        assert rest(connection).count(b"HTTP/1.1 200 OK") == BoundedProtocol.most_ahead
+    with caller(front) as connection:
+        connection.sendall(few * 100)
+        assert rest(connection).count(b"HTTP/1.1 200 OK") <= BoundedProtocol.most_ahead
+    assert front.get("/healthz").status_code == 200
+
+
+def test_an_answer_that_nobody_takes_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A caller who asks for much and reads nothing loses the connection."""
+    monkeypatch.setattr(BoundedProtocol, "reader_seconds", SHORT)
+    lost = threading.Event()
+    connection_lost = BoundedProtocol.connection_lost
+
+    def noted(protocol: BoundedProtocol, error: Exception | None) -> None:
+        connection_lost(protocol, error)
+        lost.set()
+
+    monkeypatch.setattr(BoundedProtocol, "connection_lost", noted)
+    body = json.dumps({"input": ["a"] * 2048}).encode()
+    with gateway(Engine(InMemoryTransport(dim=1024)), tmp_path) as front, caller(front) as connection:
+        connection.sendall(call(front).partition(b"Content-Length")[0])
+        connection.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert lost.wait(PATIENCE)
+        assert front.get("/healthz").status_code == 200
+
+
+def test_connections_beyond_the_limit_are_told_so(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptors are left for the engine and for files, whoever connects."""
+    monkeypatch.setattr(BoundedProtocol, "most_connections", 2)
+    with caller(front) as one, caller(front) as other:
+        for connection in (one, other):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        with caller(front) as third:
+            assert rest(third).startswith(b"HTTP/1.1 503 ")
