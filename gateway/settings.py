@@ -78,6 +78,7 @@ class Settings:
         versions_file: which version each model's name means, the same for every replica; with "", or while
             there is no such file, a name means the engine's default version.
         cache_mb: megabytes of memory for vectors of items that come again; 0 keeps none.
+        compress_from_bytes: answers of so many bytes are compressed for who accepts it; 0 for none.
         image_url_hosts: the hosts from which images are fetched by their address; none by default.
         image_url_timeout: seconds in which such an image must have come.
         max_image_url_bytes: bytes of such an image.
@@ -106,6 +107,7 @@ class Settings:
     calibrations: tuple[str, ...] = ()
     versions_file: str = ".run/gateway/versions.json"
     cache_mb: int = 0
+    compress_from_bytes: int = 1024 * 1024
     image_url_hosts: tuple[str, ...] = ()
     image_url_timeout: float = 10.0
     max_image_url_bytes: int = 20_000_000
@@ -130,6 +132,8 @@ class Settings:
             raise SettingsError(f"max_wait must be 0 or more seconds, not {self.max_wait}")
         if self.cache_mb < 0:
             raise SettingsError(f"cache_mb must be 0 or more, not {self.cache_mb}")
+        if self.compress_from_bytes < 0:
+            raise SettingsError(f"compress_from_bytes must be 0 or more, not {self.compress_from_bytes}")
         for name in ("image_url_timeout", "max_image_url_bytes", "max_image_urls"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} must be more than 0, not {getattr(self, name)}")

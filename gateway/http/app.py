@@ -23,6 +23,7 @@ from gateway.errors import ApiError, malformed
 from gateway.http import admin, body, cohere, document, health, inference_routes, kserve, openai, scores
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
+from gateway.http.compression import CompressLarge
 from gateway.http.dialect import EmbedRequest
 from gateway.http.guard import Guard, require_scopes
 from gateway.http.observe import CALLER_GONE, Observe, observed_of
@@ -75,6 +76,8 @@ def build(models: Models, settings: Settings, access: AccessControl | None, metr
         require_scopes(routes)
         middleware.append(Middleware(Guard, access=access))
     middleware.append(Middleware(Session))
+    if settings.compress_from_bytes:
+        middleware.append(Middleware(CompressLarge, min_bytes=settings.compress_from_bytes, apart=body.apart))
     return Starlette(
         routes=routes,
         middleware=middleware,

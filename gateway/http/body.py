@@ -10,9 +10,12 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.errors import ApiError, malformed
+from gateway.http import compression
 
 # Above this what is to be done with bytes is done in a thread, so that other requests go on meanwhile.
 _LARGE = 256 * 1024
+# A value of three bytes takes seventy when it is read, and no request needs many: texts and images are long.
+_MOST_VALUES = 250_000
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -29,7 +32,7 @@ async def read(request: Request, *, max_bytes: int, timeout: float, binary: bool
         binary: whether bytes may follow the JSON, whose type is then application/octet-stream.
 
     Raises:
-        ApiError: it is of another type or compressed, too large, or too slow.
+        ApiError: it is of another type, too large, too slow, or compressed in a way that is not read.
         CallerGone: it ended early.
     """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
@@ -38,16 +41,22 @@ async def read(request: Request, *, max_bytes: int, timeout: float, binary: bool
         raise ApiError(
             415, "unsupported_media_type", "the body must be sent as Content-Type: application/json"
         )
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise ApiError(415, "unsupported_media_type", "the body must be sent uncompressed")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity" and not compression.is_known(encoding):
+        message = f"the body must be sent uncompressed, or as {compression.names()}"
+        raise ApiError(415, "unsupported_media_type", message)
     try:
         async with asyncio.timeout(timeout):
-            return await _read(request, max_bytes)
+            data = await _read(request, max_bytes)
     except TimeoutError:
         message = f"the body did not arrive within {timeout:g} s"
         raise ApiError(408, "request_timeout", message) from None
     except ClientDisconnect:
         raise CallerGone from None
+    if encoding == "identity":
+        return data
+    # A packed byte may be a thousand.
+    return await apart(len(data) * 1000, compression.unpack, data, encoding, max_bytes)
 
 
 async def apart(
@@ -101,8 +110,11 @@ def parse(data: bytes) -> Any:
     """JSON.
 
     Raises:
-        ApiError: it is none.
+        ApiError: it is none, or holds so many values that they would fill the memory.
     """
+    if data.count(b",") > _MOST_VALUES and _commas_outside_strings(data) > _MOST_VALUES:
+        message = f"the body holds too many values; at most {_MOST_VALUES:,} are allowed"
+        raise ApiError(413, "body_too_large", message)
     try:
         return json.loads(data, parse_constant=_refuse_constant)
     except UnicodeDecodeError:
@@ -113,6 +125,14 @@ def parse(data: bytes) -> Any:
         raise malformed(f"the body is no JSON: {error}") from None
     except ValueError as error:  # a number of thousands of digits, or no number
         raise malformed(f"the body is no JSON: {str(error)[:100]}") from None
+
+
+def _commas_outside_strings(data: bytes) -> int:
+    """The commas between values of JSON, or more than are allowed; the time grows with the bytes alone."""
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if plain.count(b'"') > 2 * _MOST_VALUES:
+        return _MOST_VALUES + 1
+    return sum(part.count(b",") for part in plain.split(b'"')[::2])
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -19,7 +19,7 @@ _ERRORS = {
     "404": "There is no such model, version or address.",
     "409": "The model is of another embedding space than the request insists on.",
     "413": "Too many bytes or items.",
-    "415": "The body is not uncompressed JSON.",
+    "415": "The body is no JSON by its type, or compressed otherwise than by gzip or deflate.",
     "429": "Too much for the key, or for the model; Retry-After says when to try again.",
     "503": "The model is not ready or has no room; Retry-After says when to try again.",
     "504": "The model gave no answer in time.",
