@@ -39,8 +39,8 @@ class BoundedProtocol(HttpToolsProtocol):
         head_bytes: that may come without an end of the headers or a byte of the body: a request line and its
             headers, but also what may stand between and after the chunks of a body.
         head_seconds: from the connection, or the first byte of a later request, to the end of the headers.
-        rest_seconds: for the rest of a body after the answer to its request, which nobody waits for: a caller
-            who writes first and reads then finds the answer of a request that was refused.
+        rest_seconds, rest_bytes: for the rest of a body after the answer to its request, thrown away so
+            that a caller who writes first and reads then finds why the request was refused.
         reader_seconds: within which some of an answer must be taken.
         most_ahead: requests that may be sent ahead of the answers to those before them.
         most_connections: that may be open at once.
@@ -49,6 +49,7 @@ class BoundedProtocol(HttpToolsProtocol):
     head_bytes = 64 * 1024
     head_seconds = 20.0
     rest_seconds = 20.0
+    rest_bytes = 256 * 1024 * 1024
     reader_seconds = 60.0
     most_ahead = 32
     most_connections = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _KEPT_FREE)
@@ -57,6 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._progress = False
         self._received = 0
+        self._rest = 0
         self._upgrade = False
         self._timer: asyncio.TimerHandle | None = None
         self._rest_timer: asyncio.TimerHandle | None = None
@@ -119,6 +121,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Some of the body."""
         self._progress = True
+        if self._rest_timer is not None:
+            self._rest += len(body)
+            if self._rest > self.rest_bytes:
+                self.transport.close()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -134,6 +140,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """An answer is written; if its request has not ended, the rest of that is due."""
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self._rest = 0
             self._rest_timer = self.loop.call_later(self.rest_seconds, self.transport.close)
 
     def pause_writing(self) -> None:

@@ -155,12 +155,14 @@ def test_an_offer_of_another_protocol_is_passed_over(front: Front, upgrade: str)
         assert rest(connection).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("limit", [("rest_seconds", SHORT), ("rest_bytes", 10)], ids=["seconds", "bytes"])
 @pytest.mark.parametrize("body", [b"Content-Length: 100000000", b"Transfer-Encoding: chunked"])
 def test_a_body_that_nobody_reads_is_not_taken_for_ever(
-    front: Front, body: bytes, monkeypatch: pytest.MonkeyPatch
+    front: Front, body: bytes, limit: tuple[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who has been refused cannot keep the connection by going on to send."""
-    monkeypatch.setattr(BoundedProtocol, "rest_seconds", SHORT)
+    monkeypatch.setattr(BoundedProtocol, "rest_seconds", PATIENCE)
+    monkeypatch.setattr(BoundedProtocol, *limit)
     with caller(front) as connection:
         connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\n" + body + b"\r\n\r\n")
         connection.settimeout(0.05)

@@ -1,0 +1,64 @@
+"""HTTP/2 by hand, for what no client of gRPC sends: floods of frames, and headers without end."""
+
+import contextlib
+import socket
+import struct
+from urllib.parse import urlsplit
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+END_STREAM, END_HEADERS = 1, 4
+
+
+def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
+    """One frame (RFC 9113, section 4.1)."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def header(name: bytes, value: bytes) -> bytes:
+    """A header as HPACK's literal without an index, neither part compressed."""
+    return b"\0" + _string(name) + _string(value)
+
+
+def call_headers(*more: bytes) -> bytes:
+    """The headers of a call of gRPC."""
+    path = b"/babelclip.v1.Embedder/Embed"
+    pairs = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x"))
+    pairs += ((b"content-type", b"application/grpc"), (b"te", b"trailers"))
+    return b"".join(header(name, value) for name, value in pairs) + b"".join(more)
+
+
+def flood(address: str, parts: list[bytes], most: int, patience: float) -> tuple[int, str]:
+    """Send the parts over and over → bytes that were sent, and how it ended: `cut off`, or `all taken`."""
+    url = urlsplit(address)
+    sent = 0
+    with socket.create_connection((str(url.hostname), url.port or 0), timeout=patience) as connection:
+        try:
+            connection.sendall(PREFACE + frame(SETTINGS))
+            connection.setblocking(False)
+            while sent < most:
+                for part in parts:
+                    connection.settimeout(patience)
+                    connection.sendall(part)
+                    sent += len(part)
+                connection.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    while connection.recv(65536):
+                        pass
+                    return sent, "cut off"
+        except ConnectionError:
+            return sent, "cut off"
+    return sent, "all taken"
+
+
+def _string(text: bytes) -> bytes:
+    size = len(text)
+    if size < 127:
+        return bytes([size]) + text
+    size -= 127
+    encoded = bytearray([127])
+    while size >= 128:
+        encoded.append(size % 128 + 128)
+        size //= 128
+    encoded.append(size)
+    return bytes(encoded) + text
