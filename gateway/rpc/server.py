@@ -18,6 +18,7 @@ from gateway.errors import ApiError
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.rpc import embedder_pb2
+from gateway.rpc.malformed import refusing_malformed
 from gateway.rpc.scores import ScoreCalls
 from gateway.rpc.service import CALLER, SERVICE, Embedder
 from gateway.rpc.session import Session
@@ -70,10 +71,11 @@ class RpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ),
         )
-        handlers = {
+        calls = {
             **Embedder(models, settings.max_items, metrics).handlers(),
             **ScoreCalls(models, Scorer(settings, metrics), metrics).handlers(),
         }
+        handlers = refusing_malformed(calls, metrics)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

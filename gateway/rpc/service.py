@@ -70,20 +70,26 @@ class Embedder:
         self, requests: AsyncIterator[pb.EmbedItemsRequest], context: Context
     ) -> AsyncIterator[pb.EmbedItemsResponse]:
         """An answer to each request, in their order."""
-        under_way: asyncio.Queue[asyncio.Task[pb.EmbedItemsResponse] | None] = asyncio.Queue(AHEAD - 1)
-        tasks: set[asyncio.Task[Any]] = set()
+        under_way: asyncio.Queue[asyncio.Future[pb.EmbedItemsResponse] | None] = asyncio.Queue(AHEAD - 1)
+        tasks: set[asyncio.Future[Any]] = set()
 
         async def read() -> None:
             account, first = ACCOUNT.get(), True
-            async for request in requests:
-                if account is not None and not first:  # The call itself has counted for the first.
-                    await account.keep_pace()
-                first = False
-                task = asyncio.create_task(self._embed(request, context.time_remaining(), observed))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
-                await under_way.put(task)
-            await under_way.put(None)
+            try:
+                async for request in requests:
+                    if account is not None and not first:  # The call itself has counted for the first.
+                        await account.keep_pace()
+                    first = False
+                    task = asyncio.create_task(self._embed(request, context.time_remaining(), observed))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+                    await under_way.put(task)
+                await under_way.put(None)
+            except Exception as error:  # The stream ends with it, after the answers to what came before.
+                failed = asyncio.get_running_loop().create_future()
+                failed.set_exception(error)
+                tasks.add(failed)
+                await under_way.put(failed)
 
         STREAMING.set(True)
         with self._metrics.call("EmbedStream", left=LEFT) as observed:
