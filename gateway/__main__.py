@@ -8,11 +8,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from gateway import keys, serve
+from gateway import keys, serve, workers
 from gateway.settings import Settings, SettingsError, is_loopback, read
 
 
@@ -20,32 +20,40 @@ def main() -> int:
     """The command; its exit status."""
     parser = argparse.ArgumentParser(prog="python -m gateway", description="The front door of babelclip.")
     parser.add_argument("--config", type=Path, help="a TOML file; docs/gateway.md lists its entries")
+    parser.add_argument("--until-eof", action="store_true", help="end, too, when the standard input does")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = read(given.config, os.environ)
         known = _keys(settings)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, known))
-    except (SettingsError, keys.KeysError, OSError, ValueError) as error:
+        if settings.workers > 1:
+            workers.run(settings, partial(_listening, settings), until_eof=given.until_eof)
+            return 0
+        with asyncio.Runner(loop_factory=serve.loop_factory()) as runner:
+            runner.run(_serve(settings, known, until_eof=given.until_eof))
+    except (SettingsError, keys.KeysError, workers.WorkerFailed, OSError, ValueError) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(settings: Settings, known: keys.KeyFile | None) -> None:
-    stop = serve.stop_on_signals(asyncio.get_running_loop())
+async def _serve(settings: Settings, known: keys.KeyFile | None, *, until_eof: bool) -> None:
+    loop = asyncio.get_running_loop()
+    stop = serve.stop_on_signals(loop)
+    if until_eof:
+        serve.stop_at_eof(loop, stop)
     models = serve.engine_models(settings)
+    find = None if known is None else known.find
+    await serve.run(settings, models, find, partial(_listening, settings), stop)
 
-    def listening(addresses: serve.Addresses) -> None:
-        reach = "this machine alone" if is_loopback(settings.host) else "whoever reaches this machine"
-        _say(f"HTTP on {addresses.http}, for {reach}; {addresses.http}/docs describes the calls")
-        _say(f"gRPC on {addresses.grpc}, babelclip.v1.Embedder, for {reach}")
-        _say(f"metrics on {addresses.metrics}")
-        _say(f"models {', '.join(settings.models)} at the engine {settings.engine}")
-        _say(f"listening: {json.dumps(asdict(addresses))}", "")
 
-    await serve.run(settings, models, None if known is None else known.find, listening, stop)
+def _listening(settings: Settings, addresses: serve.Addresses) -> None:
+    reach = "this machine alone" if is_loopback(settings.host) else "whoever reaches this machine"
+    _say(f"HTTP on {addresses.http}, for {reach}; {addresses.http}/docs describes the calls")
+    _say(f"gRPC on {addresses.grpc}, babelclip.v1.Embedder, for {reach}")
+    _say(f"metrics on {addresses.metrics}")
+    _say(f"models {', '.join(settings.models)} at the engine {settings.engine}")
+    _say(f"listening: {json.dumps(asdict(addresses))}", "")
 
 
 def _keys(settings: Settings) -> keys.KeyFile | None:
@@ -58,14 +66,6 @@ def _keys(settings: Settings) -> keys.KeyFile | None:
         secret = keys.add(path, "first")
         _say(f"made {path} with a key, which is shown this once: {secret}")
     return keys.KeyFile(path)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # There is none for Windows.
-        return None
-    return uvloop.new_event_loop
 
 
 def _say(line: str, prefix: str = "gateway: ") -> None:

@@ -161,15 +161,15 @@ class Metrics:
 
 
 class MetricsServer:
-    """Serves the metrics from its making to `close`, in a thread of its own.
+    """Serves metrics from its making to `close`, in a thread of its own.
 
     Raises:
         OSError: the port is taken; the message names it.
     """
 
-    def __init__(self, metrics: Metrics, port: int) -> None:
+    def __init__(self, registry: CollectorRegistry, port: int) -> None:
         try:
-            self._server, self._thread = start_http_server(port, HOST, metrics.registry)
+            self._server, self._thread = start_http_server(port, HOST, registry)
         except OSError as error:
             raise OSError(f"cannot listen on {HOST} port {port} for metrics: {error.strerror}") from error
         self.address = f"http://{HOST}:{self._server.server_port}/metrics"

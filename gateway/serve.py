@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -32,7 +33,8 @@ from gateway.towers.merging import MergingTowers
 from gateway.versions import VersionFile
 
 # What a request that is under way has left when the gateway is told to stop; longer than any has by itself.
-_DRAIN_SECONDS = 60
+DRAIN_SECONDS = 60
+BACKLOG = 2048  # connections that wait to be taken
 _log = logging.getLogger(__name__)
 
 
@@ -99,12 +101,14 @@ async def run(
     find_key: FindKey | None,
     listening: Callable[[Addresses], None],
     stop: asyncio.Event,
+    http_socket: socket.socket | None = None,
 ) -> None:
     """Serve until `stop` is set; then answer what is under way, and return.
 
     Args:
         find_key: a key → the caller; None lets everybody in.
         listening: told once where the gateway listens.
+        http_socket: listens for HTTP already; closed at the end.
 
     Raises:
         OSError: a port is taken or may not be.
@@ -118,9 +122,9 @@ async def run(
         if models.cache is not None:
             metrics.registry.register(CacheCollector(models.cache))
         metrics.registry.register(ShadowCollector(models.shadowed))
-        metrics_server = MetricsServer(metrics, settings.metrics_port)
+        metrics_server = MetricsServer(metrics.registry, settings.metrics_port)
         opened.callback(metrics_server.close)
-        http_socket = opened.enter_context(listen(settings.host, settings.port))
+        http_socket = opened.enter_context(http_socket or listen(settings.host, settings.port))
         config = uvicorn.Config(
             build(models, settings, access, metrics),
             http=BoundedProtocol,
@@ -132,7 +136,7 @@ async def run(
             access_log=False,
             server_header=False,
             lifespan="off",
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
         )
         with naming("the TLS certificate and key"):
             config.load()
@@ -148,7 +152,7 @@ async def run(
             listening(Addresses(http_address, grpc_address, metrics_server.address))
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             server.should_exit = True
-            await asyncio.gather(rpc.stop(_DRAIN_SECONDS), serving)
+            await asyncio.gather(rpc.stop(DRAIN_SECONDS), serving)
         finally:
             for task in (watching, stopping, serving):
                 task.cancel()
@@ -164,12 +168,33 @@ class _Server(uvicorn.Server):
         yield
 
 
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop, where there is one."""
+    try:
+        import uvloop
+    except ImportError:  # There is none for Windows.
+        return None
+    return uvloop.new_event_loop
+
+
 def stop_on_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
     """An event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+def stop_at_eof(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Set `stop` when the standard input ends, as it does with the process that wrote to it."""
+
+    def read() -> None:
+        if not os.read(descriptor, 4096):
+            loop.remove_reader(descriptor)
+            stop.set()
+
+    descriptor = sys.stdin.fileno()
+    loop.add_reader(descriptor, read)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -180,7 +205,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(f"cannot listen on {host} port {port}: {reason}") from error

@@ -8,8 +8,9 @@
     text = "text"
     vision = "vision"
 
-Every entry outside of `[models]` may come from the environment, which wins: `port` from
-BABELCLIP_GATEWAY_PORT. A list stands there with commas between. docs/gateway.md has the table of all entries.
+Every entry may come from the environment, which wins: `port` from BABELCLIP_GATEWAY_PORT. A list stands there
+with commas between, and so do the names of models whose towers are `text` and `vision`. docs/gateway.md has
+the table of all entries.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Settings:
         engine_token_file: TorchServe's key_file.json, or a file with the bare token; with "" the client's
             own variables tell (BABELCLIP_TOKEN, BABELCLIP_TOKEN_FILE), or none is sent.
         timeout: seconds until an answer must be there, unless the caller names fewer.
+        workers: processes, which share the ports.
         probe_seconds: how often the engine is asked for its default version and its golden items.
         items_at_tower: items that a tower is given at a time; the others wait in the gateway, for fair turns.
         max_wait: seconds for which a request may wait for its turn in any case; with 0 no longer than a tower
@@ -98,6 +100,7 @@ class Settings:
     engine: str = "grpc://127.0.0.1:7070"
     engine_token_file: str = ".run/key_file.json"
     timeout: float = 30.0
+    workers: int = 1
     probe_seconds: float = 10.0
     items_at_tower: int = 64
     max_wait: float = 0.0
@@ -120,6 +123,7 @@ class Settings:
                 raise SettingsError(f"{name} must be from 0 to 65535, not {getattr(self, name)}")
         for name in (
             "timeout",
+            "workers",
             "probe_seconds",
             "items_at_tower",
             "max_items",
@@ -178,7 +182,7 @@ def read(path: str | os.PathLike[str] | None, environment: Mapping[str, str]) ->
         values = _entries(_table(Path(path)), str(path))
     for name in _KIND:
         variable = PREFIX + name.upper()
-        if name != "models" and variable in environment:
+        if variable in environment:
             values[name] = _from_text(name, environment[variable], variable)
     unknown = [
         key for key in environment if key.startswith(PREFIX) and key[len(PREFIX) :].lower() not in _KIND
@@ -250,6 +254,8 @@ def _checked(name: str, value: Any, where: str, kind: str) -> Any:
 
 def _from_text(name: str, text: str, variable: str) -> Any:
     kind = _KIND[name]
+    if name == "models":
+        return {part.strip(): ModelSettings() for part in text.split(",") if part.strip()}
     if kind == "str":
         return text
     if kind == "tuple[str, ...]":

@@ -63,10 +63,8 @@ class RpcServer:
             options=(
                 ("grpc.max_receive_message_length", settings.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
-                (
-                    "grpc.so_reuseport",
-                    0,
-                ),  # Two gateways on a port would share its calls without anybody knowing.
+                # Two gateways on a port would share its calls without anybody knowing.
+                ("grpc.so_reuseport", int(settings.workers > 1)),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ),

@@ -24,6 +24,9 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(tmp_p
     assert settings.models == {"mini": ModelSettings("t", "vision", "MIT", ("de",))}
     listed = read(None, {"BABELCLIP_GATEWAY_CORS_ORIGINS": "https://a.example, https://b.example"})
     assert listed.cors_origins == ("https://a.example", "https://b.example")
+    named = read(file, {"BABELCLIP_GATEWAY_MODELS": "org/first, second"})
+    assert named.models == {"org/first": ModelSettings(), "second": ModelSettings()}
+    assert next(iter(named.models)) == "org/first"
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,7 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(tmp_p
         ("port = true", "port must be a whole number, not True"),
         ("port = 70000", "port must be from 0 to 65535"),
         ("timeout = nan", "timeout must be more than 0"),
+        ("workers = 0", "workers must be more than 0"),
         ("max_items = 0", "max_items must be more than 0"),
         ('cors_origins = "*"', "must be a list of strings"),
         ("port = ", "is no TOML"),
@@ -62,6 +66,8 @@ def test_a_wrong_file_is_explained(text: str, says: str, tmp_path: Path) -> None
     [
         ("PORT", "http", "BABELCLIP_GATEWAY_PORT must be a whole number, not 'http'"),
         ("AUTHENTICATION", "no", "must be true or false"),
+        ("MODELS", "two words", "cannot be a model's name"),
+        ("MODELS", ",", "at least one model"),
         ("PROT", "1", "did you mean port?, which BABELCLIP_GATEWAY_PROT sets"),
     ],
 )
