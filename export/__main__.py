@@ -134,6 +134,8 @@ def main() -> None:
         result = export(source, given.store, options, given.repository if to_triton else None)
     except KNOWN_ERRORS as error:
         sys.exit(f"export: {error}")
+    except KeyboardInterrupt:
+        sys.exit("export: stopped; what was unfinished is removed")
     print("result: " + json.dumps(result))
 
 

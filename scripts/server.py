@@ -33,15 +33,15 @@ from babelclip.model_store.manifest import Entry
 from serving import LaunchError
 from serving.environment import check_paths, forget_proxies
 from serving.java import find_java
+from serving.options import REPOSITORY, add_engine_options
 from serving.ports import check_ports
 from serving.process import RunFolder, TorchServe
 from serving.queue_metrics import QueueMetrics
 from serving.settings import LISTENERS, Addresses, free_ports, make_settings, read_config
 from serving.spaces import read_spaces, serve
 from serving.starting import StartingWorkers, WorkerLost
-from serving.workers import CORES_A_WORKER, count_workers
+from serving.workers import count_workers
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 LOG_CONFIG = REPOSITORY / "deploy" / "torchserve" / "log4j2.xml"
 
 
@@ -51,51 +51,14 @@ class Stopped(Exception):
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:
     """Return the options of the command line."""
-    parser = argparse.ArgumentParser(prog="scripts/serve", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="scripts/server.py", description=(__doc__ or "").partition("\n")[0])
+    add_engine_options(parser)
     parser.add_argument(
-        "--config", type=Path, default=REPOSITORY / "config.properties", help="TorchServe's settings"
+        "--until-eof",
+        action="store_true",
+        help="end, too, when the standard input does: with the process that started this one",
     )
-    parser.add_argument(
-        "--store", type=Path, default=REPOSITORY / "model_store", help="archives and manifest.json"
-    )
-    parser.add_argument(
-        "--run-dir", type=Path, default=REPOSITORY / ".run", help="logs, tokens, temporary files"
-    )
-    parser.add_argument(
-        "--ports",
-        choices=("default", "auto"),
-        default="default",
-        help="default: those of the settings; auto: five free ones",
-    )
-    for listener in LISTENERS:
-        parser.add_argument(
-            f"--{listener.replace('_', '-')}-port", type=int, metavar="PORT", help="0: any free one"
-        )
-    parser.add_argument(
-        "--queue-metrics-port",
-        type=int,
-        metavar="PORT",
-        help="serve Prometheus how many requests wait, on this port of 127.0.0.1; 0: any free one",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        metavar="COUNT",
-        help=f"processes that serve each tower and share the cores; one a card on GPUs and Gaudi "
-        f"(default: one for every {CORES_A_WORKER} cores, as far as the memory holds them)",
-    )
-    parser.add_argument(
-        "--startup-timeout",
-        type=float,
-        default=600.0,
-        metavar="SECONDS",
-        help="how long the workers may take to become ready (default: 600)",
-    )
-    options = parser.parse_args(arguments)
-    if options.workers < 0:
-        parser.error(f"--workers is a number of processes, 0 for the best, not {options.workers}")
-    return options
+    return parser.parse_args(arguments)
 
 
 def say(message: str) -> None:
@@ -197,7 +160,8 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
             for space in spaces:
                 named = f"{space.space} ({space.name} {space.version})"
                 say(f"serve: space {named}: both towers agree with the manifest")
-            say(f"serve: HTTP {settings.addresses.inference}, gRPC {settings.addresses.grpc_inference}")
+            http, grpc = settings.addresses.inference, settings.addresses.grpc_inference
+            say(f"serve: TorchServe at HTTP {http}, gRPC {grpc}")
             say(f"serve: tokens in {folder.tokens}")
             if queue_metrics is not None:
                 say(f"serve: queue metrics {queue_metrics}")
@@ -207,6 +171,14 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
             check()
         finally:
             server.stop()
+
+
+def wait_for_eof(stop: threading.Event) -> None:
+    """Set `stop` when the standard input ends."""
+    # Not through sys.stdin, whose lock a thread that still waits would keep from the end of this process.
+    while os.read(0, 4096):
+        pass
+    stop.set()
 
 
 def main(arguments: list[str]) -> int:
@@ -225,6 +197,8 @@ def main(arguments: list[str]) -> int:
         signal.signal(expected, ask_to_stop)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Under nohup a closed terminal ends nothing.
         signal.signal(signal.SIGHUP, ask_to_stop)
+    if options.until_eof:
+        threading.Thread(target=wait_for_eof, args=(stop,), daemon=True).start()
     try:
         run(options, stop)
     except Stopped:

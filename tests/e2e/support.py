@@ -115,10 +115,12 @@ def embed(server: Server, transport: str, model: str, request: EmbedRequest) -> 
 
 
 class Launcher:
-    """scripts/server.py as a process, and the lines it has printed."""
+    """scripts/server.py, or another script, as a process, and the lines it has printed."""
 
-    def __init__(self, *arguments: str | Path, checkout: Path = REPOSITORY) -> None:
-        command = [sys.executable, str(checkout / "scripts" / "server.py"), *map(str, arguments)]
+    def __init__(
+        self, *arguments: str | Path, checkout: Path = REPOSITORY, script: str = "server.py"
+    ) -> None:
+        command = [sys.executable, str(checkout / "scripts" / script), *map(str, arguments)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
@@ -134,13 +136,18 @@ class Launcher:
         self._arriving.put(None)
 
     def wait_ready(self) -> Server:
+        """Wait for the line `ready:` of scripts/server.py and return what it says."""
+        facts = self.wait_facts()
+        return Server(**{**facts, "token_file": Path(facts["token_file"])})
+
+    def wait_facts(self) -> dict[str, Any]:
         """Wait for the line `ready:` and return what it says."""
         give_up = time.monotonic() + PATIENCE
         while (line := self._arriving.get(timeout=max(0.0, give_up - time.monotonic()))) is not None:
             self.lines.append(line)
             if line.startswith("ready: "):
-                facts = json.loads(line.removeprefix("ready: "))
-                return Server(**{**facts, "token_file": Path(facts["token_file"])})
+                facts: dict[str, Any] = json.loads(line.removeprefix("ready: "))
+                return facts
         raise AssertionError("the server ended instead of becoming ready:\n" + "\n".join(self.lines))
 
     def wait_ended(self) -> tuple[int, str]:
@@ -162,9 +169,11 @@ class Launcher:
 
 
 @contextlib.contextmanager
-def launched(*arguments: str | Path, checkout: Path = REPOSITORY) -> Iterator[Launcher]:
-    """Run scripts/server.py of a checkout with these arguments; it is stopped at the end."""
-    launcher = Launcher(*arguments, checkout=checkout)
+def launched(
+    *arguments: str | Path, checkout: Path = REPOSITORY, script: str = "server.py"
+) -> Iterator[Launcher]:
+    """Run a script of a checkout with these arguments; it is stopped at the end."""
+    launcher = Launcher(*arguments, checkout=checkout, script=script)
     try:
         yield launcher
     finally:

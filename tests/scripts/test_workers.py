@@ -44,7 +44,7 @@ def test_a_number_of_workers_below_none_is_refused(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as ended:
         server.parse_options(["--workers", "-1"])
     assert ended.value.code == 2
-    assert "--workers is a number of processes" in capsys.readouterr().err
+    assert "--workers: a number of processes" in capsys.readouterr().err
 
 
 def test_what_does_not_fit_is_said_in_a_sentence() -> None:

@@ -1,0 +1,184 @@
+"""Serves a model: TorchServe, which computes, and the gateway before it, which callers meet.
+
+    scripts/serve                                            what model_store/manifest.json names
+    scripts/serve hf-hub:google/siglip2-base-patch16-224     a model of the hub, exported first; or a folder
+    curl -H "Authorization: Bearer $KEY" http://127.0.0.1:8000/v1/embeddings --json '{"input": ["школа"]}'
+
+The first start makes a key and shows it once. When both towers of every space have proved themselves and the
+gateway lets them be called, the last line is `ready: {JSON}`, with
+
+    http, grpc, metrics  the gateway's addresses
+    keys_file            the callers' keys; `python -m gateway.keys` changes them
+    model                what callers name the model
+    space, version       its embedding space, and the version it is served under
+    engine               what scripts/server.py says of TorchServe: addresses, token_file, …
+    pid                  the process to stop
+
+Ctrl-C, SIGTERM or the end of the terminal lets the gateway answer what is under way, then ends TorchServe;
+exit status 0. When one of the two ends by itself, so does the other, with exit status 1.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from babelclip.errors import ManifestError
+from babelclip.model_store.manifest import read_manifest
+from serving import LaunchError, gateway, sources
+from serving.child import Child, ChildFailed
+from serving.options import (
+    REPOSITORY,
+    STORE,
+    add_engine_options,
+    add_export_options,
+    add_gateway_options,
+    engine_arguments,
+    export_arguments,
+)
+
+# Longer than the gateway takes to answer what is under way, and TorchServe's launcher to end all it started.
+DRAIN_SECONDS = 90.0
+STOP_SECONDS = 90.0
+
+
+class Stopped(Exception):
+    """Somebody asked for the end."""
+
+
+def parse_options(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/serve",
+        usage="scripts/serve [SOURCE] [OPTIONS]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="what `python -m export` takes: hf-hub:ORGANISATION/NAME[@REVISION], a folder, a file of "
+        "weights; exported unless that was done, into model_store/sources or --store",
+    )
+    add_gateway_options(parser.add_argument_group("the gateway"))
+    add_export_options(parser.add_argument_group("the export of a SOURCE"))
+    add_engine_options(parser.add_argument_group("TorchServe"))
+    options = parser.parse_args(arguments)
+    if options.source is None and (words := export_arguments(options)):
+        parser.error(f"{words[0]} says how a SOURCE is exported, and none is given")
+    return options
+
+
+def say(message: str) -> None:
+    """Print a line for the operator at once: whoever reads through a pipe waits for the last one."""
+    with contextlib.suppress(OSError):  # The terminal is closed, or nobody reads the pipe any more.
+        print(message, flush=True)
+
+
+def run(options: argparse.Namespace, stop: threading.Event) -> None:
+    """Serve until `stop` is set.
+
+    Raises:
+        LaunchError: something could not be started, did not become ready, or ended by itself.
+        ChildFailed: so does a process that has said why.
+        Stopped: `stop` was set before all was ready.
+    """
+    if options.source is not None:
+        words = export_arguments(options)
+        if options.store == STORE:
+            options.store = sources.store_of(options.source, words)
+        sources.export(options.source, options.store, words, stop)
+        if stop.is_set():
+            raise Stopped
+    command = [sys.executable, str(REPOSITORY / "scripts" / "server.py"), *engine_arguments(options)]
+    if options.no_gateway:
+        os.execv(command[0], command)
+    try:
+        found = read_manifest(options.store).default.name
+    except ManifestError as problem:
+        raise LaunchError(str(problem)) from problem
+    name = options.model_name or sources.model_name(options.source, found)
+    with contextlib.ExitStack() as running:
+        children: list[Child] = []
+
+        def check() -> None:
+            if stop.is_set():
+                raise Stopped
+            for child in children:
+                child.check()
+
+        def started(child: Child, seconds: float) -> dict[str, Any]:
+            running.callback(child.stop, seconds)
+            children.append(child)
+            while child.facts is None:
+                check()
+                stop.wait(0.1)
+            return child.facts
+
+        # What was started last is stopped first.
+        engine = started(
+            Child("TorchServe", [*command, "--until-eof"], announces="ready: ", say=say), STOP_SECONDS
+        )
+        front = started(
+            Child(
+                "the gateway",
+                gateway.command(options),
+                announces="listening: ",
+                say=say,
+                environment=(settings := gateway.environment(options, engine, name, os.environ)),
+            ),
+            DRAIN_SECONDS,
+        )
+        gateway.wait_ready(front["http"], check, options.startup_timeout)
+        facts = {
+            **front,
+            "keys_file": settings[f"{gateway.PREFIX}KEYS_FILE"],
+            "model": name,
+            "space": engine["space"],
+            "version": engine["version"],
+            "engine": engine,
+            "pid": os.getpid(),
+        }
+        say(f"ready: {json.dumps(facts)}")
+        while not stop.wait(0.5):
+            check()
+        say("serve: the gateway answers what is under way, then TorchServe ends")
+
+
+def main(arguments: list[str]) -> int:
+    """Run both; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A path may hold letters that the terminal has not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    options = parse_options(arguments)
+    stop = threading.Event()
+
+    def ask_to_stop(signal_number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for expected in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(expected, ask_to_stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Under nohup a closed terminal ends nothing.
+        signal.signal(signal.SIGHUP, ask_to_stop)
+    try:
+        run(options, stop)
+    except Stopped:
+        say("serve: stopped")
+    except ChildFailed:
+        return 1
+    except LaunchError as problem:
+        print(f"serve: {problem}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""The gateway before a TorchServe that is ready: how it is started, and when it is ready itself."""
+
+import argparse
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from serving import LaunchError
+from serving.options import REPOSITORY
+
+PREFIX = "BABELCLIP_GATEWAY_"
+POLL_SECONDS = 0.1
+
+
+def command(options: argparse.Namespace) -> list[str]:
+    """The words that start it."""
+    config = [] if options.gateway_config is None else ["--config", str(options.gateway_config)]
+    # -P: the current folder may hold anything, and its modules are not to come first.
+    return [sys.executable, "-P", "-m", "gateway", *config, "--until-eof"]
+
+
+def environment(
+    options: argparse.Namespace, engine: Mapping[str, Any], name: str, given: Mapping[str, str]
+) -> dict[str, str]:
+    """What the gateway finds in its environment, which wins over its configuration.
+
+    The engine is the one that was started, its model is called `name` where the configuration names none,
+    and the keys lie in the folder of the run unless they are said to lie elsewhere.
+
+    Raises:
+        LaunchError: the configuration cannot be read.
+    """
+    configured = _configured(options.gateway_config)
+    settings = {"engine": engine["grpc"], "engine_token_file": engine["token_file"]}
+    if "keys_file" not in configured:
+        settings["keys_file"] = given.get(
+            f"{PREFIX}KEYS_FILE", str(options.run_dir.resolve() / "gateway" / "keys.json")
+        )
+    if options.model_name is not None or "models" not in configured:
+        settings["models"] = name
+    for listener in ("port", "grpc_port", "metrics_port"):
+        chosen = getattr(options, f"gateway_{listener}")
+        if chosen is None and options.ports == "auto":
+            chosen = 0
+        if chosen is not None:
+            settings[listener] = str(chosen)
+    if options.gateway_host is not None:
+        settings["host"] = options.gateway_host
+    if options.gateway_workers is not None:
+        settings["workers"] = str(options.gateway_workers)
+    named = {f"{PREFIX}{entry.upper()}": value for entry, value in settings.items()}
+    return {**given, **named, "PYTHONPATH": str(REPOSITORY)}
+
+
+def wait_ready(address: str, check: Callable[[], None], seconds: float) -> None:
+    """Wait until the gateway says that both towers embed.
+
+    `check` is called all along and raises what should end the wait.
+
+    Raises:
+        LaunchError: it did not say so in time.
+    """
+    give_up = time.monotonic() + seconds
+    said = "nothing"
+    # Its certificate names the host that callers use; nothing is told here and nothing believed but "ready".
+    with httpx.Client(trust_env=False, verify=False, timeout=10.0) as client:
+        while time.monotonic() < give_up:
+            check()
+            try:
+                answer = client.get(f"{address}/readyz")
+            except httpx.HTTPError as error:
+                said = str(error)
+            else:
+                if answer.status_code == 200:
+                    return
+                said = answer.text
+            time.sleep(POLL_SECONDS)
+    raise LaunchError(f"the gateway is not ready after {seconds:.0f} seconds; it says {said}")
+
+
+def _configured(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise LaunchError(f"cannot read {path}: {problem.strerror}") from problem
+    except ValueError as problem:
+        raise LaunchError(f"{path} is no TOML: {problem}") from problem
