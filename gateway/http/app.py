@@ -20,7 +20,18 @@ from babelclip import Embeddings
 from gateway.access.control import AccessControl
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
-from gateway.http import admin, body, cohere, document, health, inference_routes, kserve, openai, scores
+from gateway.http import (
+    admin,
+    body,
+    cohere,
+    document,
+    health,
+    inference_routes,
+    kserve,
+    openai,
+    predictions,
+    scores,
+)
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
 from gateway.http.compression import CompressLarge
@@ -54,6 +65,7 @@ def build(models: Models, settings: Settings, access: AccessControl | None, metr
         Route("/v1/models/{model:path}", calls.describe_model, methods=["GET"]),
         *inference_routes.routes(models, settings, calls.health, calls.exchange),
         *admin.routes(models, settings),
+        Route("/predictions/{tower:path}", calls.predictions, methods=["POST"]),
         Route("/healthz", calls.live, methods=["GET"]),
         Route("/livez", calls.live, methods=["GET"]),
         Route("/readyz", calls.ready, methods=["GET"]),
@@ -149,6 +161,10 @@ class _Calls:
 
     def _parsed(self, read: Callable[[Any, int], Asked]) -> Callable[[bytes], Asked]:
         return lambda data: read(body.parse(data), self._settings.max_items)
+
+    async def predictions(self, request: Request) -> Response:
+        """POST /predictions/TOWER or /predictions/TOWER/VERSION"""
+        return await predictions.answer(request, self._models, self._settings, self._metrics)
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models"""

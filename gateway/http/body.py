@@ -25,22 +25,28 @@ class CallerGone(Exception):
     """The caller hung up before its answer; there is nobody to tell."""
 
 
-async def read(request: Request, *, max_bytes: int, timeout: float, binary: bool = False) -> bytes:
-    """The body of a request with JSON.
+async def read(
+    request: Request,
+    *,
+    max_bytes: int,
+    timeout: float,
+    kind: str = "application/json",
+    binary: bool = False,
+) -> bytes:
+    """The body of a request with JSON, or another kind of content.
 
     Args:
+        kind: the media type of the content.
         binary: whether bytes may follow the JSON, whose type is then application/octet-stream.
 
     Raises:
         ApiError: it is of another type, too large, too slow, or compressed in a way that is not read.
         CallerGone: it ended early.
     """
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    is_json = kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
-    if not is_json and not (binary and kind == "application/octet-stream"):
-        raise ApiError(
-            415, "unsupported_media_type", "the body must be sent as Content-Type: application/json"
-        )
+    sent = request.headers.get("content-type", kind).partition(";")[0].strip().lower()
+    is_other_json = kind == "application/json" and sent.startswith("application/") and sent.endswith("+json")
+    if sent != kind and not is_other_json and not (binary and sent == "application/octet-stream"):
+        raise ApiError(415, "unsupported_media_type", f"the body must be sent as Content-Type: {kind}")
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity" and not compression.is_known(encoding):
         message = f"the body must be sent uncompressed, or as {compression.names()}"

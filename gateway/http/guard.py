@@ -23,7 +23,7 @@ OPEN = frozenset(
 
 # Which scope a route needs: the first line that its path fits; None is any key's.
 SCOPES: Sequence[tuple[re.Pattern[str], entries.Scope | None]] = (
-    (re.compile(r"/v1/embeddings|/v[12]/embed|/v[12]/models/.*(:predict|/infer)"), "embed"),
+    (re.compile(r"/v1/embeddings|/v[12]/embed|/predictions/.*|/v[12]/models/.*(:predict|/infer)"), "embed"),
     (re.compile(r"/v[12]/rerank|/v1/similarity|/v1/classify"), "search"),
     (re.compile(r"/v1/models(/.*)?|/v2(/health/.*|/models/.*)?"), None),
 )

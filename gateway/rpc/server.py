@@ -17,7 +17,7 @@ from gateway.access.control import AccessControl
 from gateway.errors import ApiError
 from gateway.metrics import Metrics
 from gateway.models import Models
-from gateway.rpc import embedder_pb2
+from gateway.rpc import embedder_pb2, predictions
 from gateway.rpc.malformed import refusing_malformed
 from gateway.rpc.scores import ScoreCalls
 from gateway.rpc.service import CALLER, SERVICE, Embedder
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SCOPES: Mapping[str, Scope | None] = {
     "Embed": "embed",
     "EmbedStream": "embed",
+    "Predictions": "embed",
     "Similarity": "search",
     "Classify": "search",
     "Rerank": "search",
@@ -75,6 +76,12 @@ class RpcServer:
         }
         handlers = refusing_malformed(calls, metrics)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        towers = refusing_malformed(
+            predictions.Predictions(models, settings.max_items, metrics).handlers(), metrics
+        )
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(predictions.SERVICE, towers),)
+        )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         described = embedder_pb2.DESCRIPTOR.services_by_name["Embedder"].full_name
