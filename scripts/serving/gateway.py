@@ -36,11 +36,12 @@ def environment(
         LaunchError: the configuration cannot be read.
     """
     configured = _configured(options.gateway_config)
-    settings = {"engine": engine["grpc"], "engine_token_file": engine["token_file"]}
-    if "keys_file" not in configured:
-        settings["keys_file"] = given.get(
-            f"{PREFIX}KEYS_FILE", str(options.run_dir.resolve() / "gateway" / "keys.json")
-        )
+    keys_file = configured.get("keys_file", options.run_dir.resolve() / "gateway" / "keys.json")
+    settings = {
+        "engine": engine["grpc"],
+        "engine_token_file": engine["token_file"],
+        "keys_file": given.get(f"{PREFIX}KEYS_FILE", str(keys_file)),
+    }
     if options.model_name is not None or "models" not in configured:
         settings["models"] = name
     for listener in ("port", "grpc_port", "metrics_port"):
