@@ -113,6 +113,7 @@ class _Worker:
         Raises:
             WorkerFailed: it ended before it served: the first one, or several in a row.
         """
+        ended = not self.process.is_alive()  # Before the rest is read of what it said.
         if not self._told.closed and self._told.poll():
             try:
                 said = self._told.recv()
@@ -124,7 +125,7 @@ class _Worker:
                     _log.info("worker %d serves, as process %s", self.number, self.process.pid)
                 else:
                     self._said = said
-        if not self.process.is_alive():
+        if ended:
             self._start_again()
 
     def _start_again(self) -> None:

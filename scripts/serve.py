@@ -10,6 +10,7 @@ gateway lets them be called, the last line is `ready: {JSON}`, with
     http, grpc, metrics  the gateway's addresses
     keys_file            the callers' keys; `python -m gateway.keys` changes them
     model                what callers name the model
+    store                the model store: `babelclip models --store` takes it
     space, version       its embedding space, and the version it is served under
     engine               what scripts/server.py says of TorchServe: addresses, token_file, …
     pid                  the process to stop
@@ -105,6 +106,8 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
     except ManifestError as problem:
         raise LaunchError(str(problem)) from problem
     name = options.model_name or sources.model_name(options.source, found)
+    unknown = {"grpc": "grpc://127.0.0.1:1", "token_file": ""}
+    gateway.check(options.gateway_config, gateway.environment(options, unknown, name, os.environ))
     with contextlib.ExitStack() as running:
         children: list[Child] = []
 
@@ -141,6 +144,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
             **front,
             "keys_file": settings[f"{gateway.PREFIX}KEYS_FILE"],
             "model": name,
+            "store": str(options.store.resolve()),
             "space": engine["space"],
             "version": engine["version"],
             "engine": engine,

@@ -10,8 +10,10 @@ from typing import Any
 
 import httpx
 
+from gateway.settings import SettingsError, read
 from serving import LaunchError
 from serving.options import REPOSITORY
+from serving.ports import check_ports
 
 PREFIX = "BABELCLIP_GATEWAY_"
 POLL_SECONDS = 0.1
@@ -56,6 +58,24 @@ def environment(
         settings["workers"] = str(options.gateway_workers)
     named = {f"{PREFIX}{entry.upper()}": value for entry, value in settings.items()}
     return {**given, **named, "PYTHONPATH": str(REPOSITORY)}
+
+
+def check(path: Path | None, environment: Mapping[str, str]) -> None:
+    """Make sure that the gateway could be started; it is, once TorchServe is ready.
+
+    Raises:
+        LaunchError: a setting is wrong, or a port is taken.
+    """
+    try:
+        found = read(path, environment)
+    except SettingsError as problem:
+        raise LaunchError(f"the gateway: {problem}") from problem
+    listeners = {
+        "the gateway's HTTP": (found.host, found.port),
+        "the gateway's gRPC": (found.host, found.grpc_port),
+        "the gateway's metrics": ("127.0.0.1", found.metrics_port),
+    }
+    check_ports({listener: (host, port) for listener, (host, port) in listeners.items() if port})
 
 
 def wait_ready(address: str, check: Callable[[], None], seconds: float) -> None:

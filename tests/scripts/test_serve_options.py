@@ -1,5 +1,6 @@
 """scripts/serve's command line, and what the processes it starts are told of it."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import server
 
 from gateway.settings import ModelSettings, read
 from serving import LaunchError
-from serving.gateway import PREFIX, environment
+from serving.gateway import PREFIX, check, environment
 from serving.options import engine_arguments, export_arguments
 from serving.sources import model_name, store_of
 from tests.places import REPOSITORY
@@ -88,6 +89,23 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         options = serve.parse_options(["--gateway-config", str(file)])
         with pytest.raises(LaunchError, match=says):
             environment(options, ENGINE, "mini", {})
+
+
+def test_what_keeps_the_gateway_from_starting_is_said_before_anything_starts(tmp_path: Path) -> None:
+    """TorchServe takes long to start, and a typing error is to be known at once."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for words, says in (
+            (["--gateway-metrics-port", port], f"the gateway's metrics cannot listen on 127.0.0.1:{port}"),
+            (["--gateway-port", "70000"], "the gateway: port must be from 0 to 65535"),
+            (["--model-name", "a b"], "the gateway: 'a b' cannot be a model's name"),
+        ):
+            options = serve.parse_options([*words, "--ports", "auto"])
+            found = environment(options, ENGINE, options.model_name or "mini", {})
+            with pytest.raises(LaunchError) as caught:
+                check(None, found)
+            assert says in str(caught.value)
+    check(None, environment(serve.parse_options(["--ports", "auto"]), ENGINE, "mini", {}))
 
 
 @pytest.mark.parametrize(
