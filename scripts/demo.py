@@ -80,7 +80,7 @@ def say(text: str) -> None:
 def made_key() -> str:
     """A key for the gateway, in the place of the one of the demonstration before."""
     KEYS.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "gateway.keys", "--file", str(KEYS), "add", "demo"]
+    command = [sys.executable, "-m", "babelclip", "keys", "add", "demo", "--file", str(KEYS)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 

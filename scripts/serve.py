@@ -8,7 +8,7 @@ The first start makes a key and shows it once. When both towers of every space h
 gateway lets them be called, the last line is `ready: {JSON}`, with
 
     http, grpc, metrics  the gateway's addresses
-    keys_file            the callers' keys; `python -m gateway.keys` changes them
+    keys_file            the callers' keys; `babelclip keys` changes them
     model                what callers name the model
     store                the model store: `babelclip models --store` takes it
     space, version       its embedding space, and the version it is served under

@@ -19,7 +19,7 @@ import httpx
 import psutil
 import pytest
 
-from gateway.keys import add
+from babelclip.keys.file import add
 from gateway.rpc import embedder_pb2 as pb
 from tests.clients.fake_server import FakeServer, http_server
 from tests.e2e.support import PATIENCE, summed
