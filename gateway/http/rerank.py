@@ -6,7 +6,7 @@
     {"id": "…", "object": "list", "model": "clip@1.0", "space": "…", "results": [
       {"index": 2, "relevance_score": 0.31, "match": 0.88, "document": {"image": "…"}}, …],
      "errors": [], "truncated": [], "unknown": [], "query_truncated": false, "query_unknown": false,
-     "usage": {"prompt_tokens": 0, "total_tokens": 0},
+     "usage": {"prompt_tokens": 9, "total_tokens": 9},
      "meta": {"api_version": {"version": "2"}}}
 
 The score is the cosine. A document that fails has an entry in `errors` and none in `results`, where the
@@ -81,6 +81,7 @@ def render(asked: Asked, found: Reranked, api_version: str) -> bytes:
     outcomes = found.documents
     if outcomes.errors and not asked.keep:
         raise items_failed({f"documents[{error.index}]": error for error in outcomes.errors}, "documents")
+    tokens = sum(found.query.tokens) + sum(outcomes.tokens)
     answer = {
         "id": str(uuid.uuid4()),
         "object": "list",
@@ -92,8 +93,7 @@ def render(asked: Asked, found: Reranked, api_version: str) -> bytes:
         "unknown": outcomes.unknown,
         "query_truncated": bool(found.query.truncated),
         "query_unknown": bool(found.query.unknown),
-        # Jina's clients require the field; towers do not tell how many tokens there were.
-        "usage": {"prompt_tokens": 0, "total_tokens": 0},
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         "meta": {"api_version": {"version": api_version}},
     }
     # ASCII: a document may be no Unicode.

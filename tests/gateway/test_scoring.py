@@ -240,6 +240,7 @@ def test_documents_of_both_kinds_are_ranked(front: Front, path: str, version: st
     assert shown == [{"text": "cat"}, image(CAT), {"image": uri}, {"text": "dog"}]
     assert [result["match"] is None for result in answer["results"]] == [True, False, False, True]
     assert answer["meta"]["api_version"]["version"] == version
+    assert answer["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
     best = answered(front, path, query="cat", documents=documents, top_n=1)["results"]
     assert [(result["index"], "document" in result) for result in best] == [(1, False)]
 
