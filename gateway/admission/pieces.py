@@ -119,13 +119,21 @@ class Pieces:
         errors: list[ItemError] = []
         truncated: list[int] = []
         unknown: list[int] = []
+        tokens = [0] * self._count if any(part.tokens for part in parts.values()) else []
         for start, part in sorted(parts.items()):
             if part.dim:
                 vectors[start : start + len(part)] = part.vectors
             errors += (replace(error, index=start + error.index) for error in part.errors)
             truncated += (start + index for index in part.truncated)
             unknown += (start + index for index in part.unknown)
+            if part.tokens:
+                tokens[start : start + len(part)] = part.tokens
         errors += (ItemError(index, DEADLINE_EXCEEDED, _NO_TURN) for index in range(self._next, self._count))
         return replace(
-            known, vectors=vectors, errors=tuple(errors), truncated=tuple(truncated), unknown=tuple(unknown)
+            known,
+            vectors=vectors,
+            errors=tuple(errors),
+            truncated=tuple(truncated),
+            unknown=tuple(unknown),
+            tokens=tuple(tokens),
         )

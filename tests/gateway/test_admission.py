@@ -232,7 +232,7 @@ def test_a_request_in_pieces_has_the_outcomes_of_a_whole_one() -> None:
 
     found, expected = run(Engine(memory), work), asyncio.run(whole())
     np.testing.assert_array_equal(found.vectors, expected.vectors)
-    for name in ("errors", "truncated", "unknown", "space", "logit_scale", "version"):
+    for name in ("errors", "truncated", "unknown", "tokens", "space", "logit_scale", "version"):
         assert getattr(found, name) == getattr(expected, name), name
     assert [error.index for error in found.errors] == [50, 199]
 
