@@ -12,7 +12,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from gateway import keys, serve, workers
+from gateway import keys, request_log, serve, workers
 from gateway.settings import Settings, SettingsError, is_loopback, read
 
 
@@ -25,6 +25,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = read(given.config, os.environ)
+        request_log.set_up(enabled=settings.log_requests)
         known = _keys(settings)
         if settings.workers > 1:
             workers.run(settings, partial(_listening, settings), until_eof=given.until_eof)

@@ -18,12 +18,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from babelclip import Embeddings, ItemError
 from babelclip.errors import BabelclipError
+from gateway import request_log
 from gateway.fetch import ImageAddress
 from gateway.towers.base import ModelVersion
 
@@ -40,11 +42,16 @@ class Observed:
         status: how it ended.
         model: one that is served, without its version; "" where the call has none, or an unknown one.
         key: the name of the caller's key; "" where there is none.
+        items: that have gone to a model.
     """
 
     status: str
     model: str = ""
     key: str = ""
+    items: int = 0
+
+
+_PRESENT: ContextVar[Observed | None] = ContextVar("present", default=None)
 
 
 class Metrics:
@@ -115,16 +122,22 @@ class Metrics:
             left: the status where the caller hangs up before there is one.
         """
         observed = Observed(status=left)
+        _PRESENT.set(observed)
         began = time.perf_counter()
         with self._in_progress.labels(name).track_inprogress():
             try:
                 yield observed
             finally:
-                self._seconds.labels(name).observe(time.perf_counter() - began)
+                took = time.perf_counter() - began
+                self._seconds.labels(name).observe(took)
+                request_log.write(call=name, seconds=took, **asdict(observed))
                 self._requests.labels(name, observed.model, observed.key, observed.status).inc()
 
     def items(self, model: str, items: Sequence[str | bytes | ItemError], outcomes: Embeddings) -> None:
         """Counts the items of a request, each by its tower and what came of it."""
+        present = _PRESENT.get()
+        if present is not None:
+            present.items += len(items)
         failed = {error.index: error.code for error in outcomes.errors}
         counts: dict[tuple[str, str], int] = {}
         for index, item in enumerate(items):

@@ -80,6 +80,7 @@ class Settings:
         versions_file: which version each model's name means, the same for every replica; with "", or while
             there is no such file, a name means the engine's default version.
         cache_mb: megabytes of memory for vectors of items that come again; 0 keeps none.
+        log_requests: a line of JSON for each request, on standard error.
         compress_from_bytes: answers of so many bytes are compressed for who accepts it; 0 for none.
         image_url_hosts: the hosts from which images are fetched by their address; none by default.
         image_url_timeout: seconds in which such an image must have come.
@@ -110,6 +111,7 @@ class Settings:
     calibrations: tuple[str, ...] = ()
     versions_file: str = ".run/gateway/versions.json"
     cache_mb: int = 0
+    log_requests: bool = True
     compress_from_bytes: int = 1024 * 1024
     image_url_hosts: tuple[str, ...] = ()
     image_url_timeout: float = 10.0

@@ -22,7 +22,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from gateway import serve
+from gateway import request_log, serve
 from gateway.keys import KeyFile
 from gateway.merged_metrics import merged
 from gateway.metrics import MetricsServer
@@ -173,6 +173,7 @@ def _work(number: int, settings: Settings, listener: socket.socket, tell: Connec
     logging.basicConfig(
         level=logging.INFO, format=f"%(asctime)s %(levelname)s worker {number} %(name)s: %(message)s"
     )
+    request_log.set_up(enabled=settings.log_requests)
     try:
         with asyncio.Runner(loop_factory=serve.loop_factory()) as runner:
             runner.run(_serve(settings, listener, tell))

@@ -80,7 +80,7 @@ def build(models: Models, settings: Settings, access: AccessControl | None, metr
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", "Content-Type", "Babelclip-Session"],
-                expose_headers=["Retry-After", "WWW-Authenticate"],
+                expose_headers=["Retry-After", "WWW-Authenticate", "X-Request-Id"],
                 max_age=600,
             )
         )

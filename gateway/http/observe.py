@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.metrics import Metrics, Observed
+from gateway.request_log import HEADER, REQUEST_ID, take_id
 
 # nginx's word for a caller who hung up before the answer.
 CALLER_GONE = 499
@@ -31,12 +33,16 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        request_id = take_id(Headers(scope=scope).get(HEADER, ""))
+        REQUEST_ID.set(request_id)
+        named = HEADER.encode(), request_id.encode()
         with self._metrics.call(self._named(scope["path"]), left=str(CALLER_GONE)) as observed:
             scope.setdefault("state", {})["observed"] = observed
 
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     observed.status = str(message["status"])
+                    message["headers"] = [*message.get("headers", ()), named]
                 await send(message)
 
             try:

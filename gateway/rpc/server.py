@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from babelclip.keys.entries import Scope
+from gateway import request_log
 from gateway.access.account import ACCOUNT, Account
 from gateway.access.control import AccessControl
 from gateway.errors import ApiError
@@ -60,7 +61,11 @@ class RpcServer:
         self._host, self._port = settings.host, settings.grpc_port
         self._credentials = _credentials(settings)
         self._server = grpc.aio.server(
-            interceptors=[*([] if access is None else [_Guard(access, metrics)]), Session()],
+            interceptors=[
+                _Identify(),
+                *([] if access is None else [_Guard(access, metrics)]),
+                Session(),
+            ],
             options=(
                 ("grpc.max_receive_message_length", settings.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -125,6 +130,20 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
         return None
     key, certificate = Path(settings.tls_key).read_bytes(), Path(settings.tls_certificate).read_bytes()
     return grpc.ssl_server_credentials([(key, certificate)])
+
+
+class _Identify(grpc.aio.ServerInterceptor):
+    """Gives each call its id: the caller's, or a new one."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """The call's own handler."""
+        given = dict(handler_call_details.invocation_metadata or ()).get(request_log.HEADER, "")
+        request_log.REQUEST_ID.set(request_log.take_id(str(given)))
+        return await continuation(handler_call_details)
 
 
 class _Guard(grpc.aio.ServerInterceptor):
