@@ -12,7 +12,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from gateway import keys, request_log, serve, workers
+from gateway import keys, request_log, serve, tracing, workers
 from gateway.settings import Settings, SettingsError, is_loopback, read
 
 
@@ -30,8 +30,12 @@ def main() -> int:
         if settings.workers > 1:
             workers.run(settings, partial(_listening, settings), until_eof=given.until_eof)
             return 0
-        with asyncio.Runner(loop_factory=serve.loop_factory()) as runner:
-            runner.run(_serve(settings, known, until_eof=given.until_eof))
+        end_tracing = tracing.start(os.environ)
+        try:
+            with asyncio.Runner(loop_factory=serve.loop_factory()) as runner:
+                runner.run(_serve(settings, known, until_eof=given.until_eof))
+        finally:
+            end_tracing()
     except (SettingsError, keys.KeysError, workers.WorkerFailed, OSError, ValueError) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1

@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from babelclip import Embeddings, ItemError
 from babelclip.errors import BabelclipError
-from gateway import request_log
+from gateway import request_log, tracing
 from gateway.fetch import ImageAddress
 from gateway.towers.base import ModelVersion
 
@@ -124,12 +124,16 @@ class Metrics:
         observed = Observed(status=left)
         _PRESENT.set(observed)
         began = time.perf_counter()
-        with self._in_progress.labels(name).track_inprogress():
+        with self._in_progress.labels(name).track_inprogress(), tracing.call_span(name) as span:
             try:
                 yield observed
             finally:
                 took = time.perf_counter() - began
                 self._seconds.labels(name).observe(took)
+                if span is not None:
+                    span.set_attributes(
+                        {f"babelclip.{key}": value for key, value in asdict(observed).items()}
+                    )
                 request_log.write(call=name, seconds=took, **asdict(observed))
                 self._requests.labels(name, observed.model, observed.key, observed.status).inc()
 

@@ -22,7 +22,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from gateway import request_log, serve
+from gateway import request_log, serve, tracing
 from gateway.keys import KeyFile
 from gateway.merged_metrics import merged
 from gateway.metrics import MetricsServer
@@ -175,8 +175,12 @@ def _work(number: int, settings: Settings, listener: socket.socket, tell: Connec
     )
     request_log.set_up(enabled=settings.log_requests)
     try:
-        with asyncio.Runner(loop_factory=serve.loop_factory()) as runner:
-            runner.run(_serve(settings, listener, tell))
+        end_tracing = tracing.start(os.environ)
+        try:
+            with asyncio.Runner(loop_factory=serve.loop_factory()) as runner:
+                runner.run(_serve(settings, listener, tell))
+        finally:
+            end_tracing()
     except (OSError, ValueError) as error:
         tell.send(str(error))
         sys.exit(1)

@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway import tracing
 from gateway.metrics import Metrics, Observed
 from gateway.request_log import HEADER, REQUEST_ID, take_id
 
@@ -35,6 +36,9 @@ class Observe:
             return
         request_id = take_id(Headers(scope=scope).get(HEADER, ""))
         REQUEST_ID.set(request_id)
+        if tracing.is_on():
+            headers = Headers(scope=scope)
+            tracing.PARENT.set({name: headers[name] for name in tracing.HEADERS if name in headers})
         named = HEADER.encode(), request_id.encode()
         with self._metrics.call(self._named(scope["path"]), left=str(CALLER_GONE)) as observed:
             scope.setdefault("state", {})["observed"] = observed

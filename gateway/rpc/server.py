@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from babelclip.keys.entries import Scope
-from gateway import request_log
+from gateway import request_log, tracing
 from gateway.access.account import ACCOUNT, Account
 from gateway.access.control import AccessControl
 from gateway.errors import ApiError
@@ -133,7 +133,7 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
 
 
 class _Identify(grpc.aio.ServerInterceptor):
-    """Gives each call its id: the caller's, or a new one."""
+    """Takes over each call's id and trace, or gives it an id of its own."""
 
     async def intercept_service(
         self,
@@ -141,8 +141,10 @@ class _Identify(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
         """The call's own handler."""
-        given = dict(handler_call_details.invocation_metadata or ()).get(request_log.HEADER, "")
-        request_log.REQUEST_ID.set(request_log.take_id(str(given)))
+        given = dict(handler_call_details.invocation_metadata or ())
+        request_log.REQUEST_ID.set(request_log.take_id(str(given.get(request_log.HEADER, ""))))
+        if tracing.is_on():
+            tracing.PARENT.set({name: str(given[name]) for name in tracing.HEADERS if name in given})
         return await continuation(handler_call_details)
 
 

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from babelclip import AsyncClient, AsyncTransport, Embeddings, ModelNotFound, SpaceMismatch
+from babelclip.tracing import trace_headers
 from babelclip.transports.url import open_async_transport
 from babelclip.wire import Tower
+from gateway import tracing
 from gateway.towers.base import ModelVersion
 
 # Versions whose clients are kept; callers may name any, and one that is asked for again is found again.
@@ -51,6 +53,8 @@ class EngineTowers:
             "token_file": token_file,
             "transport": self._transport,
         }
+        if tracing.is_on():
+            self._shared["headers"] = trace_headers
         self._default: ModelVersion | None = None
         self._clients: dict[str, tuple[ModelVersion, AsyncClient]] = {}
         self._checking: dict[str | None, asyncio.Task[ModelVersion]] = {}
@@ -75,7 +79,8 @@ class EngineTowers:
         client = self._client(version, timeout)
         embed: Any = client.embed_texts if tower == "text" else client.embed_images
         try:
-            outcomes: Embeddings = await embed(items, errors="return")
+            with tracing.tower_span(tower, len(items), version.version):
+                outcomes: Embeddings = await embed(items, errors="return")
         except (ModelNotFound, SpaceMismatch):
             self._forget(version)
             raise

@@ -143,7 +143,8 @@ class Fuzzer:
         return self._grpc(rng) if rng.random() < 0.3 else self._http(rng)
 
     def _http(self, rng: random.Random) -> tuple[str, str, str]:
-        path = rng.choice(list(self._schemas))
+        calls = [path for path, schema in self._schemas.items() if schema]
+        path = rng.choice(calls if rng.random() < 0.8 else list(self._schemas))
         schema = self._schemas[path]
         method = "POST" if schema and rng.random() < 0.9 else rng.choice(METHODS)
         if rng.random() < 0.1:

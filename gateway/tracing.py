@@ -1,0 +1,93 @@
+"""Traces by OpenTelemetry: each call and each question to a tower is a span of the caller's own trace.
+
+Off unless the standard variables name who receives them (`OTEL_EXPORTER_OTLP_ENDPOINT` or
+`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, by OTLP over HTTP); until then nothing of OpenTelemetry is imported.
+The SDK reads the other variables: sampling, names, headers, batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+HEADERS = ("traceparent", "tracestate")
+"""W3C's trace context, as HTTP's headers and gRPC's metadata have it."""
+PARENT: ContextVar[Mapping[str, str]] = ContextVar("parent", default={})  # noqa: B039  # never changed
+"""What came of these with the present request."""
+_tracer: Any = None
+
+
+class TracingError(ValueError):
+    """Traces are asked for and cannot be had; the message says why."""
+
+
+def is_on() -> bool:
+    """Whether spans are made."""
+    return _tracer is not None
+
+
+def start(environment: Mapping[str, str]) -> Callable[[], None]:
+    """Export spans, if the environment says where to → what sends the last ones and ends it.
+
+    Raises:
+        TracingError: OpenTelemetry's packages are missing.
+    """
+    global _tracer
+    named = next((name for name in _ENDPOINTS if environment.get(name)), None)
+    if named is None or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return lambda: None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise TracingError(
+            f"{named} is set, and a package is missing ({error.name}); install opentelemetry-sdk and"
+            " opentelemetry-exporter-otlp-proto-http"
+        ) from None
+    service = environment.get("OTEL_SERVICE_NAME") or "babelclip-gateway"
+    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    _tracer = provider.get_tracer("gateway")
+
+    def end() -> None:
+        global _tracer
+        _tracer = None
+        provider.shutdown()
+
+    return end
+
+
+@contextmanager
+def call_span(name: str) -> Iterator[Any]:
+    """The span of a call, a child of the caller's; None while tracing is off."""
+    if _tracer is None:
+        yield None
+        return
+    from opentelemetry import context, propagate, trace
+
+    parent = propagate.extract(PARENT.get())
+    span = _tracer.start_span(name, context=parent, kind=trace.SpanKind.SERVER)
+    # Never detached: a call has a task of its own, and a stream may be closed from another.
+    context.attach(trace.set_span_in_context(span, parent))
+    try:
+        yield span
+    finally:
+        span.end()
+
+
+@contextmanager
+def tower_span(tower: str, items: int, version: str) -> Iterator[None]:
+    """The span of a question to a tower, within that of a call."""
+    if _tracer is None:
+        yield
+        return
+    from opentelemetry.trace import SpanKind
+
+    facts = {"babelclip.tower": tower, "babelclip.items": items, "babelclip.version": version}
+    with _tracer.start_as_current_span(f"embed {tower}", kind=SpanKind.CLIENT, attributes=facts):
+        yield

@@ -1,0 +1,109 @@
+"""Traces, with a receiver of OTLP: from the caller's span through the gateway's to the tower's call."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from gateway import tracing
+from gateway.rpc import embedder_pb2 as pb
+from tests.e2e.support import PATIENCE
+from tests.gateway.engine import Engine
+from tests.gateway.front import Front, gateway
+from tests.places import REPOSITORY
+
+TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PARENT = f"00-{TRACE}-{CALLER}-01"
+
+
+class Receiver(ThreadingHTTPServer):
+    """Takes spans as a collector does."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                    for scope in resource.scope_spans:
+                        receiver.spans += scope.spans
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver that runs."""
+    made = Receiver()
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+def traced(front: Front, way: str) -> None:
+    """One call of a text and an image within the caller's span."""
+    if way == "HTTP":
+        body = {"input": ["a", {"image": "aGVsbG8="}]}
+        assert front.post(json=body, headers={"traceparent": PARENT}).status_code == 200
+        return
+    with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
+        sent = pb.EmbedItemsRequest(items=[pb.Item(text="a"), pb.Item(image=b"hello")]).SerializeToString()
+        metadata = (("authorization", f"Bearer {front.key}"), ("traceparent", PARENT))
+        call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
+        call(sent, metadata=metadata, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize(("way", "name"), [("HTTP", "/v1/embeddings"), ("gRPC", "Embed")])
+def test_a_trace_leads_from_the_caller_to_the_towers(
+    way: str, name: str, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call is a child of the caller's span, each tower's of the call's, and the engine is told of it."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{receiver.server_port}")
+    engine = Engine()
+    end = tracing.start({"OTEL_EXPORTER_OTLP_ENDPOINT": "set"})
+    try:
+        with gateway(engine, tmp_path) as front:
+            traced(front, way)
+    finally:
+        end()
+    spans = {span.name: span for span in receiver.spans if span.trace_id.hex() == TRACE}
+    assert set(spans) == {name, "embed text", "embed vision"}
+    assert spans[name].parent_span_id.hex() == CALLER
+    for tower in ("text", "vision"):
+        span = spans[f"embed {tower}"]
+        assert span.parent_span_id == spans[name].span_id
+        sent = [call.headers for call in engine.calls if call.model == tower]
+        assert f"00-{TRACE}-{span.span_id.hex()}-01" in [dict(headers).get("traceparent") for headers in sent]
+
+
+def test_nothing_of_it_is_imported_when_it_is_off() -> None:
+    """Who has no traces needs no package for them, and pays nothing."""
+    script = (
+        "import sys, gateway.__main__\n"
+        "from gateway import tracing\n"
+        "tracing.start({'OTEL_SERVICE_NAME': 'x'})()\n"
+        "with tracing.call_span('a'), tracing.tower_span('text', 1, ''): pass\n"
+        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    )
+    path = f"{REPOSITORY}:{REPOSITORY / 'clients'}"
+    assert (
+        subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": path}, check=False).returncode == 0
+    )
