@@ -21,7 +21,7 @@ from gateway.scoring.messages import (
     Similarity,
     SimilarityRequest,
 )
-from gateway.scoring.scorer import Scorer
+from gateway.scoring.scorer import Scorer, apart
 
 Found = TypeVar("Found")
 Score = Callable[[Chosen, float | None], Awaitable[Found]]
@@ -64,16 +64,7 @@ class ScoreCalls:
             context,
             lambda chosen, timeout: self._scorer.similarity(chosen, asked, timeout),
         )
-        return pb.SimilarityResponse(
-            model=found.model,
-            space=found.version.space,
-            logit_scale=found.version.logit_scale,
-            cosines=found.cosines.ravel(),
-            probabilities=found.probabilities.ravel(),
-            matches=() if found.matches is None else found.matches.ravel(),
-            queries=_side(found.queries),
-            candidates=_side(found.candidates),
-        )
+        return await apart(found.cosines.size, _compared, found)
 
     async def classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
         """The best label of each item."""
@@ -91,17 +82,7 @@ class ScoreCalls:
             context,
             lambda chosen, timeout: self._scorer.classify(chosen, asked, timeout),
         )
-        return pb.ClassifyResponse(
-            model=found.model,
-            space=found.version.space,
-            logit_scale=found.version.logit_scale,
-            classifications=[_classification(answer) for answer in found.answers],
-            errors=item_errors(found.items),
-            truncated=found.items.truncated,
-            unknown=found.items.unknown,
-            truncated_labels=found.truncated_labels,
-            unknown_labels=found.unknown_labels,
-        )
+        return await apart(len(found.answers) * len(asked.labels), _classified, found)
 
     async def rerank(self, request: pb.RerankRequest, context: Context) -> pb.RerankResponse:
         """The documents, best first."""
@@ -144,6 +125,33 @@ class ScoreCalls:
                 await refuse(context, error, observed)
             observed.status = "OK"
             return found
+
+
+def _compared(found: Similarity) -> pb.SimilarityResponse:
+    return pb.SimilarityResponse(
+        model=found.model,
+        space=found.version.space,
+        logit_scale=found.version.logit_scale,
+        cosines=found.cosines.ravel(),
+        probabilities=found.probabilities.ravel(),
+        matches=() if found.matches is None else found.matches.ravel(),
+        queries=_side(found.queries),
+        candidates=_side(found.candidates),
+    )
+
+
+def _classified(found: Classified) -> pb.ClassifyResponse:
+    return pb.ClassifyResponse(
+        model=found.model,
+        space=found.version.space,
+        logit_scale=found.version.logit_scale,
+        classifications=[_classification(answer) for answer in found.answers],
+        errors=item_errors(found.items),
+        truncated=found.items.truncated,
+        unknown=found.items.unknown,
+        truncated_labels=found.truncated_labels,
+        unknown_labels=found.unknown_labels,
+    )
 
 
 def _side(outcomes: Embeddings) -> pb.SimilarityResponse.Side:

@@ -34,7 +34,7 @@ stay below the 4 MiB that gRPC's clients take unless told otherwise."""
 MAX_LABEL = 1_000
 """Characters of a label or a template, so that each label in each template stays small."""
 _LANGUAGE = 16  # characters of a code that a message repeats
-# Above this many pairs scores are computed in a thread, so that other requests go on meanwhile.
+# Above this many pairs what is to be done with them is done in a thread.
 _MANY_PAIRS = 10_000
 
 Arguments = ParamSpec("Arguments")
@@ -68,7 +68,7 @@ class Scorer:
         version, found = await self._embed(
             chosen, [*request.queries, *request.candidates], request.space, timeout
         )
-        return await _apart(pairs, self._compare, chosen, request, version, found)
+        return await apart(pairs, self._compare, chosen, request, version, found)
 
     async def classify(
         self, chosen: Chosen, request: ClassifyRequest, timeout: float | None = None
@@ -91,7 +91,7 @@ class Scorer:
                 ' fits at all; leave "threshold" out, or have the operator set calibrations'
             )
             raise malformed(message, "threshold")
-        return await _apart(pairs, self._label, chosen, request, threshold, version, found)
+        return await apart(pairs, self._label, chosen, request, threshold, version, found)
 
     async def rerank(self, chosen: Chosen, request: RerankRequest, timeout: float | None = None) -> Reranked:
         """The documents, best first.
@@ -108,7 +108,7 @@ class Scorer:
         version, found = await self._embed(
             chosen, [request.query, *request.documents], request.space, timeout
         )
-        return await _apart(pairs, self._rank, chosen, request, version, found)
+        return await apart(pairs, self._rank, chosen, request, version, found)
 
     def _sentences(self, request: ClassifyRequest) -> list[str]:
         """Each label in each template; none is made where they would become too many, or too long."""
@@ -242,9 +242,10 @@ def read_calibrations(paths: Iterable[str]) -> Mapping[str, Calibration]:
     return found
 
 
-async def _apart(
+async def apart(
     pairs: int, work: Callable[Arguments, Result], *given: Arguments.args, **named: Arguments.kwargs
 ) -> Result:
+    """What `work` returns; it is called in a thread where so many pairs would keep others waiting."""
     if pairs > _MANY_PAIRS:
         return await asyncio.to_thread(work, *given, **named)
     return work(*given, **named)

@@ -1,7 +1,9 @@
 """Similarity, Classify and Rerank over a real channel: the same scores as over HTTP, errors and deadlines."""
 
 import base64
+import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,6 +13,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 
 from babelclip.embedding_pb2 import EmbedRequest
 from gateway.rpc import embedder_pb2 as pb
+from gateway.scoring.scorer import MAX_PAIRS
 from tests.e2e.support import PATIENCE
 from tests.gateway.front import Front, gateway
 from tests.gateway.test_grpc import channel, details
@@ -180,3 +183,21 @@ def test_the_callers_deadline_reaches_the_tower(front: Front, call: Caller, name
     sent = [EmbedRequest.FromString(each.body) for each in front.engine.calls]
     told = [request.timeout_ms for request in sent if b"b" in request.texts][-1]
     assert 0 < told < 25_000  # gRPC rounds what is left up; an engine that is told nothing has 30 seconds.
+
+
+def test_the_largest_answer_is_taken_by_every_client(tmp_path: Path) -> None:
+    """As many pairs as are allowed, with matches, stay below what gRPC's clients take by default."""
+    CALIBRATION.save(tmp_path / "calibration.json")
+    side = math.isqrt(MAX_PAIRS)
+    request = pb.SimilarityRequest(queries=items(CAT) * side, candidates=items("cat") * side)
+    with (
+        gateway(engine(), tmp_path, calibrations=(str(tmp_path / "calibration.json"),)) as front,
+        channel(front) as opened,
+    ):
+        method = opened.unary_unary(
+            "/babelclip.v1.Embedder/Similarity",
+            request_serializer=pb.SimilarityRequest.SerializeToString,
+            response_deserializer=pb.SimilarityResponse.FromString,
+        )
+        response = method(request, metadata=(("authorization", f"Bearer {front.key}"),), timeout=PATIENCE)
+    assert len(response.cosines) == len(response.probabilities) == len(response.matches) == side * side
