@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from babelclip import Calibration, Classification, Embeddings, ItemError, read_calibration, similarity
 from babelclip.search.classify import THRESHOLD, classify_embeddings, label_embeddings, label_sentences
 from babelclip.search.ranking import softmax
 from gateway.embedding import Item, embed
 from gateway.errors import ApiError, items_failed, malformed
+from gateway.fetch import ImageAddress
 from gateway.metrics import Metrics
 from gateway.models import Chosen
 from gateway.scoring.messages import (
@@ -100,7 +102,7 @@ class Scorer:
             ApiError: the request fails as a whole; it does if the query has no vector.
         """
         _require("documents", request.documents)
-        if isinstance(request.query, ItemError):
+        if isinstance(request.query, ItemError) and not isinstance(request.query, ImageAddress):
             raise items_failed({"query": request.query}, "query")
         if request.top_n is not None and request.top_n < 1:
             raise malformed('"top_n" must be at least 1', "top_n")
@@ -161,7 +163,7 @@ class Scorer:
         vectors = label_embeddings(sentences, len(labels))
         answers: list[Classification] = [Classification(None, 0.0, None, None, {})] * count
         # What a cosine of two texts means is another matter, and not measured.
-        images = np.array([isinstance(item, bytes) for item in request.items])
+        images = _are_images(request.items)
         for mask, calibration in ((images, self._calibrations.get(version.space)), (~images, None)):
             classified = classify_embeddings(items[mask], labels, vectors, calibration, threshold)
             for index, answer in zip(np.flatnonzero(mask).tolist(), classified, strict=True):
@@ -197,10 +199,8 @@ class Scorer:
         calibration = self._calibrations.get(space)
         if calibration is None:
             return None
-        rows, columns = (
-            np.array([isinstance(item, bytes) for item in items]) for items in (queries, candidates)
-        )
-        measured = (rows[:, None] != columns[None]) & ~np.isnan(cosines)
+        across = _are_images(queries)[:, None] != _are_images(candidates)[None]
+        measured = across & ~np.isnan(cosines)
         matches: Scores = np.full(cosines.shape, np.nan)
         matches[measured] = calibration.probability(cosines[measured])
         return matches
@@ -258,6 +258,11 @@ def _probabilities(logits: Scores, queries: Embeddings, candidates: Embeddings) 
     if logits[whole].size:
         probabilities[whole] = softmax(logits[whole])
     return probabilities
+
+
+def _are_images(items: Sequence[Item]) -> NDArray[np.bool_]:
+    """Which items are no texts: an image may also be one that is fetched by its address."""
+    return np.array([not isinstance(item, str) for item in items])
 
 
 def _require(field: str, items: Sequence[Any]) -> None:

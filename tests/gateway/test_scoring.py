@@ -1,8 +1,10 @@
 """Similarity, classification and reranking over HTTP, by hand-made vectors whose scores are known."""
 
+import asyncio
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,13 @@ from babelclip import Calibration, Unavailable
 from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.testing import InMemoryTransport
 from gateway.errors import ApiError
+from gateway.fetch import ImageAddress, image_address
 from gateway.http import classify, rerank, similarity
-from gateway.scoring.scorer import MAX_LABEL, read_calibrations
-from tests.gateway.engine import Engine
+from gateway.metrics import Metrics
+from gateway.scoring.messages import ClassifyRequest, RerankRequest, SimilarityRequest
+from gateway.scoring.scorer import MAX_LABEL, Scorer, read_calibrations
+from gateway.settings import Settings
+from tests.gateway.engine import Engine, models
 from tests.gateway.front import Front, gateway
 
 SCALE = 10.0
@@ -403,6 +409,39 @@ def test_a_calibration_that_is_none_stops_the_start(tmp_path: Path) -> None:
         gateway(engine(), tmp_path / "gateway", calibrations=(str(tmp_path / "c.json"),)),
     ):
         raise AssertionError("it has started")
+
+
+class Pictures:
+    """Fetches what is at three addresses."""
+
+    async def fetched(self, items: Sequence[Any]) -> list[Any]:
+        found = {"cat": CAT, "dog": DOG, "car": CAR}
+        return [found[item.url] if isinstance(item, ImageAddress) else item for item in items]
+
+
+def test_an_image_by_its_address_is_an_image(tmp_path: Path) -> None:
+    """Where images are fetched, one may be the query, has a match with a text, and may match no label."""
+    CALIBRATION.save(tmp_path / "c.json")
+    scorer = Scorer(Settings(calibrations=(str(tmp_path / "c.json"),)), Metrics())
+    cat, car = image_address("cat"), image_address("car")
+
+    async def run() -> None:
+        known = models(engine())
+        chosen = replace(known.find("clip"), fetcher=Pictures())  # type: ignore[arg-type]
+        ranked = await scorer.rerank(chosen, RerankRequest(cat, ["dog", image_address("dog"), "cat"]))
+        assert [(result.index, result.match is None) for result in ranked.results] == [
+            (2, False),
+            (1, True),
+            (0, False),
+        ]
+        classified = await scorer.classify(chosen, ClassifyRequest([cat, car], ["cat", "dog"]))
+        assert [answer.label for answer in classified.answers] == ["cat", None]
+        compared = await scorer.similarity(chosen, SimilarityRequest([cat], ["cat", car]))
+        assert compared.matches is not None
+        assert np.isnan(compared.matches).tolist() == [[False, True]]
+        await known.close()
+
+    asyncio.run(run())
 
 
 JSON = st.recursive(
