@@ -17,6 +17,7 @@ from babelclip import Embeddings
 from babelclip.shadow.observations import Observations
 from babelclip.shadow.traffic_split import TrafficSplit
 from babelclip.wire import Tower
+from gateway.access.account import ACCOUNT
 from gateway.towers.base import ModelVersion, Towers
 from gateway.versions import VersionFile
 
@@ -118,6 +119,7 @@ class ShadowedTowers:
         self._copies.put_nowait(_Copy(shadow.version, tower, items, served, seconds, size))
 
     async def _work(self) -> None:
+        ACCOUNT.set(None)  # No key pays for copies, least of all the one whose request was the first.
         while True:
             copy = await self._copies.get()
             began = time.perf_counter()

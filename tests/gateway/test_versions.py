@@ -8,9 +8,12 @@ import pytest
 from babelclip import Call, ModelNotFound, RegistryError, SpaceMismatch
 from babelclip.shadow.traffic_split import TrafficSplit
 from babelclip.testing import InMemoryTransport
+from gateway.access.account import ACCOUNT, Account
 from gateway.embedding import embed
 from gateway.errors import ApiError
+from gateway.keys import Caller
 from gateway.versions import ModelVersions
+from tests.e2e.support import PATIENCE
 from tests.gateway.engine import Engine
 from tests.gateway.three_versions import NEW, NEXT, OLD, switched, version_of
 
@@ -167,3 +170,28 @@ def test_a_candidate_must_be_served_and_another_one(tmp_path: Path, what: str) -
         assert (await change("9.0", 0)) == ModelVersions()
 
     asyncio.run(run())
+
+
+def test_a_copy_in_the_shadow_is_no_keys(tmp_path: Path) -> None:
+    """The key of the first request that is copied does not pay with its limits for all that follow."""
+    engine = Engine(OLD, NEW, NEXT)
+    callers: dict[str | None, Account | None] = {}
+
+    async def during(call: Call) -> None:
+        callers[call.version] = ACCOUNT.get()
+
+    async def run() -> None:
+        models = switched(engine, tmp_path, version="1.0", shadow=TrafficSplit("3.0", 1.0))
+        await version_of(models)
+        await version_of(models, "clip@3.0")
+        callers.clear()
+        engine.during = during
+        account = Account(Caller("shop"), lambda key, limit: None)
+        ACCOUNT.set(account)
+        await version_of(models)
+        while "3.0" not in callers:
+            await asyncio.sleep(0.001)
+        assert callers == {"1.0": account, "3.0": None}
+        await models.close()
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE))
