@@ -32,6 +32,7 @@ import grpc
 import psutil
 
 from babelclip.embedding_pb2 import EmbedResponse
+from babelclip.keys.entries import SCOPES
 from babelclip.keys.file import add
 from babelclip.transports.torchserve import bearer
 from benchmarks import inputs, load, report, towers
@@ -73,7 +74,7 @@ def gateway_before(server: Server, **entries: object) -> Iterator[Gateway]:
     with tempfile.TemporaryDirectory(prefix="babelclip-gateway") as made:
         folder = Path(made)
         keys = folder / "keys.json"
-        key = add(keys, "benchmark")
+        key = add(keys, "benchmark", scopes=SCOPES)
         values = {
             "port": 0,
             "grpc_port": 0,

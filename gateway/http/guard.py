@@ -25,6 +25,7 @@ OPEN = frozenset(
 SCOPES: Sequence[tuple[re.Pattern[str], entries.Scope | None]] = (
     (re.compile(r"/v1/embeddings|/v[12]/embed|/predictions/.*|/v[12]/models/.*(:predict|/infer)"), "embed"),
     (re.compile(r"/v[12]/rerank|/v1/similarity|/v1/classify"), "search"),
+    (re.compile(r"/v1/admin/.*"), "admin"),
     (re.compile(r"/v1/models(/.*)?|/v2(/health/.*|/models/.*)?"), None),
 )
 # What is not there is the operator's alone: a new route that was forgotten is open to nobody else.

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import openai
 
+from babelclip.keys.entries import SCOPES
 from babelclip.keys.file import add
 from gateway.keys import KeyFile
 from gateway.serve import Addresses, models_of, run
@@ -51,7 +52,7 @@ class Front:
 def gateway(engine: Engine, folder: Path, **settings: Any) -> Iterator[Front]:
     """A gateway before an engine in memory; `settings` are those of `gateway.settings.Settings`."""
     keys_file = folder / "keys.json"
-    key = add(keys_file, "test")
+    key = add(keys_file, "test", scopes=SCOPES)
     given = Settings(**{**FREE_PORTS, "versions_file": str(folder / "versions.json"), **settings})
     told: queue.Queue[Any] = queue.Queue()
 

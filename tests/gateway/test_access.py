@@ -195,6 +195,16 @@ def test_a_key_without_the_scope_is_refused(front: Front, scope: Scope) -> None:
     assert front.get("/v1/embeddings", authorization=f"Bearer {key}").status_code == 405
 
 
+def test_only_an_operators_key_changes_what_is_served(front: Front) -> None:
+    """Whoever may embed and search may neither promote a version nor see which ones are tried."""
+    key = add(front.keys_file, "caller")
+    assert http(front, key).status_code == 200
+    answer = front.get("/v1/admin/models", authorization=f"Bearer {key}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "insufficient_scope")
+    operator = add(front.keys_file, "operator", scopes=["admin"])
+    assert front.get("/v1/admin/models", authorization=f"Bearer {operator}").status_code == 200
+
+
 def test_a_key_that_has_expired_says_so(front: Front) -> None:
     """A caller whose key is over does not look for a typing mistake."""
     key = add(front.keys_file, "guest", expires=datetime.now(UTC) + timedelta(days=1))
