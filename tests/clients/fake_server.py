@@ -43,7 +43,7 @@ def vector_of(item: bytes) -> np.ndarray:
 class FakeServer:
     """What both protocols share: the towers, the token, and the failures that a test has ordered.
 
-    `failures` holds what happens to the next requests, one each: "no_worker", "worker_died",
+    `failures` holds what happens to the next requests, one each: "no_worker", "limited", "worker_died",
     "worker_killed", "too_large", "crashed", "garbage", "empty", "refused", "overloaded" or "stall" (until the
     server is closed).
     """
@@ -178,6 +178,8 @@ def http_server(tls: ssl.SSLContext | None = None) -> FakeServer:
                 self._fail(404, "ModelVersionNotFoundException", message)
             elif failure == "no_worker":
                 self._fail(503, "ServiceUnavailableException", NO_WORKER)
+            elif failure == "limited":
+                self._reply(429, "application/json", b'{"error": {"message": "try again in 1 s"}}')
             elif failure == "worker_died":
                 self._fail(500, "InternalServerException", "Worker died.")
             elif failure == "worker_killed":
@@ -250,6 +252,8 @@ def grpc_server(tls: grpc.ServerCredentials | None = None) -> FakeServer:
             fail(f"Model version: {version} does not exist for model: {model}\n{kind}")
         if failure == "no_worker":
             fail(f"{NO_WORKER}\nInternalServerException.()")
+        if failure == "limited":
+            fail("try again in 1 s", grpc.StatusCode.RESOURCE_EXHAUSTED)
         if failure == "worker_died":
             fail("Worker died.\norg.pytorch.serve.http.InternalServerException")
         if failure == "worker_killed":

@@ -165,6 +165,10 @@ def _refusal(error: grpc.RpcError, call: Call, target: str) -> BabelclipError:
             f"{target} dropped a message of {len(call.body):,} bytes, as it does above its max_request_size;"
             " lower max_message_bytes or raise that limit",
         )
+    if (
+        status is grpc.StatusCode.RESOURCE_EXHAUSTED
+    ):  # What is 429 over HTTP: a gateway that says to come again.
+        return Unavailable(f"{target} has no room for more: {sentence}")
     if status is grpc.StatusCode.INVALID_ARGUMENT or "BadRequestException" in details:
         return RequestRefused(MALFORMED_REQUEST, sentence)
     if status is grpc.StatusCode.UNIMPLEMENTED:

@@ -238,10 +238,11 @@ def test_a_restarted_server_is_followed(server: FakeServer, tmp_path: Path) -> N
 
 
 def test_a_busy_server_is_tried_again(server: FakeServer) -> None:
-    """A full queue passes, and so does a batch without room; the caller does not see it."""
-    server.failures.extend(["no_worker", "overloaded"])
+    """A full queue passes, a batch without room, a gateway's limit; the caller does not see it."""
     with Client(server.url, backoff=QUICK) as client:
-        assert client.embed_texts(["a"]).ok.all()
+        for failures in (["no_worker", "overloaded"], ["limited"]):
+            server.failures.extend(failures)
+            assert client.embed_texts(["a"]).ok.all()
 
 
 def test_a_server_that_stays_busy_is_unavailable(server: FakeServer) -> None:
