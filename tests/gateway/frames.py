@@ -29,7 +29,9 @@ def call_headers(*more: bytes) -> bytes:
 
 
 def flood(address: str, parts: list[bytes], most: int, patience: float) -> tuple[int, str]:
-    """Send the parts over and over → bytes that were sent, and how it ended: `cut off`, or `all taken`."""
+    """Send the parts over and over → bytes that were sent, and how it ended: `cut off`, `held back` by a
+    server that reads no more for `patience` seconds, since nobody reads what it answers, or `all taken`.
+    """
     url = urlsplit(address)
     sent = 0
     with socket.create_connection((str(url.hostname), url.port or 0), timeout=patience) as connection:
@@ -48,6 +50,8 @@ def flood(address: str, parts: list[bytes], most: int, patience: float) -> tuple
                     return sent, "cut off"
         except ConnectionError:
             return sent, "cut off"
+        except TimeoutError:
+            return sent, "held back"
     return sent, "all taken"
 
 
