@@ -125,17 +125,20 @@ class Fuzzer:
     def __init__(self, target: Alone, seed: int) -> None:
         self._target = target
         self._seed = seed
-        self._secrets = [target.key, str(REPOSITORY), "Traceback", "site-packages", '.py"', "7070"]
+        self._secrets = [target.key, str(REPOSITORY), "Traceback", "site-packages", '.py"', ":7070"]
         self._schemas: dict[str, dict[str, Any]] = {}
         for path, methods in httpx.get(f"{target.http}/openapi.json").json()["paths"].items():
             body = next(iter(methods.values())).get("requestBody", {}).get("content", {})
             self._schemas[path] = body.get("application/json", {}).get("schema", {})
         self._own = threading.local()
+        self._clients: list[httpx.Client] = []
         self._channel = grpc.insecure_channel(target.grpc.removeprefix("grpc://"))
 
     def close(self) -> None:
-        """Gives the channel back."""
+        """Gives all connections back."""
         self._channel.close()
+        for client in self._clients:
+            client.close()
 
     def send(self, index: int) -> tuple[str, str, str]:
         """One request → its kind, its answer, and what is wrong with that ("" for nothing)."""
@@ -169,6 +172,7 @@ class Fuzzer:
             path += rng.choice(("/", "?a=b", "%2e%2e/", "//", ";x", "?" + "a" * 3000))
         if not hasattr(self._own, "client"):
             self._own.client = httpx.Client(base_url=self._target.http, timeout=PATIENCE)
+            self._clients.append(self._own.client)
         named = f"{method} {path.partition('?')[0][:40]}" if schema else "other addresses"
         try:
             answer = self._own.client.request(method, path, content=content, headers=headers)
