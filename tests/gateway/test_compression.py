@@ -59,6 +59,8 @@ def test_a_compressed_request_is_read(front: Front, encoding: str) -> None:
         (gzip.compress(CALL), "gzip, gzip", 415),
         (gzip.compress(CALL), "zstd", 415),
     ],
+    # gzip writes the time into what it packs, and each process that runs tests must find the same names.
+    ids=["bomb", "deflate bomb", "twice", "cut", "two", "plain", "empty", "misnamed", "twice named", "zstd"],
 )
 def test_bombs_and_what_is_not_so_compressed_are_refused(
     front: Front, body: bytes, encoding: str, status: int
