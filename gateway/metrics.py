@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -131,10 +131,8 @@ class Metrics:
                 took = time.perf_counter() - began
                 self._seconds.labels(name).observe(took)
                 if span is not None:
-                    span.set_attributes(
-                        {f"babelclip.{key}": value for key, value in asdict(observed).items()}
-                    )
-                request_log.write(call=name, seconds=took, **asdict(observed))
+                    span.set_attributes({f"babelclip.{key}": value for key, value in vars(observed).items()})
+                request_log.write(call=name, seconds=took, **vars(observed))
                 self._requests.labels(name, observed.model, observed.key, observed.status).inc()
 
     def items(self, model: str, items: Sequence[str | bytes | ItemError], outcomes: Embeddings) -> None:
