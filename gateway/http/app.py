@@ -90,7 +90,7 @@ def build(models: Models, settings: Settings, access: AccessControl | None, metr
     middleware.append(Middleware(Session))
     if settings.compress_from_bytes:
         middleware.append(Middleware(CompressLarge, min_bytes=settings.compress_from_bytes, apart=body.apart))
-    return Starlette(
+    application = Starlette(
         routes=routes,
         middleware=middleware,
         exception_handlers={
@@ -100,6 +100,9 @@ def build(models: Models, settings: Settings, access: AccessControl | None, metr
             Exception: of_failure,
         },
     )
+    # It would send a caller to the host that the caller's own header names.
+    application.router.redirect_slashes = False
+    return application
 
 
 class _Calls:

@@ -201,6 +201,9 @@ def test_addresses_and_methods_that_there_are_not_are_named(front: Front) -> Non
     bearer = {"authorization": f"Bearer {front.key}"}
     missing = front.get("/v1/embedding", **bearer)
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "unknown_path")
+    slash = front.get("/v1/models/clip/", host="elsewhere.example", **bearer)
+    assert slash.status_code == 404
+    assert "location" not in front.get("/livez/", host="elsewhere.example", **bearer).headers
     wrong = front.get("/v1/embeddings", **bearer)
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
     assert wrong.headers["allow"] == "POST"
