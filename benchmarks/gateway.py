@@ -89,14 +89,22 @@ def gateway_before(server: Server, **entries: object) -> Iterator[Gateway]:
         # A string, a number or a truth value looks the same in JSON and in TOML.
         config.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
         command = [sys.executable, "-m", "gateway", "--config", str(config)]
-        with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        # It has a line for each request.
+        log = (folder / "log").open("w+")
+        with (
+            log,
+            subprocess.Popen(
+                command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=log, text=True
+            ) as process,
+        ):
             assert process.stdout is not None
             try:
                 for line in process.stdout:
                     if line.startswith("listening: "):
                         break
                 else:
-                    raise SystemExit("the gateway ended instead of listening")
+                    log.seek(0)
+                    raise SystemExit(f"the gateway ended instead of listening:\n{log.read()}")
                 found = json.loads(line.removeprefix("listening: "))
                 yield Gateway(found["http"], found["grpc"], key, process.pid, keys)
             finally:
