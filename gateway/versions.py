@@ -10,18 +10,16 @@ whole, and a running gateway takes a change with the next request: one step, for
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from babelclip.atomic_files import replacing
+from babelclip.atomic_files import alone_in, replacing
 from babelclip.shadow.traffic_split import TrafficSplit
 
 # A version becomes part of the engine's address.
@@ -101,7 +99,7 @@ class VersionFile:
             raise VersionsError("this gateway has no versions_file, so it follows the engine")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(self._path.parent):
+            with alone_in(self._path.parent):
                 models = dict(load(self._path)) if self._path.exists() else {}
                 models[model] = change(models.get(model, FOLLOWING))
                 with replacing(self._path) as (partial,):
@@ -203,14 +201,3 @@ def _version(value: Any, where: str) -> str:
     if not isinstance(value, str) or not VERSION.fullmatch(value):
         raise ValueError(f"{where} must be up to 64 letters, digits and . _ -")
     return value
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """No other process changes a file of versions in this folder meanwhile."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -21,19 +21,17 @@ exit status 0. When one of the two ends by itself, so does the other, with exit 
 
 import argparse
 import contextlib
-import io
 import json
 import os
-import signal
 import sys
 import threading
-from types import FrameType
 from typing import Any
 
 from babelclip.errors import ManifestError
 from babelclip.model_store.manifest import read_manifest
 from serving import LaunchError, gateway, sources
 from serving.child import Child, ChildFailed
+from serving.launching import Stopped, say, show_any_letter, stop_on_signals
 from serving.options import (
     REPOSITORY,
     STORE,
@@ -47,10 +45,6 @@ from serving.options import (
 # Longer than the gateway takes to answer what is under way, and TorchServe's launcher to end all it started.
 DRAIN_SECONDS = 90.0
 STOP_SECONDS = 90.0
-
-
-class Stopped(Exception):
-    """Somebody asked for the end."""
 
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:
@@ -75,12 +69,6 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     if options.source is None and (words := export_arguments(options)):
         parser.error(f"{words[0]} says how a SOURCE is exported, and none is given")
     return options
-
-
-def say(message: str) -> None:
-    """Print a line for the operator at once: whoever reads through a pipe waits for the last one."""
-    with contextlib.suppress(OSError):  # The terminal is closed, or nobody reads the pipe any more.
-        print(message, flush=True)
 
 
 def run(options: argparse.Namespace, stop: threading.Event) -> None:
@@ -158,20 +146,9 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run both; return the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        # A path may hold letters that the terminal has not.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    show_any_letter()
     options = parse_options(arguments)
-    stop = threading.Event()
-
-    def ask_to_stop(signal_number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    for expected in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(expected, ask_to_stop)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Under nohup a closed terminal ends nothing.
-        signal.signal(signal.SIGHUP, ask_to_stop)
+    stop = stop_on_signals()
     try:
         run(options, stop)
     except Stopped:

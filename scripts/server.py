@@ -18,21 +18,19 @@ When TorchServe ends by itself, this prints the last lines of its logs and ends 
 
 import argparse
 import contextlib
-import io
 import json
 import os
-import signal
 import sys
 import threading
 from dataclasses import asdict
 from importlib.metadata import version as version_of
 from pathlib import Path
-from types import FrameType
 
 from babelclip.model_store.manifest import Entry
 from serving import LaunchError
 from serving.environment import check_paths, forget_proxies
 from serving.java import find_java
+from serving.launching import Stopped, say, show_any_letter, stop_on_signals
 from serving.options import REPOSITORY, add_engine_options
 from serving.ports import check_ports
 from serving.process import RunFolder, TorchServe
@@ -45,10 +43,6 @@ from serving.workers import count_workers
 LOG_CONFIG = REPOSITORY / "deploy" / "torchserve" / "log4j2.xml"
 
 
-class Stopped(Exception):
-    """Somebody asked the server to end."""
-
-
 def parse_options(arguments: list[str]) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="scripts/server.py", description=(__doc__ or "").partition("\n")[0])
@@ -59,12 +53,6 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         help="end, too, when the standard input does: with the process that started this one",
     )
     return parser.parse_args(arguments)
-
-
-def say(message: str) -> None:
-    """Print a line for the operator at once: whoever reads through a pipe waits for the last one."""
-    with contextlib.suppress(OSError):  # The terminal is closed, or nobody reads the pipe any more.
-        print(message, flush=True)
 
 
 def open_queue_metrics(port: int, addresses: Addresses, tokens: Path) -> QueueMetrics:
@@ -183,20 +171,9 @@ def wait_for_eof(stop: threading.Event) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the server; return the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        # A path may hold letters that the terminal has not.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    show_any_letter()
     options = parse_options(arguments)
-    stop = threading.Event()
-
-    def ask_to_stop(signal_number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    for expected in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(expected, ask_to_stop)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Under nohup a closed terminal ends nothing.
-        signal.signal(signal.SIGHUP, ask_to_stop)
+    stop = stop_on_signals()
     if options.until_eof:
         threading.Thread(target=wait_for_eof, args=(stop,), daemon=True).start()
     try:

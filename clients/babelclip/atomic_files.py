@@ -42,6 +42,23 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
         _sync_folder(folder)
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Whoever else asks for the same folder waits; for changes that read a file before they replace it.
+
+    Raises:
+        OSError: the folder cannot be opened or locked.
+    """
+    import fcntl  # Not on Windows, where the rest of the package works.
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # Where a folder cannot be opened.
         return

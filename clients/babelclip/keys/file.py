@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from babelclip.atomic_files import replacing
+from babelclip.atomic_files import alone_in, replacing
 from babelclip.keys.entries import (
     DEFAULT_SCOPES,
     NO_LIMITS,
@@ -107,7 +106,7 @@ def revoke(path: Path, name: str) -> None:
 def _change(path: Path, change: Callable[[list[Key]], list[Key]]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.parent):
+        with alone_in(path.parent):
             keys = change(load(path) if path.exists() else [])
             with replacing(path) as (partial,):
                 # Readable by its owner alone from the first byte on.
@@ -116,16 +115,3 @@ def _change(path: Path, change: Callable[[list[Key]], list[Key]]) -> None:
                     file.write(render(keys))
     except OSError as error:
         raise KeysError(f"cannot change {path}: {error.strerror}") from error
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """No other process changes a file of keys in this folder meanwhile."""
-    import fcntl  # Not on Windows, where the rest of the package works.
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
