@@ -78,10 +78,15 @@ def _start(
     ours, theirs = context.Pipe()
     try:
         arrays = [_shared(shape) for _ in range(AHEAD)]
-        process = context.Process(
-            target=_serve, args=(work, tasks, arrays, theirs, [*others, ours]), daemon=True
-        )
-        process.start()
+        # What handles a signal in the run is inherited, and would swallow one that comes before `_serve`.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            process = context.Process(
+                target=_serve, args=(work, tasks, arrays, theirs, [*others, ours], held), daemon=True
+            )
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
     except OSError as error:
         ours.close()
         sentence = f"a process that decodes images could not be started ({error.strerror}): fewer --workers"
@@ -102,10 +107,12 @@ def _serve(
     arrays: list[Pixels],
     pipe: Connection,
     inherited: list[Connection],
+    mask: set[signal.Signals],
 ) -> None:
     """What runs in a process: results until there are no more tasks, or the run has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the run ends the others.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for end in inherited:
         end.close()  # Else it would keep the run's end of the others' pipes open when the run is killed.
     try:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -16,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.places import REPOSITORY
+from training.datasets import processes
 from training.datasets.processes import ordered
 from training.datasets.rows import DataError
 
@@ -98,6 +100,24 @@ def test_a_process_that_dies_ends_the_run(number: signal.Signals, taken: int) ->
     assert not multiprocessing.active_children()
 
 
+def test_a_signal_that_comes_at_once_is_a_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects from a process that inherits the run's handler of SIGTERM, and lives on with it."""
+    start = processes._start
+
+    def killed_at_once(*given: Any) -> Any:
+        started = start(*given)
+        os.kill(started[0].pid, signal.SIGTERM)
+        return started
+
+    monkeypatch.setattr(processes, "_start", killed_at_once)
+    handler = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with pytest.raises(DataError, match="was killed by SIGTERM"):
+            list(ordered(fill, itertools.count(), SHAPE, processes=2))
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
 def test_a_process_that_dies_while_it_sends_ends_the_run() -> None:
     """Protects from half a message: what cannot be read to its end is a death and not a wait."""
     results = ordered(lambda task, _: bytes(20_000_000), itertools.count(), SHAPE, processes=2)
@@ -154,6 +174,7 @@ def test_a_process_that_cannot_be_started_is_named(monkeypatch: pytest.MonkeyPat
 
 RUN = """
 import itertools, multiprocessing, time
+from training.datasets import processes
 from training.datasets.processes import ordered
 from tests.places import REPOSITORY
 
