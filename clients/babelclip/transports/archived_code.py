@@ -18,6 +18,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import descriptor_pool
+
 from babelclip.errors import TransportError
 from babelclip.wire import Tower
 
@@ -73,6 +75,21 @@ def _install(source: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[PACKAGE] = module
     spec.loader.exec_module(module)
+    _import_messages()
+
+
+def _import_messages() -> None:
+    """Imports the archive's own form of the wire's messages, which may be older or newer than this package's.
+
+    protobuf takes two files of one name into a pool only if they are the same, so these get one of their own.
+    """
+    own = descriptor_pool.DescriptorPool()
+    default = descriptor_pool.Default
+    descriptor_pool.Default = lambda: own
+    try:
+        import_needed(f"{PACKAGE}.embedding_pb2")
+    finally:
+        descriptor_pool.Default = default
 
 
 def _remove(folder: Path, owner: int) -> None:
