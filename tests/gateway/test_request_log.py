@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,8 +38,12 @@ class Lines(logging.Handler):
         self.found.append(json.loads(record.getMessage()))
 
     def of(self, request_id: str) -> dict[str, Any]:
-        """The one line of a request."""
-        (line,) = [line for line in self.found if line["id"] == request_id]
+        """The one line of a request; it may come a moment after the answer."""
+        give_up = time.monotonic() + PATIENCE
+        while not (found := [line for line in self.found if line["id"] == request_id]):
+            assert time.monotonic() < give_up, f"no line of {request_id}"
+            time.sleep(0.01)
+        (line,) = found
         return line
 
 
@@ -98,6 +103,7 @@ def test_probes_that_succeed_leave_no_line(front: Front, lines: Lines) -> None:
     front.get("/livez")
     front.get("/readyz")
     front.get("/v1/models", **{"x-request-id": "after"})
+    lines.of("after")
     assert {line["call"] for line in lines.found} == {"/v1/models"}
 
 
