@@ -113,7 +113,7 @@ def test_a_signal_that_comes_at_once_is_a_death(monkeypatch: pytest.MonkeyPatch)
     handler = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         with pytest.raises(DataError, match="was killed by SIGTERM"):
-            list(ordered(fill, itertools.count(), SHAPE, processes=2))
+            list(ordered(fill, itertools.count(), SHAPE, processes=1))
     finally:
         signal.signal(signal.SIGTERM, handler)
 
