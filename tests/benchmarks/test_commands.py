@@ -21,6 +21,7 @@ COMMANDS = (
     "training",
     "rollout",
     "http_libraries",
+    "gateway",
     "overload",
 )
 
