@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from babelclip import Embeddings
-from babelclip.errors import DeadlineExceeded
+from babelclip.errors import DeadlineExceeded, RequestRefused
 from babelclip.wire import Tower
 from gateway.towers.base import ModelVersion, Towers
 
@@ -144,10 +144,13 @@ class MergingTowers:
         except asyncio.CancelledError:
             _cancel(message)
             raise
+        except RequestRefused as error:
+            if len(message.parts) == 1:
+                _fail(message, error)
+            else:  # What was refused is one request's, and must not cost the others theirs.
+                await asyncio.gather(*(self._alone(message, *part) for part in message.parts))
         except Exception as error:
-            for _, _, answer in message.parts:
-                if not answer.done():
-                    answer.set_exception(error)
+            _fail(message, error)
         else:
             for start, end, answer in message.parts:
                 if not answer.done():
@@ -156,6 +159,32 @@ class MergingTowers:
             self._under_way[key] -= 1
             if not self._under_way[key]:
                 del self._under_way[key]
+
+    async def _alone(
+        self, message: _Message, start: int, end: int, answer: asyncio.Future[Embeddings]
+    ) -> None:
+        """The answer to one request of a message, asked for by itself."""
+        if answer.done():
+            return
+        try:
+            outcomes = await self._towers.embed(
+                message.tower, message.items[start:end], message.version, timeout=message.timeout
+            )
+        except asyncio.CancelledError:
+            answer.cancel()
+            raise
+        except Exception as error:
+            if not answer.done():
+                answer.set_exception(error)
+        else:
+            if not answer.done():
+                answer.set_result(outcomes)
+
+
+def _fail(message: _Message, error: Exception) -> None:
+    for _, _, answer in message.parts:
+        if not answer.done():
+            answer.set_exception(error)
 
 
 def _cancel(message: _Message) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from babelclip import Call, DeadlineExceeded, Embeddings, Unavailable
+from babelclip import Call, DeadlineExceeded, Embeddings, RequestRefused, Unavailable
 from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.testing import InMemoryTransport
 from gateway.towers.base import ModelVersion
@@ -157,6 +157,32 @@ def test_a_failure_of_the_engine_is_told_to_all_of_the_message() -> None:
         for other in others:
             with pytest.raises(Unavailable):
                 await other
+        await held.merging.close()
+
+    asyncio.run(run())
+
+
+def test_a_request_that_is_refused_costs_no_other() -> None:
+    """What the engine refuses whole is asked for again, request by request."""
+
+    async def run() -> None:
+        held = Held()
+        version = await held.version()
+        held.let_go.set()
+
+        def before(call: Call) -> None:
+            if b"refused" in call.body:
+                raise RequestRefused("malformed_request", "not so")
+
+        held.engine.before = before
+        first = asyncio.create_task(held.merging.embed("text", ["first"], version))
+        await held.arrived.wait()
+        calls = [held.merging.embed("text", [text], version) for text in ("a", "refused", "b")]
+        a, refused, b = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(refused, RequestRefused)
+        memory = held.engine.versions["1.0"]
+        for text, outcomes in (("a", a), ("b", b), ("first", await first)):
+            np.testing.assert_allclose(outcomes.vectors, [memory.vector(text)], atol=1e-6)
         await held.merging.close()
 
     asyncio.run(run())
