@@ -24,8 +24,9 @@ from starlette.routing import Route
 
 from babelclip.errors import SPACE_MISMATCH, BabelclipError, RegistryError, SpaceMismatch
 from gateway.errors import ApiError, from_client, malformed
-from gateway.http import body, items
+from gateway.http import body
 from gateway.http.answers import json_response
+from gateway.http.dialects import items
 from gateway.models import Models
 from gateway.settings import Settings
 from gateway.towers.switch import SwitchedTowers

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.errors import ApiError
-from gateway.http import cohere, inference, kserve, openai
+from gateway.http.dialects import cohere, inference, kserve, openai
 
 JSON = "application/json"
 _log = logging.getLogger(__name__)

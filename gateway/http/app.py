@@ -20,24 +20,15 @@ from babelclip import Embeddings
 from gateway.access.control import AccessControl
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
-from gateway.http import (
-    admin,
-    body,
-    cohere,
-    document,
-    health,
-    inference_routes,
-    kserve,
-    openai,
-    predictions,
-    scores,
-)
+from gateway.http import admin, body, health, inference_routes, predictions, scores
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
 from gateway.http.compression import CompressLarge
-from gateway.http.dialect import EmbedRequest
+from gateway.http.dialects import cohere, kserve, openai
+from gateway.http.dialects.dialect import EmbedRequest
 from gateway.http.guard import Guard, require_scopes
 from gateway.http.observe import CALLER_GONE, Observe, observed_of
+from gateway.http.openapi import document
 from gateway.http.session import Session
 from gateway.metrics import Metrics
 from gateway.models import Models

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.errors import malformed
-from gateway.http import inference
 from gateway.http.answers import JSON, json_response
-from gateway.http.binary_tensors import HEADER
+from gateway.http.dialects import inference
+from gateway.http.dialects.binary_tensors import HEADER
 from gateway.http.health import Health
 from gateway.models import Chosen, Models
 from gateway.settings import Settings

@@ -10,7 +10,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import MALFORMED_REQUEST, UNAVAILABLE, ApiError
-from gateway.http.openai import error_body
+from gateway.http.dialects.openai import error_body
 
 # Descriptors that connections of callers leave to the engine's, to files and to gRPC.
 _KEPT_FREE = 256

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.http import body, classify, rerank, similarity
+from gateway.http import body
 from gateway.http.answers import json_response
+from gateway.http.dialects import classify, rerank, similarity
 from gateway.http.observe import observed_of
 from gateway.metrics import Metrics
 from gateway.models import Chosen, Models

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from babelclip import Embeddings
 from babelclip.testing import InMemoryTransport
 from gateway.errors import ApiError
-from gateway.http.cohere import CohereRequest, read, render
-from gateway.http.items import NO_JOINT_VECTOR
+from gateway.http.dialects.cohere import CohereRequest, read, render
+from gateway.http.dialects.items import NO_JOINT_VECTOR
 from gateway.towers.base import ModelVersion
 from tests.gateway.engine import Engine
 from tests.gateway.front import Front, gateway

@@ -21,8 +21,8 @@ from babelclip import Embeddings, Unavailable
 from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.testing import InMemoryTransport
 from gateway.errors import ApiError
-from gateway.http.binary_tensors import HEADER, read_elements, split, write_elements
-from gateway.http.inference import InferRequest, read, render
+from gateway.http.dialects.binary_tensors import HEADER, read_elements, split, write_elements
+from gateway.http.dialects.inference import InferRequest, read, render
 from gateway.towers.base import ModelVersion
 from tests.gateway.engine import Engine
 from tests.gateway.front import Front, gateway

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from babelclip.testing import InMemoryTransport
 from gateway.errors import ApiError
-from gateway.http.kserve import read
+from gateway.http.dialects.kserve import read
 from tests.gateway.engine import Engine
 from tests.gateway.front import Front, gateway
 

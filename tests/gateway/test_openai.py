@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from babelclip import Embeddings, Unavailable
 from babelclip.testing import InMemoryTransport
 from gateway.errors import ApiError
-from gateway.http import images
-from gateway.http.items import NO_JOINT_VECTOR
-from gateway.http.openai import EmbeddingsRequest, read, render
+from gateway.http.dialects import images
+from gateway.http.dialects.items import NO_JOINT_VECTOR
+from gateway.http.dialects.openai import EmbeddingsRequest, read, render
 from gateway.settings import ModelSettings
 from gateway.towers.base import ModelVersion
 from tests.gateway.engine import Engine

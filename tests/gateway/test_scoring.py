@@ -20,7 +20,7 @@ from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.testing import InMemoryTransport
 from gateway.errors import ApiError
 from gateway.fetch import ImageAddress, image_address
-from gateway.http import classify, rerank, similarity
+from gateway.http.dialects import classify, rerank, similarity
 from gateway.metrics import Metrics
 from gateway.scoring.messages import ClassifyRequest, RerankRequest, SimilarityRequest
 from gateway.scoring.scorer import MAX_LABEL, Scorer, read_calibrations

@@ -7,7 +7,7 @@
     {"model_name": "clip", "model_version": "1.0", "parameters": {"space": "…", "logit_scale": 100.0},
      "outputs": [{"name": "text_embedding", "datatype": "FP32", "shape": [2, 512], "data": […]}, …]}
 
-Either input may be absent. Inputs and outputs may be binary (`gateway.http.binary_tensors`); an element of a
+Either input may be absent. Both ways may be binary (`gateway.http.dialects.binary_tensors`); an element of a
 binary `image` is the image file itself. If an item fails, the request fails, unless the request names the
 output `text_error` or `image_error`: BYTES, a sentence for each item that failed, whose vector is then zeros,
 and an empty one for the others.
@@ -26,9 +26,9 @@ import orjson
 from babelclip import Embeddings, ItemError
 from babelclip.embeddings import Vectors
 from gateway.errors import malformed
-from gateway.http.binary_tensors import HEADER, split, write_elements
 from gateway.http.body import parse
-from gateway.http.dialect import (
+from gateway.http.dialects.binary_tensors import HEADER, split, write_elements
+from gateway.http.dialects.dialect import (
     EmbedRequest,
     body_object,
     failed_items,
@@ -36,7 +36,7 @@ from gateway.http.dialect import (
     field_of,
     sentence_body,
 )
-from gateway.http.tensors import INPUTS, Input, name_of, parameters_of, read_inputs, tensors_of
+from gateway.http.dialects.tensors import INPUTS, Input, name_of, parameters_of, read_inputs, tensors_of
 from gateway.towers.base import ModelVersion
 
 error_body = sentence_body

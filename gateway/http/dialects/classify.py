@@ -22,8 +22,8 @@ import orjson
 
 from babelclip import Classification
 from gateway.errors import items_failed, malformed
-from gateway.http import fields
-from gateway.http.dialect import body_object, choice_of, field_of
+from gateway.http.dialects import fields
+from gateway.http.dialects.dialect import body_object, choice_of, field_of
 from gateway.scoring.messages import Classified, ClassifyRequest
 
 

@@ -21,8 +21,8 @@ import orjson
 
 from babelclip import Embeddings
 from gateway.errors import items_failed, malformed
-from gateway.http import fields
-from gateway.http.dialect import body_object, choice_of, error_entries, field_of
+from gateway.http.dialects import fields
+from gateway.http.dialects.dialect import body_object, choice_of, error_entries, field_of
 from gateway.scoring.messages import Scores, Similarity, SimilarityRequest
 
 # The names that the two sides may have, and what a string is on each.

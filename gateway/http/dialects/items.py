@@ -14,7 +14,7 @@ from typing import Any
 from babelclip import ItemError
 from gateway.embedding import Item
 from gateway.errors import INVALID_ITEM
-from gateway.http import images
+from gateway.http.dialects import images
 
 NO_JOINT_VECTOR = (
     "a text and an image have a vector each and none together, since the model has two towers; send two items"

@@ -6,8 +6,9 @@ import html
 import json
 from typing import Any
 
-from gateway.http import admin, dialect_documents
-from gateway.http.document_scores import SCORING, Call
+from gateway.http import admin
+from gateway.http.openapi import dialects
+from gateway.http.openapi.scoring import SCORING, Call
 from gateway.settings import Settings
 
 Schema = dict[str, Any]
@@ -57,7 +58,7 @@ def describe(settings: Settings) -> dict[str, Any]:
                     "parameters": [{"name": "model", "in": "path", "required": True, "schema": _STRING}],
                 }
             },
-            **dialect_documents.paths(settings.max_items, _ERRORS),
+            **dialects.paths(settings.max_items, _ERRORS),
             **admin.describe(),
             "/healthz": {"get": _open("Whether the gateway's process answers")},
             "/livez": {"get": _open("The same as /healthz")},

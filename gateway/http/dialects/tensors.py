@@ -11,9 +11,9 @@ from babelclip import ItemError
 from babelclip.errors import INVALID_UTF8
 from gateway.embedding import Item
 from gateway.errors import INVALID_ITEM, malformed
-from gateway.http import images, items
-from gateway.http.binary_tensors import read_elements
-from gateway.http.dialect import check_count, field_of
+from gateway.http.dialects import images, items
+from gateway.http.dialects.binary_tensors import read_elements
+from gateway.http.dialects.dialect import check_count, field_of
 
 INPUTS = ("text", "image")
 

@@ -26,8 +26,8 @@ from typing import Any
 from babelclip import Embeddings, ItemError
 from gateway.embedding import Item
 from gateway.errors import INVALID_ITEM, ApiError, malformed
-from gateway.http import images, items
-from gateway.http.dialect import (
+from gateway.http.dialects import images, items
+from gateway.http.dialects.dialect import (
     EmbedRequest,
     base64_rows,
     body_object,
@@ -40,7 +40,7 @@ from gateway.http.dialect import (
     field_of,
     number_rows,
 )
-from gateway.http.items import NO_JOINT_VECTOR
+from gateway.http.dialects.items import NO_JOINT_VECTOR
 from gateway.towers.base import ModelVersion
 
 # The addresses whose errors have Cohere's form; /v1/rerank is Jina's as well.

@@ -16,8 +16,8 @@ from typing import Any
 from babelclip import Embeddings
 from gateway.embedding import Item
 from gateway.errors import malformed
-from gateway.http import items
-from gateway.http.dialect import (
+from gateway.http.dialects import items
+from gateway.http.dialects.dialect import (
     EmbedRequest,
     body_object,
     check_count,

@@ -1,4 +1,4 @@
-"""Fields of a body that hold lists or numbers; `gateway.http.dialect` reads the others."""
+"""Fields of a body that hold lists or numbers; `gateway.http.dialects.dialect` reads the others."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from gateway.embedding import Item
 from gateway.errors import malformed
-from gateway.http import items
-from gateway.http.dialect import check_count
+from gateway.http.dialects import items
+from gateway.http.dialects.dialect import check_count
 
 
 def number_of(body: Mapping[str, Any], field: str) -> float | None:

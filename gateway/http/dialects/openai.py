@@ -23,8 +23,8 @@ from typing import Any
 from babelclip import Embeddings, ItemError
 from gateway.embedding import Item
 from gateway.errors import ApiError, malformed
-from gateway.http import items
-from gateway.http.dialect import (
+from gateway.http.dialects import items
+from gateway.http.dialects.dialect import (
     EmbedRequest,
     base64_rows,
     body_object,
@@ -36,7 +36,7 @@ from gateway.http.dialect import (
     field_of,
     number_rows,
 )
-from gateway.http.items import NO_JOINT_VECTOR
+from gateway.http.dialects.items import NO_JOINT_VECTOR
 from gateway.towers.base import ModelVersion
 
 _CUT = 'the text has more tokens than the model takes; shorten it, or send "truncate": true to have it cut'

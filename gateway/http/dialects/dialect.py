@@ -18,7 +18,7 @@ import orjson
 from babelclip import Embeddings, ItemError
 from gateway.embedding import Item
 from gateway.errors import CONTEXT_LENGTH_EXCEEDED, ApiError, items_failed, malformed
-from gateway.http import items
+from gateway.http.dialects import items
 from gateway.towers.base import ModelVersion
 
 

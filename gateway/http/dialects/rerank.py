@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.errors import items_failed, malformed
-from gateway.http import fields, images, items
-from gateway.http.dialect import body_object, choice_of, error_entries, field_of
+from gateway.http.dialects import fields, images, items
+from gateway.http.dialects.dialect import body_object, choice_of, error_entries, field_of
 from gateway.scoring.messages import Ranked, Reranked, RerankRequest
 
 

@@ -1,0 +1,1 @@
+"""The description of the calls: the OpenAPI document and its page."""
