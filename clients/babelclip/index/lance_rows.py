@@ -1,0 +1,135 @@
+"""Rows as columns of Arrow, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from babelclip.errors import SpaceMismatch
+from babelclip.index.base import FIELD_TYPES, Row, Settings
+from babelclip.index.filters import check_value
+from babelclip.index.sql import DECLARED
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_TEXTS = (
+    *("id", "source", "collection", "kind", "fingerprint", "checksum", "perceptual_hash", "caption"),
+    *("error_code", "error_message"),
+)
+_INTEGERS = ("size", "width", "height")
+_NUMBERS = ("taken", "begin", "end")
+_ALL = (*_TEXTS, *_INTEGERS, *_NUMBERS, "vector", "thumbnail", "metadata")
+
+
+def schema_of(settings: Settings) -> pa.Schema:
+    """The columns of a generation's table.
+
+    Raises:
+        ValueError: the dimension or a field cannot be used.
+    """
+    import pyarrow as pa
+
+    if settings.dim < 1:
+        raise ValueError(f"dim must be at least 1, not {settings.dim}")
+    types = dict(zip(FIELD_TYPES, (pa.string(), pa.int64(), pa.float64(), pa.bool_()), strict=True))
+    for name, kind in settings.fields.items():
+        if not name.isidentifier() or name in _ALL:
+            raise ValueError(
+                f"a field may not be called {name!r}: letters, digits and _, and no column of ours"
+            )
+        if kind not in types:
+            raise ValueError(f"the field {name} is of the type {kind!r}; there are {', '.join(FIELD_TYPES)}")
+    columns = [(name, pa.string()) for name in _TEXTS]
+    columns += [(name, pa.int64()) for name in _INTEGERS]
+    columns += [(name, pa.float64()) for name in _NUMBERS]
+    columns += [("metadata", pa.string()), ("thumbnail", pa.binary())]
+    columns += [(DECLARED + name, types[kind]) for name, kind in settings.fields.items()]
+    return pa.schema([*columns, ("vector", pa.list_(pa.float32(), settings.dim))])
+
+
+def table_of(rows: Sequence[Row], settings: Settings) -> pa.Table:
+    """Rows as a table of `schema_of`.
+
+    Raises:
+        SpaceMismatch: a vector has another dimension.
+        ValueError: a row has neither vector nor error code, or a field's value another type.
+    """
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {
+        name: [getattr(row, name) for row in rows] for name in (*_TEXTS, *_INTEGERS, *_NUMBERS, "thumbnail")
+    }
+    columns["metadata"] = [json.dumps(dict(row.metadata), ensure_ascii=False) for row in rows]
+    columns["vector"] = [_vector(row, settings.dim) for row in rows]
+    for name, kind in settings.fields.items():
+        columns[DECLARED + name] = [_field(row, name, kind) for row in rows]
+    return pa.Table.from_pydict(columns, schema=schema_of(settings))
+
+
+def selected(columns: Sequence[str], settings: Settings) -> list[str]:
+    """The names of columns to read for fields of `Row`; id always is one.
+
+    Raises:
+        ValueError: `Row` has no such field.
+    """
+    unknown = [name for name in columns if name not in _ALL]
+    if unknown:
+        raise ValueError(f"a row has no {unknown[0]!r}; it has {', '.join(_ALL)}")
+    return ["id", *(name for name in columns if name != "id")]
+
+
+def rows_from(found: pa.Table | pa.RecordBatch, settings: Settings) -> list[Row]:
+    """Rows of the columns that were read; the others have their defaults."""
+    rows = []
+    names = [name for name in found.schema.names if name in _ALL and name != "vector"]
+    has_vector = "vector" in found.schema.names
+    vectors = _vectors(found, settings.dim) if has_vector else None
+    for index, values in enumerate(found.select(names).to_pylist()):
+        if "metadata" in values:
+            values["metadata"] = json.loads(values["metadata"] or "{}")
+        values.setdefault("source", "")
+        if vectors is not None and np.isfinite(vectors[index, 0]):
+            values["vector"] = vectors[index]
+        rows.append(Row(**values))
+    return rows
+
+
+def _vectors(found: Any, dim: int) -> Any:
+    """float32 [N, dim]; NaN where there is none."""
+    column = found.column("vector")
+    if hasattr(column, "combine_chunks"):
+        column = column.combine_chunks()
+    rows = np.full((len(column), dim), np.nan, dtype=np.float32)
+    present = np.asarray(column.is_valid())
+    if present.any():
+        rows[present] = column.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+    return rows
+
+
+def _vector(row: Row, dim: int) -> Any:
+    if row.vector is None:
+        if not row.error_code:
+            raise ValueError(f"the row of {row.source!r} has neither a vector nor an error code")
+        return None
+    if row.error_code:
+        raise ValueError(f"the row of {row.source!r} has a vector and an error code")
+    if row.vector.shape != (dim,):
+        raise SpaceMismatch(
+            f"the vector of {row.source!r} has the shape {list(row.vector.shape)}, not [{dim}]"
+        )
+    if not np.isfinite(row.vector).all():
+        raise ValueError(f"the vector of {row.source!r} holds numbers that are not finite")
+    return row.vector.astype(np.float32)
+
+
+def _field(row: Row, name: str, kind: str) -> Any:
+    value = row.metadata.get(name)
+    if value is not None and not check_value(value, kind):
+        raise ValueError(
+            f"the metadata of {row.source!r} has for {name} {value!r}, which is not of the type {kind}"
+        )
+    return value
