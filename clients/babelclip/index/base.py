@@ -175,7 +175,7 @@ class Index(Protocol):
         ...
 
     def get(self, ids: Sequence[str], *, columns: Sequence[str] = DETAILS) -> list[Row | None]:
-        """N ids → N rows in their order, None where there is none. `columns` names fields of `Row`."""
+        """N ids → N rows in their order, None where there is none; `columns` are fields of `Row`."""
         ...
 
     def search(
@@ -192,7 +192,7 @@ class Index(Protocol):
 
         Args:
             queries: none of which failed.
-            where: only rows that this filter keeps are candidates, so that there are `top` where there can be.
+            where: only rows that this filter keeps are candidates, so there are `top` where there can be.
             exact: compare all rows, whatever the method.
 
         Raises:
@@ -209,7 +209,7 @@ class Index(Protocol):
         columns: Sequence[str] = DETAILS,
         batch_size: int = 1024,
     ) -> Iterator[list[Row]]:
-        """All rows that a filter keeps, also those without a vector, as they were at the start; in no order."""
+        """All rows that a filter keeps, with or without a vector, as they were at the start; in no order."""
         ...
 
     def compact(self) -> None:
