@@ -204,7 +204,9 @@ def _listeners(host: str, port: int, count: int) -> list[socket.socket]:
     with serve.listen(host, port) as alone:  # Nobody else does: with another gateway it would be shared too.
         family, port = alone.family, alone.getsockname()[1]
     return [
-        socket.create_server((host, port), family=family, backlog=serve.BACKLOG, reuse_port=True)
+        serve.without_delay(
+            socket.create_server((host, port), family=family, backlog=serve.BACKLOG, reuse_port=True)
+        )
         for _ in range(count)
     ]
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
+import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.errors import ApiError, malformed
@@ -121,6 +122,10 @@ def parse(data: bytes) -> Any:
     if data.count(b",") > _MOST_VALUES and _commas_outside_strings(data) > _MOST_VALUES:
         message = f"the body holds too many values; at most {_MOST_VALUES:,} are allowed"
         raise ApiError(413, "body_too_large", message)
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass  # The slower parser takes some texts that this one does not, and says better what is wrong.
     try:
         return json.loads(data, parse_constant=_refuse_constant)
     except UnicodeDecodeError:

@@ -20,7 +20,9 @@ import psutil
 import pytest
 
 from babelclip.keys.file import add
+from gateway import serve
 from gateway.rpc import embedder_pb2 as pb
+from gateway.workers import _listeners
 from tests.clients.fake_server import FakeServer, http_server
 from tests.e2e.support import PATIENCE, summed
 from tests.gateway.test_metrics import eventually
@@ -247,3 +249,15 @@ def test_a_port_of_another_gateway_is_not_shared_with_it(
     )
     assert done.returncode == 1
     assert done.stderr == f"gateway: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+
+
+def test_an_answer_is_not_held_back_for_an_acknowledgement() -> None:
+    """A body leaves without waiting for its head to be acknowledged, with one process and with several."""
+    one, several = [serve.listen("127.0.0.1", 0)], _listeners("127.0.0.1", 0, 2)
+    with contextlib.ExitStack() as opened:
+        for listener in (*one, *several):
+            opened.enter_context(listener)
+            assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        opened.enter_context(socket.create_connection(one[0].getsockname()))
+        accepted = opened.enter_context(one[0].accept()[0])
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

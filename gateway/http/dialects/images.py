@@ -5,6 +5,8 @@ from __future__ import annotations
 import binascii
 import re
 
+import pybase64
+
 from babelclip import ItemError
 from gateway.errors import INVALID_ITEM
 from gateway.fetch import image_address
@@ -33,7 +35,7 @@ def read(text: str) -> bytes | ItemError:
         text = text[found.end() :]
     elif _ADDRESS.match(text):
         return image_address(text.strip())
-    data = _decode("".join(text.split()))
+    data = _decode(text)
     if data is None:
         return _wrong("the image is not valid base64")
     return data
@@ -47,7 +49,12 @@ def _may_be_image(kind: str) -> bool:
     return kind.startswith("image/") or kind in _UNKNOWN_KINDS
 
 
-def _decode(encoded: str) -> bytes | None:
+def _decode(text: str) -> bytes | None:
+    try:  # As nearly all is written; the rest has line breaks, the other alphabet, or no padding.
+        return pybase64.b64decode(text, validate=True)
+    except ValueError:
+        pass
+    encoded = "".join(text.split())
     if "-" in encoded or "_" in encoded:
         if "+" in encoded or "/" in encoded:
             return None
