@@ -76,6 +76,8 @@ class Settings:
         max_items: inputs of a request.
         max_body_bytes: bytes of a request.
         body_timeout: seconds in which a body must have arrived.
+        grpc_connection_seconds: after which a client over gRPC is asked to connect anew, so that replicas
+            that came later get their share of it; 0 never asks.
         calibrations: files of `babelclip.calibrate`, of one embedding space each.
         versions_file: which version each model's name means, the same for every replica; with "", or while
             there is no such file, a name means the engine's default version.
@@ -108,6 +110,7 @@ class Settings:
     max_items: int = 2048
     max_body_bytes: int = 64 * 1024 * 1024
     body_timeout: float = 60.0
+    grpc_connection_seconds: float = 1800.0
     calibrations: tuple[str, ...] = ()
     versions_file: str = ".run/gateway/versions.json"
     cache_mb: int = 0
@@ -136,6 +139,10 @@ class Settings:
                 raise SettingsError(f"{name} must be more than 0, not {getattr(self, name)}")
         if not 0 <= self.max_wait < math.inf:
             raise SettingsError(f"max_wait must be 0 or more seconds, not {self.max_wait}")
+        if not 0 <= self.grpc_connection_seconds < math.inf:
+            raise SettingsError(
+                f"grpc_connection_seconds must be 0 or more, not {self.grpc_connection_seconds}"
+            )
         if self.cache_mb < 0:
             raise SettingsError(f"cache_mb must be 0 or more, not {self.cache_mb}")
         if self.compress_from_bytes < 0:

@@ -73,6 +73,8 @@ class RpcServer:
                 ("grpc.so_reuseport", int(settings.workers > 1)),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                # A call that is under way is finished on the old connection, however long it takes.
+                *_age(settings.grpc_connection_seconds),
             ),
         )
         calls = {
@@ -210,3 +212,7 @@ def _counted(handler: _Handler, account: Account) -> _Handler:
     make, behaviour = kinds[handler.request_streaming, handler.response_streaming]
     made: _Handler = make(behaviour, counting, handler.response_serializer)
     return made
+
+
+def _age(seconds: float) -> tuple[tuple[str, int], ...]:
+    return (("grpc.max_connection_age_ms", int(seconds * 1000)),) if seconds else ()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -342,3 +343,37 @@ def test_generated_code_is_current(tmp_path: Path) -> None:
     for file in ("gateway/rpc/embedder_pb2.py", "gateway/rpc/embedder_pb2.pyi"):
         made = (tmp_path / file).read_text()
         assert without_versions(made) == without_versions((REPOSITORY / file).read_text()), file
+
+
+def test_a_connection_is_renewed_and_loses_no_call(tmp_path: Path) -> None:
+    """A client that stays connected comes to other replicas too, and a call under way is still answered."""
+    engine = Engine()
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def during(call: Call) -> None:
+        if EmbedRequest.FromString(call.body).texts == [b"slow"]:
+            begun.set()
+            await asyncio.to_thread(go_on.wait, PATIENCE)
+
+    engine.during = during
+    with gateway(engine, tmp_path, grpc_connection_seconds=0.2) as front:
+        address = front.addresses.grpc.removeprefix("grpc://")
+        with grpc.insecure_channel(address) as channel:
+            left = threading.Event()
+            reached = threading.Event()
+
+            def seen(state: grpc.ChannelConnectivity) -> None:
+                if state is grpc.ChannelConnectivity.READY:
+                    reached.set()
+                elif reached.is_set():
+                    left.set()
+
+            channel.subscribe(seen)
+            stub = Stub(channel, front.key)
+            with ThreadPoolExecutor(1) as threads:
+                answer = threads.submit(stub.embed, "slow")
+                assert begun.wait(PATIENCE)
+                assert left.wait(PATIENCE)
+                go_on.set()
+                assert not answer.result(PATIENCE).errors
+            assert not stub.embed("again").errors
