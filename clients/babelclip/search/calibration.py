@@ -16,6 +16,7 @@ import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,12 +38,21 @@ class Calibration:
         space: the embedding space whose cosines it is for.
         slope, offset: of the logistic curve.
         pairs: how many it was measured on.
+        others: the mean cosine of what does not belong together; None where it was not measured.
     """
 
     space: str
     slope: float
     offset: float
     pairs: int
+    others: float | None = None
+
+    @property
+    def unrelated(self) -> float:
+        """`others`, or else the cosine at which one in fifty is a match; the slope must not be 0."""
+        if self.others is not None:
+            return self.others
+        return (-math.log(49) - self.offset) / self.slope
 
     def probability(self, cosines: ArrayLike, candidates: int = 2) -> NDArray[np.float64]:
         """Cosines of any shape → the probability of each that it is a match, when one among `candidates` is.
@@ -57,8 +67,7 @@ class Calibration:
             raise ValueError(f"there must be at least 1 candidate, not {candidates}")
         logits = self.slope * np.asarray(cosines, dtype=np.float64) + self.offset
         logits -= math.log(max(1, candidates - 1))
-        probabilities: NDArray[np.float64] = _sigmoid(logits)
-        return probabilities
+        return sigmoid(logits)
 
     def require(self, space: str) -> None:
         """Raises SpaceMismatch unless cosines of this space are what was measured."""
@@ -85,15 +94,30 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
         OSError: it cannot be read.
     """
     try:
-        raw = json.loads(Path(path).read_bytes())
-        if raw["format"] != FORMAT:
-            raise ValueError(f"its format is {raw['format']!r}, not {FORMAT}")
-        slope, offset = float(raw["slope"]), float(raw["offset"])
-        if not (math.isfinite(slope) and math.isfinite(offset)):
-            raise ValueError("its numbers are not finite")
-        return Calibration(str(raw["space"]), slope, offset, int(raw["pairs"]))
+        return calibration_from(json.loads(Path(path).read_bytes()))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)} is no calibration: {error}") from error
+
+
+def calibration_from(raw: Any) -> Calibration:
+    """The content of a file as JSON → the calibration.
+
+    Raises:
+        ValueError, KeyError, TypeError, OverflowError: it is none.
+    """
+    if raw["format"] != FORMAT:
+        raise ValueError(f"its format is {raw['format']!r}, not {FORMAT}")
+    others = raw.get("others")
+    found = Calibration(
+        space=str(raw["space"]),
+        slope=float(raw["slope"]),
+        offset=float(raw["offset"]),
+        pairs=int(raw["pairs"]),
+        others=None if others is None else float(others),
+    )
+    if not all(math.isfinite(number) for number in (found.slope, found.offset, found.others or 0.0)):
+        raise ValueError("its numbers are not finite")
+    return found
 
 
 def calibrate(texts: Embeddings, images: Embeddings) -> Calibration:
@@ -113,8 +137,22 @@ def calibrate(texts: Embeddings, images: Embeddings) -> Calibration:
         raise ValueError(f"a calibration needs at least {FEWEST} pairs, not {len(whole)}")
     square: NDArray[np.float64] = cosines[np.ix_(whole, whole)].astype(np.float64)
     own = np.eye(len(whole), dtype=bool)
-    slope, offset = _fit(square[own], square[~own])
-    return Calibration(texts.space, slope, offset, len(whole))
+    return fit_calibration(texts.space, square[own], square[~own])
+
+
+def fit_calibration(space: str, matches: ArrayLike, others: ArrayLike) -> Calibration:
+    """The curve of cosines [M] of what belongs together, and [N] of what does not.
+
+    Raises:
+        ValueError: there are fewer than 20 of the one, or none of the other.
+    """
+    good, bad = np.asarray(matches, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    if len(good) < FEWEST or not len(bad):
+        raise ValueError(
+            f"a calibration needs at least {FEWEST} pairs and others, not {len(good)}, {len(bad)}"
+        )
+    slope, offset = _fit(good, bad)
+    return Calibration(space, slope, offset, len(good), float(bad.mean()))
 
 
 def _fit(matches: NDArray[np.float64], others: NDArray[np.float64]) -> tuple[float, float]:
@@ -137,7 +175,7 @@ def _fit(matches: NDArray[np.float64], others: NDArray[np.float64]) -> tuple[flo
         return float(weight @ (np.logaddexp(0.0, logits) - target * logits))
 
     for _ in range(STEPS):
-        p = _sigmoid(design @ found)
+        p = sigmoid(design @ found)
         gradient = design.T @ (weight * (p - target))
         curvature = design.T @ (design * (weight * p * (1 - p))[:, None]) + 1e-9 * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
@@ -150,6 +188,7 @@ def _fit(matches: NDArray[np.float64], others: NDArray[np.float64]) -> tuple[flo
     return float(found[0] / width), float(found[1] - found[0] * centre / width)
 
 
-def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / (1 + exp(-x)) of each, without overflow."""
     result: NDArray[np.float64] = np.exp(-np.logaddexp(0.0, -logits))
     return result
