@@ -63,8 +63,11 @@ def near_pairs(rows: Sequence[Row], near: Near = NEAR) -> NDArray[np.bool_]:
     if near.bits is not None:
         # Where a vector is missing its cosine is NaN, which contradicts nothing.
         alike |= (_differing_bits(rows) <= near.bits) & ~(cosines < near.hashed_cosine)
-    checksums = np.array([row.checksum for row in rows], dtype=object)
-    alike |= (checksums[:, None] == checksums[None, :]) & (checksums != "")[:, None]
+    known: dict[str, int] = {}
+    contents = np.array(
+        [known.setdefault(row.checksum, n) if row.checksum else -n for n, row in enumerate(rows, 1)]
+    )
+    alike |= contents[:, None] == contents[None, :]
     return alike
 
 
@@ -83,7 +86,8 @@ def _differing_bits(rows: Sequence[Row]) -> NDArray[np.int64]:
     """[N, N], from 0 to 64; 65 where one of two has no perceptual hash."""
     bits = np.full((len(rows), len(rows)), 65, dtype=np.int64)
     present = [n for n, row in enumerate(rows) if row.perceptual_hash]
-    hashes = np.array([int(rows[n].perceptual_hash, 16) for n in present], dtype=np.uint64)
-    differing = (hashes[:, None] ^ hashes[None, :])[..., None].view(np.uint8)
-    bits[np.ix_(present, present)] = np.unpackbits(differing, axis=-1).sum(axis=-1)
+    hashes = np.array([int(rows[n].perceptual_hash, 16) for n in present], dtype=">u8")
+    # As signs: their products sum up to the bits that agree less those that differ.
+    signs = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32) * 2 - 1
+    bits[np.ix_(present, present)] = (64 - signs @ signs.T) / 2
     return bits
