@@ -8,7 +8,7 @@
 `Client` talks to the server, or with the address `mar:model_store` runs a model in this process;
 `AsyncClient` is the same for an event loop. What comes back are `Embeddings`; what can go wrong is in
 `babelclip.errors`. `generate_embeddings` embeds a folder of images once, and `MultiLingualSearch` ranks them
-for any text.
+for any text; `Searcher` searches an index of `babelclip.index`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,10 @@ from babelclip.item_errors import ItemError
 from babelclip.search.calibration import Calibration, calibrate, read_calibration
 from babelclip.search.classify import Classification, Classifier
 from babelclip.search.collection import Collection, generate_embeddings
+from babelclip.search.query import Results, SearchHit, Term, parse_query
 from babelclip.search.ranking import MultiLingualSearch
+from babelclip.search.relevance import SearchCalibration, read_search_calibration
+from babelclip.search.searcher import Searcher
 from babelclip.shadow.traffic_split import TrafficSplit
 from babelclip.similarity import concatenate, similarity
 from babelclip.transports.base import AsyncTransport, Call, Tls, Transport
@@ -70,8 +73,13 @@ __all__ = [
     "Registry",
     "RegistryError",
     "RequestRefused",
+    "Results",
+    "SearchCalibration",
+    "SearchHit",
+    "Searcher",
     "Shadow",
     "SpaceMismatch",
+    "Term",
     "Tls",
     "TrafficSplit",
     "Transport",
@@ -80,7 +88,9 @@ __all__ = [
     "calibrate",
     "concatenate",
     "generate_embeddings",
+    "parse_query",
     "read_calibration",
+    "read_search_calibration",
     "similarity",
 ]
 

@@ -56,6 +56,12 @@ class Session:
         """A new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
 
+    def repinned(self, space: str, version: str) -> Session:
+        """What another client of the same server would know that has settled on another space."""
+        other = Session(self.credentials, self._models, space=space, version=None, headers=self._headers)
+        other.pin(space, version)
+        return other
+
     @property
     def version(self) -> str | None:
         """The version that both towers are asked for; None for the server's default one."""

@@ -220,6 +220,19 @@ class Client(BaseClient):
             self._drive(tower, self._embed_canary(tower))
         return self.space or ""
 
+    def repinned(self, space: str, version: str = "") -> Client:
+        """Another client of the same server, pinned to another space and the version that serves it.
+
+        For an index that has moved to another model, whose rows this client's vectors are not compared with.
+        Both use the same connections, so neither is used after one of them is closed.
+        """
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other._session = self._session.repinned(space, version)
+        other._pool, other._pool_lock = None, threading.Lock()
+        _CLIENTS.add(other)
+        return other
+
     def close(self) -> None:
         """Waits for what is under way, and closes the connections."""
         if self._pool is not None:

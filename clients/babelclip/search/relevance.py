@@ -81,8 +81,9 @@ class SearchCalibration:
             kinds: of each term.
             weights: T of them.
             vectors: [T, D], each of length 1.
-            candidates: rows that are compared; more of them need a higher cosine, since the best of those
-                that do not fit is better.
+            candidates: N rows that are compared. More of them need a higher cosine, since the best of those
+                that do not fit is better; but more of them fit, too. √N are taken to, so the prior's odds
+                lower the logit by ½ ln(N - 1).
 
         Returns:
             None where a curve is missing, does not rise with the cosine, or nothing is added.
@@ -95,7 +96,7 @@ class SearchCalibration:
             if weight > 0:
                 added += weight
                 slope += weight * calibration.slope
-                odds = math.log(max(1, candidates - 1))
+                odds = math.log(max(1, candidates - 1)) / 2
                 reached += weight * (odds - calibration.offset) / calibration.slope
             else:
                 reached += weight * calibration.unrelated
