@@ -29,6 +29,11 @@ INVALID_API_KEY = "invalid_api_key"
 EXPIRED_API_KEY = "expired_api_key"
 INSUFFICIENT_SCOPE = "insufficient_scope"
 RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
+COLLECTIONS_OFF = "collections_off"
+COLLECTION_NOT_FOUND = "collection_not_found"
+COLLECTION_EXISTS = "collection_exists"
+ITEM_NOT_FOUND = "item_not_found"
+JOB_NOT_FOUND = "job_not_found"
 _NAMED = 5  # items at fault that a message names
 
 # HTTP's status for an item's code where the request as a whole fails of it; docs/errors.md has the codes.

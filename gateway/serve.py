@@ -17,6 +17,7 @@ import uvicorn
 from babelclip.errors import BabelclipError
 from gateway.access.control import AccessControl
 from gateway.admission.towers import Admission
+from gateway.collections.service import Collections
 from gateway.collectors import CacheCollector, QueueCollector, ShadowCollector
 from gateway.fetch import Fetcher, Limits
 from gateway.http.app import build
@@ -122,11 +123,14 @@ async def run(
         if models.cache is not None:
             metrics.registry.register(CacheCollector(models.cache))
         metrics.registry.register(ShadowCollector(models.shadowed))
+        collections = Collections(models, settings, metrics) if settings.collections else None
+        if collections is not None:
+            opened.callback(collections.close)
         metrics_server = MetricsServer(metrics.registry, settings.metrics_port)
         opened.callback(metrics_server.close)
         http_socket = opened.enter_context(http_socket or listen(settings.host, settings.port))
         config = uvicorn.Config(
-            build(models, settings, access, metrics),
+            build(models, settings, access, metrics, collections),
             http=BoundedProtocol,
             ws="none",
             proxy_headers=False,

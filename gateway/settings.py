@@ -88,6 +88,10 @@ class Settings:
         image_url_timeout: seconds in which such an image must have come.
         max_image_url_bytes: bytes of such an image.
         max_image_urls: such addresses in a request.
+        collections: the folder of the collections that callers make; "" for none.
+        collections_index: where their indexes are kept, such as s3://BUCKET/PATH or milvus://HOST:PORT; with
+            "" in that folder.
+        content_roots: folders whose images and films are given back where an item names one as its source.
         models: by the names callers use; the first is the default.
     """
 
@@ -120,6 +124,9 @@ class Settings:
     image_url_timeout: float = 10.0
     max_image_url_bytes: int = 20_000_000
     max_image_urls: int = 32
+    collections: str = ""
+    collections_index: str = ""
+    content_roots: tuple[str, ...] = ()
     models: Mapping[str, ModelSettings] = field(default_factory=lambda: {"clip": ModelSettings()})
 
     def __post_init__(self) -> None:
@@ -154,6 +161,15 @@ class Settings:
             if not _HOST.fullmatch(entry):
                 raise SettingsError(
                     f"image_url_hosts holds {entry!r}; an entry is HOST, HOST:PORT, *.HOST, or * for all"
+                )
+        if self.collections_index and not self.collections:
+            raise SettingsError(
+                "collections_index needs collections, the folder of what else is kept of them"
+            )
+        for name in self.content_roots:
+            if not Path(name).is_absolute():
+                raise SettingsError(
+                    f"content_roots holds {name!r}; an entry is the absolute path of a folder"
                 )
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise SettingsError("tls_certificate and tls_key stand together: TLS needs both")

@@ -18,11 +18,13 @@ from starlette.routing import Route
 
 from babelclip import Embeddings
 from gateway.access.control import AccessControl
+from gateway.collections.service import Collections
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
 from gateway.http import admin, body, health, inference_routes, predictions, scores
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
+from gateway.http.collections import routes as collection_routes
 from gateway.http.compression import CompressLarge
 from gateway.http.dialects import cohere, kserve, openai
 from gateway.http.dialects.dialect import EmbedRequest
@@ -39,11 +41,18 @@ Asked = TypeVar("Asked", bound=EmbedRequest)
 Answer = TypeVar("Answer")
 
 
-def build(models: Models, settings: Settings, access: AccessControl | None, metrics: Metrics) -> Starlette:
+def build(
+    models: Models,
+    settings: Settings,
+    access: AccessControl | None,
+    metrics: Metrics,
+    collections: Collections | None = None,
+) -> Starlette:
     """The application over these models.
 
     Args:
         access: whom it lets in; None lets everybody in.
+        collections: those that it serves; None for none.
     """
     calls = _Calls(models, settings, metrics)
     routes = [
@@ -56,6 +65,7 @@ def build(models: Models, settings: Settings, access: AccessControl | None, metr
         Route("/v1/models/{model:path}", calls.describe_model, methods=["GET"]),
         *inference_routes.routes(models, settings, calls.health, calls.exchange),
         *admin.routes(models, settings),
+        *collection_routes.routes(collections, settings),
         Route("/predictions/{tower:path}", calls.predictions, methods=["POST"]),
         Route("/healthz", calls.live, methods=["GET"]),
         Route("/livez", calls.live, methods=["GET"]),
@@ -69,7 +79,7 @@ def build(models: Models, settings: Settings, access: AccessControl | None, metr
             Middleware(
                 CORSMiddleware,
                 allow_origins=list(settings.cors_origins),
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "Babelclip-Session"],
                 expose_headers=["Retry-After", "WWW-Authenticate", "X-Request-Id"],
                 max_age=600,

@@ -53,17 +53,27 @@ async def read(
         message = f"the body must be sent uncompressed, or as {compression.names()}"
         raise ApiError(415, "unsupported_media_type", message)
     try:
-        async with asyncio.timeout(timeout):
-            data = await _read(request, max_bytes)
-    except TimeoutError:
-        message = f"the body did not arrive within {timeout:g} s"
-        raise ApiError(408, "request_timeout", message) from None
+        data = await within(timeout, _read(request, max_bytes))
     except ClientDisconnect:
         raise CallerGone from None
     if encoding == "identity":
         return data
     # A packed byte may be a thousand.
     return await apart(len(data) * 1000, compression.unpack, data, encoding, max_bytes)
+
+
+async def within(timeout: float, reading: Coroutine[Any, Any, Result]) -> Result:
+    """What reading a body returns.
+
+    Raises:
+        ApiError: it did not arrive within so many seconds.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            return await reading
+    except TimeoutError:
+        message = f"the body did not arrive within {timeout:g} s"
+        raise ApiError(408, "request_timeout", message) from None
 
 
 async def apart(

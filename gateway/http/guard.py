@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from starlette.datastructures import Headers
 from starlette.routing import Route
@@ -25,22 +25,27 @@ OPEN = frozenset(
 SCOPES: Sequence[tuple[re.Pattern[str], entries.Scope | None]] = (
     (re.compile(r"/v1/embeddings|/v[12]/embed|/predictions/.*|/v[12]/models/.*(:predict|/infer)"), "embed"),
     (re.compile(r"/v[12]/rerank|/v1/similarity|/v1/classify"), "search"),
+    (re.compile(r"/v1/collections(/.*)?|/v1/jobs(/.*)?"), "search"),
     (re.compile(r"/v1/admin/.*"), "admin"),
     (re.compile(r"/v1/models(/.*)?|/v2(/health/.*|/models/.*)?"), None),
 )
+# Of those, the ones that change what is kept, unless they only get something.
+WRITES = re.compile(r"/v1/collections(/\{collection\}(/items(/.*)?|/jobs)?)?|/v1/jobs/.*")
 # What is not there is the operator's alone: a new route that was forgotten is open to nobody else.
 OTHERWISE: entries.Scope = "admin"
 
 
-def scope_of(path: str) -> entries.Scope | None:
-    """The scope that a key must have for a route of this path; None for none."""
+def scope_of(path: str, methods: Collection[str] = ()) -> entries.Scope | None:
+    """The scope that a key must have for a route of this path and these methods; None for none."""
+    if WRITES.fullmatch(path) and not set(methods) <= {"GET", "HEAD"}:
+        return "write"
     return next((scope for pattern, scope in SCOPES if pattern.fullmatch(path)), OTHERWISE)
 
 
 def require_scopes(routes: Sequence[Route]) -> None:
     """From now on each route that is not open answers 403 to a key without its scope."""
     for route in routes:
-        if route.path not in OPEN and (needed := scope_of(route.path)) is not None:
+        if route.path not in OPEN and (needed := scope_of(route.path, route.methods or ())) is not None:
             route.app = _scoped(route.app, needed)
 
 

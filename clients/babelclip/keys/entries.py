@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-Scope = Literal["embed", "search", "admin"]
+Scope = Literal["embed", "search", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 DEFAULT_SCOPES: tuple[Scope, ...] = ("embed", "search")
-"""`embed` gives vectors, `search` compares and finds, `admin` changes what is served."""
+"""`embed` gives vectors, `search` compares and finds, `write` changes collections, `admin` what is served."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _REQUIRED = {"name", "sha256", "created"}

@@ -1,0 +1,1 @@
+"""The calls on collections over HTTP; docs/collections.md describes them."""
