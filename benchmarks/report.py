@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -15,9 +14,6 @@ from rich.table import Table
 from benchmarks import towers
 from handlers.runtime.device import has_native_bfloat16
 from handlers.runtime.machine import usable_cores
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 
 
 def machine() -> dict[str, Any]:
@@ -57,9 +53,19 @@ def finish(name: str, result: dict[str, Any], details: dict[str, Any]) -> None:
     print("result: " + json.dumps(result), flush=True)
 
 
+def pyplot() -> Any:
+    """matplotlib's pyplot, drawing into files; imported with the first plot, because it takes long."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as found
+
+    return found
+
+
 def bars(name: str, values: Mapping[str, float], unit: str) -> None:
     """Write NAME.png, one bar for each value on a logarithmic scale."""
-    figure, axes = pyplot.subplots(figsize=(7, 0.8 + 0.4 * len(values)))
+    figure, axes = pyplot().subplots(figsize=(7, 0.8 + 0.4 * len(values)))
     drawn = axes.barh(list(values), list(values.values()))
     axes.bar_label(drawn, fmt=" %.3g")
     axes.set_xscale("log")

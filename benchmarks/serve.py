@@ -15,15 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
 from benchmarks import load, report, towers
 from benchmarks.inprocess import InProcess
 from benchmarks.options import make_parser, parse
 from benchmarks.server import Server, serving
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 
 GAUDI2_ARTICLE = 54.7  # images a second, one card: the figure of the public Gaudi 2 CLIP workflow
 ANSWERS = 4
@@ -117,7 +112,7 @@ async def settle(server: Server, seconds: float) -> None:
 
 def plot(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """Latency against the rate of an open loop, one pair of lines for each kind of load."""
-    figure, axes = pyplot.subplots(figsize=(7, 4))
+    figure, axes = report.pyplot().subplots(figsize=(7, 4))
     for name, points in curves.items():
         rates = [point["offered_per_s"] for point in points]
         (line,) = axes.plot(rates, [point["p50_ms"] for point in points], marker="o", label=f"{name}, median")

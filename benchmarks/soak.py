@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import psutil
 
@@ -23,9 +22,6 @@ from benchmarks import inputs, load, report, towers
 from benchmarks.options import make_parser, parse
 from benchmarks.poison import EVERY, poison
 from benchmarks.server import Server, serving
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 
 CALLERS = 16
 
@@ -91,7 +87,7 @@ def growth(samples: list[dict[str, Any]], name: str) -> float:
 
 
 def plot(samples: list[dict[str, Any]], names: list[str], path: Path) -> None:
-    figure, axes = pyplot.subplots(figsize=(7, 3.2))
+    figure, axes = report.pyplot().subplots(figsize=(7, 3.2))
     for name in names:
         axes.plot([s["requests"] for s in samples], [s.get(name, np.nan) for s in samples], label=name)
     axes.set(xlabel="requests", ylabel="resident memory, MB", ylim=(0, None))

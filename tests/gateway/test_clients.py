@@ -8,21 +8,20 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import langchain_openai.embeddings.base as langchain_base
 import numpy as np
 import openai
 import pytest
-import tiktoken
-from langchain_openai import OpenAIEmbeddings
-from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 
 from tests.e2e.test_other_languages import tool
 from tests.gateway.engine import Engine
 from tests.gateway.front import Front, gateway
 from tests.places import REPOSITORY
+
+if TYPE_CHECKING:
+    from langchain_openai import OpenAIEmbeddings
 
 TEXTS = ["a red heart", "ein rotes Herz", "ቀይ ልብ"]
 IMAGE = b"\x89PNG\r\n\x1a\n and some pixels?>"
@@ -50,8 +49,11 @@ def vectors(front: Front, *items: str | bytes) -> np.ndarray:
     return np.array([front.engine.versions["1.0"].vector(item) for item in items])
 
 
-def langchain(front: Front, **settings: Any) -> OpenAIEmbeddings:
+def langchain(front: Front, **settings: Any) -> "OpenAIEmbeddings":
     """LangChain's embeddings of OpenAI, set to the gateway."""
+    # Here, because its import takes seconds, in every process that collects the tests.
+    from langchain_openai import OpenAIEmbeddings
+
     return OpenAIEmbeddings(
         model="clip", base_url=f"{front.addresses.http}/v1", api_key=front.key, max_retries=0, **settings
     )
@@ -76,6 +78,9 @@ def test_langchain_embeds(front: Front) -> None:
 
 def test_langchains_default_is_told_what_to_set(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default it sends token ids of OpenAI's tokenizer, and the error says which setting stops that."""
+    import langchain_openai.embeddings.base as langchain_base
+    import tiktoken
+
     # OpenAI's tokenizer is downloaded where it is first used; any other one makes ids as well.
     letters = tiktoken.Encoding(
         "bytes", pat_str=".", mergeable_ranks={bytes([n]): n for n in range(256)}, special_tokens={}
@@ -87,6 +92,8 @@ def test_langchains_default_is_told_what_to_set(front: Front, monkeypatch: pytes
 
 def test_llama_index_embeds(front: Front) -> None:
     """LlamaIndex's class for servers of OpenAI's call embeds documents in batches, and queries."""
+    from llama_index.embeddings.openai_like import OpenAILikeEmbedding
+
     embeddings = OpenAILikeEmbedding(
         model_name="clip", api_base=f"{front.addresses.http}/v1", api_key=front.key, embed_batch_size=2
     )
