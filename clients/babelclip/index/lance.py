@@ -6,124 +6,171 @@ change of that table is one commit, so a generation becomes current for all at o
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict
-from datetime import timedelta
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from babelclip.embeddings import Embeddings
 from babelclip.errors import SpaceMismatch
 from babelclip.index.base import DETAILS, Hit, Index, IndexInfo, Row, Settings
 from babelclip.index.errors import IndexExists, IndexNotFound, SearchIndexError
+from babelclip.index.event_loop import run
 from babelclip.index.filters import Filter, parse_filter
+from babelclip.index.lance_calls import committed, connect, first_line
+from babelclip.index.lance_generations import Generation, Generations
 from babelclip.index.lance_rows import rows_from, schema_of, selected, table_of
+from babelclip.index.lance_structure import EMBEDDED, bring_up_to_date, cosines_of, nearest, uncovered
 from babelclip.index.sql import literal, to_sql
 
 if TYPE_CHECKING:
     import lancedb
     import pyarrow as pa
+    from lancedb.arrow import AsyncRecordBatchReader
 
-FIRST = "1"  # the generation that a new index has
-_GENERATIONS = "generations"
-_ROWS = "rows-"
+T = TypeVar("T")
+
+_QUERIES_AT_ONCE = 8
+_EXACT_BELOW = 20_000
+"""Rows that a filter keeps which are compared one by one: few of them are in the partitions near a query."""
 
 
 class LanceIndex:
     """An `Index` in LanceDB; made by `create_index` and `open_index`."""
 
-    def __init__(self, address: str, generation: str | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        database: lancedb.AsyncConnection,
+        generations: Generations,
+        generation: str | None = None,
+    ) -> None:
         self._address = address
-        self._database = _connect(address)
+        self._database = database
+        self._generations = generations
         self._fixed = generation
-        self._lock = threading.Lock()
-        self._tables: dict[str, lancedb.table.Table] = {}
-        self._known: lancedb.table.Table | None = None
+        self._tables: dict[str, lancedb.AsyncTable] = {}
 
     @classmethod
     def create(cls, address: str, settings: Settings) -> Index:
         """See `create_index`."""
-        index = cls(address)
-        if _GENERATIONS in index._names():
-            raise IndexExists(f"there is an index at {address} already")
-        index._table(FIRST, settings)
-        index._set_generations({FIRST: settings}, FIRST, new=True)
-        return index
+        schema_of(settings)
+
+        async def made() -> Index:
+            database = await connect(address)
+            try:
+                return cls(address, database, await Generations.create(database, settings))
+            except IndexExists as error:
+                raise IndexExists(f"there is an index at {address} already") from error
+
+        return _run(address, made)
 
     @classmethod
     def open(cls, address: str, *, generation: str | None = None) -> Index:
         """See `open_index`."""
+        missing = f"there is no index at {address}; `babelclip index create` makes one"
         if "://" not in address and not Path(address).is_dir():
-            raise IndexNotFound(f"there is no index at {address}; `babelclip index create` makes one")
-        index = cls(address, generation)
-        if _GENERATIONS not in index._names():
-            raise IndexNotFound(f"there is no index at {address}; `babelclip index create` makes one")
-        index._current()
-        return index
+            raise IndexNotFound(missing)
+
+        async def opened() -> Index:
+            database = await connect(address)
+            try:
+                generations = await Generations.open(database)
+            except ValueError as error:  # LanceDB's of a table that is not there
+                raise IndexNotFound(missing) from error
+            await generations.get(generation)
+            return cls(address, database, generations, generation)
+
+        return _run(address, opened)
 
     @property
     def settings(self) -> Settings:
         """Of the generation, as it is now."""
-        return self._current()[1]
+        return self._run(lambda: self._generations.get(self._fixed)).settings
 
     def info(self) -> IndexInfo:
         """What the index says of itself."""
-        name, settings, table = self._current()
-        rows = table.count_rows("error_code = ''")
+
+        async def counted() -> tuple[Generation, int, int, int]:
+            generation, table = await self._now()
+            rows = await table.count_rows(EMBEDDED)
+            indexed = 0 if generation.structure is None else max(0, rows - await uncovered(table))
+            return generation, rows, await table.count_rows() - rows, indexed
+
+        generation, rows, failed, indexed = self._run(counted)
+        structure = generation.structure
         return IndexInfo(
             address=self._address,
             engine="lancedb",
-            generation=name,
-            settings=settings,
+            generation=generation.name,
+            settings=generation.settings,
             rows=rows,
-            failed=table.count_rows() - rows,
+            failed=failed,
+            method="flat" if structure is None else structure.method,
+            indexed=indexed,
+            recall_at_10=None if structure is None else structure.recall_at_10,
+            parameters={} if structure is None else structure.parameters(),
         )
 
     def count(self, where: Filter | None = None) -> int:
         """See `Index.count`."""
-        _, settings, table = self._current()
-        return int(table.count_rows(_where(where, settings)))
+
+        async def counted() -> int:
+            generation, table = await self._now()
+            return int(await table.count_rows(_where(where, generation.settings)))
+
+        return self._run(counted)
 
     def upsert(self, rows: Sequence[Row], *, space: str) -> None:
         """See `Index.upsert`."""
-        _, settings, table = self._current()
-        if space != settings.space:
-            raise SpaceMismatch(
-                f"the index at {self._address} is of the space {settings.space}, the vectors are of {space}"
-            )
+        settings = self.settings
+        _check_space(self._address, settings, space)
         last = {row.id: row for row in rows}
-        if last:
-            merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+        if not last:
+            return
+        columns = table_of(list(last.values()), settings)
+
+        async def merged() -> None:
+            generation, table = await self._now()
+            _check_space(self._address, generation.settings, space)
+            # With its index of the key LanceDB 0.40 does not see that another process adds the same.
+            merge = table.merge_insert("id").use_index(False)
+            merge = merge.when_matched_update_all().when_not_matched_insert_all()
             # Nothing is bad here: a failed row has no vector, which LanceDB would refuse otherwise.
-            merge.execute(table_of(list(last.values()), settings), on_bad_vectors="null")
+            await committed(lambda: merge.execute(columns, on_bad_vectors="null"))
+
+        self._run(merged)
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Filter | None = None) -> int:
         """See `Index.delete`."""
         if (ids is None) == (where is None):
             raise ValueError("give ids or a filter, one of them")
-        _, settings, table = self._current()
-        condition = _where(where, settings) if ids is None else _ids(ids)
-        if condition is None:
-            return 0
-        count = int(table.count_rows(condition))
-        if count:
-            table.delete(condition)
-        return count
+        listed = None if ids is None else _ids(ids)
+
+        async def deleted() -> int:
+            generation, table = await self._now()
+            condition = listed if where is None else _where(where, generation.settings)
+            if not condition or not await table.count_rows(condition):
+                return 0
+            result: Any = await committed(lambda: table.delete(condition))
+            return int(result.num_deleted_rows)
+
+        return self._run(deleted)
 
     def get(self, ids: Sequence[str], *, columns: Sequence[str] = DETAILS) -> list[Row | None]:
         """See `Index.get`."""
-        _, settings, table = self._current()
         condition = _ids(ids)
-        if condition is None:
+        if not condition:
             return []
-        found = table.search().where(condition).select(selected(columns, settings)).limit(len(ids)).to_arrow()
-        by_id = {row.id: row for row in rows_from(found, settings)}
+
+        async def found() -> tuple[Generation, pa.Table]:
+            generation, table = await self._now()
+            names = selected(columns, generation.settings)
+            return generation, await table.query().where(condition).select(names).to_arrow()
+
+        generation, rows = self._run(found)
+        by_id = {row.id: row for row in rows_from(rows, generation.settings)}
         return [by_id.get(one) for one in ids]
 
     def search(
@@ -139,24 +186,33 @@ class LanceIndex:
         """See `Index.search`."""
         if top < 1 or offset < 0:
             raise ValueError(f"top must be at least 1 and offset at least 0, not {top} and {offset}")
-        _, settings, table = self._current()
-        if queries.space != settings.space or queries.dim != settings.dim:
-            raise SpaceMismatch(
-                f"the index at {self._address} is of the space {settings.space} ({settings.dim} values), the"
-                f" query of {queries.space} ({queries.dim}): embed it by version {settings.version or '?'}"
-            )
-        condition = _where(where, settings)
-        found = []
-        for vector in queries.vectors:
-            query: Any = table.search(vector, vector_column_name="vector")
-            query = query.distance_type("dot")
-            if condition is not None:
-                query = query.where(condition, prefilter=True)
-            if exact:
-                query = query.bypass_vector_index()
+
+        async def found() -> tuple[Settings, list[pa.Table]]:
+            generation, table = await self._now()
+            settings, structure = generation.settings, None if exact else generation.structure
+            if queries.space != settings.space or queries.dim != settings.dim:
+                raise SpaceMismatch(
+                    f"the index at {self._address} is of the space {settings.space} ({settings.dim} values),"
+                    f" the query of {queries.space} ({queries.dim}): embed it by version"
+                    f" {settings.version or '?'}"
+                )
+            condition = _where(where, settings)
+            if condition and structure and await table.count_rows(condition) < _EXACT_BELOW:
+                structure = None
             names = [*selected(columns, settings), "_distance"]
-            found.append(_hits(query.select(names).limit(top).offset(offset).to_arrow(), settings))
-        return found
+            at_once = asyncio.Semaphore(_QUERIES_AT_ONCE)
+
+            async def one(vector: Any) -> pa.Table:
+                query = (
+                    nearest(table, vector, structure, top + offset).select(names).limit(top).offset(offset)
+                )
+                async with at_once:
+                    return await (query.where(condition) if condition else query).to_arrow()
+
+            return settings, await asyncio.gather(*(one(vector) for vector in queries.vectors))
+
+        settings, tables = self._run(found)
+        return [_hits(table, settings) for table in tables]
 
     def scan(
         self,
@@ -166,58 +222,62 @@ class LanceIndex:
         batch_size: int = 1024,
     ) -> Iterator[list[Row]]:
         """See `Index.scan`."""
-        _, settings, table = self._current()
-        query = table.search().select(selected(columns, settings))
-        condition = _where(where, settings)
-        if condition is not None:
-            query = query.where(condition)
-        for batch in query.limit(None).to_batches(batch_size):
+
+        async def begun() -> tuple[Settings, AsyncRecordBatchReader]:
+            generation, table = await self._now()
+            query = table.query().select(selected(columns, generation.settings))
+            if condition := _where(where, generation.settings):
+                query = query.where(condition)
+            return generation.settings, await query.to_batches(max_batch_length=batch_size)
+
+        async def following() -> pa.RecordBatch | None:
+            return await anext(batches, None)
+
+        settings, batches = self._run(begun)
+        while (batch := self._run(following)) is not None:
             if rows := rows_from(batch, settings):
                 yield rows
 
     def compact(self) -> None:
         """See `Index.compact`."""
-        _, _, table = self._current()
-        table.optimize(cleanup_older_than=timedelta(minutes=10))
+
+        async def compacted() -> None:
+            generation = await self._generations.get(self._fixed)
+            async with self._generations.held(generation.name):
+                generation = await self._generations.get(generation.name)  # as the one before left it
+                table = await self._table(generation)
+                async for structure in bring_up_to_date(table, generation.settings, generation.structure):
+                    if structure != generation.structure:
+                        await self._generations.set_structure(generation.name, structure)
+
+        self._run(compacted)
 
     def generations(self) -> dict[str, Settings]:
         """See `Index.generations`."""
-        return self._generations()[0]
+        known, _ = self._run(self._generations.all)
+        return {name: generation.settings for name, generation in known.items()}
 
     def begin_generation(self, name: str, settings: Settings) -> Index:
         """See `Index.begin_generation`."""
-        known, current = self._generations()
-        if name in known and known[name] != settings:
-            raise ValueError(
-                f"the generation {name!r} was begun with other settings: drop it, or name another"
-            )
-        if name not in known:
-            self._table(name, settings)
-            self._set_generations({**known, name: settings}, current)
-        return LanceIndex(self._address, name)
+        schema_of(settings)
+        self._run(lambda: self._generations.begin(name, settings))
+        return LanceIndex.open(self._address, generation=name)
 
     def promote(self, name: str) -> None:
         """See `Index.promote`."""
-        known, _ = self._generations()
-        if name not in known:
-            raise IndexNotFound(f"there is no generation {name!r}; there are {', '.join(sorted(known))}")
-        self._set_generations(known, name)
+        self._run(lambda: self._generations.promote(name))
 
     def drop_generation(self, name: str) -> None:
         """See `Index.drop_generation`."""
-        known, current = self._generations()
-        if name == current:
-            raise ValueError(f"the generation {name!r} is the current one: make another one current first")
-        if name in known:
-            self._set_generations({one: known[one] for one in known if one != name}, current)
-            with suppress(ValueError):
-                self._database.drop_table(_ROWS + name)
+        self._run(lambda: self._generations.drop(name))
 
     def close(self) -> None:
         """See `Index.close`."""
-        with self._lock:
+
+        async def closed() -> None:
             self._tables.clear()
-            self._known = None
+
+        run(closed())
 
     def __enter__(self) -> Self:
         return self
@@ -227,59 +287,35 @@ class LanceIndex:
     ) -> None:
         self.close()
 
-    def _names(self) -> list[str]:
-        names: list[str] = self._database.list_tables().tables
-        return names
+    async def _now(self) -> tuple[Generation, lancedb.AsyncTable]:
+        """The generation that calls are of, as it is now, and its rows."""
+        generation = await self._generations.get(self._fixed)
+        return generation, await self._table(generation)
 
-    def _current(self) -> tuple[str, Settings, lancedb.table.Table]:
-        """The generation that calls are of, now."""
-        known, current = self._generations()
-        name = self._fixed or current
-        if name not in known:
-            raise IndexNotFound(f"the index at {self._address} has no generation {name!r}")
-        return name, known[name], self._table(name)
+    async def _table(self, generation: Generation) -> lancedb.AsyncTable:
+        if generation.table not in self._tables:
+            self._tables[generation.table] = await self._database.open_table(generation.table)
+        return self._tables[generation.table]
 
-    def _table(self, name: str, settings: Settings | None = None) -> lancedb.table.Table:
-        """The rows of a generation; made where settings are given and there is no such table."""
-        with self._lock:
-            if name not in self._tables:
-                if settings is not None:
-                    schema = schema_of(settings)
-                    table = self._database.create_table(_ROWS + name, schema=schema, exist_ok=True)
-                else:
-                    table = self._database.open_table(_ROWS + name)
-                self._tables[name] = table
-            return self._tables[name]
-
-    def _generations(self) -> tuple[dict[str, Settings], str]:
-        """All generations, and the name of the current one."""
-        with self._lock:
-            if self._known is None:
-                self._known = self._database.open_table(_GENERATIONS)
-            rows = self._known.search().limit(None).to_list()
-        known = {row["name"]: Settings(**json.loads(row["settings"])) for row in rows}
-        return known, next(row["name"] for row in rows if row["current"])
-
-    def _set_generations(self, known: dict[str, Settings], current: str, *, new: bool = False) -> None:
-        rows = [
-            {"name": name, "settings": json.dumps(asdict(settings)), "current": name == current}
-            for name, settings in known.items()
-        ]
-        if new:
-            self._database.create_table(_GENERATIONS, rows)
-        else:
-            self._database.open_table(_GENERATIONS).add(rows, mode="overwrite")
+    def _run(self, call: Callable[[], Awaitable[T]]) -> T:
+        return _run(self._address, call)
 
 
-def _connect(address: str) -> lancedb.db.DBConnection:
+def _run(address: str, call: Callable[[], Awaitable[T]]) -> T:
+    async def result() -> T:
+        return await call()
+
     try:
-        import lancedb
-    except ImportError as error:
-        raise SearchIndexError(
-            "an index in a folder or an object store needs LanceDB: pip install 'babelclip[search]'"
-        ) from error
-    # Each call sees what other processes committed before it.
-    return lancedb.connect(address, read_consistency_interval=timedelta(0))
+        return run(result())
+    except (OSError, RuntimeError) as error:
+        raise SearchIndexError(f"the index at {address} cannot be used: {first_line(error)}") from error
+
+
+def _check_space(address: str, settings: Settings, space: str) -> None:
+    if space != settings.space:
+        raise SpaceMismatch(
+            f"the index at {address} is of the space {settings.space}, the vectors are of {space}"
+        )
 
 
 def _where(raw: Filter | None, settings: Settings) -> str | None:
@@ -292,6 +328,6 @@ def _ids(ids: Iterable[str]) -> str | None:
 
 
 def _hits(found: pa.Table, settings: Settings) -> list[Hit]:
-    # LanceDB's distance of unit vectors by their dot product is 1 - cosine.
-    cosines = 1.0 - np.asarray(found.column("_distance"), dtype=np.float64)
-    return [Hit(row, float(cosine)) for row, cosine in zip(rows_from(found, settings), cosines, strict=True)]
+    return [
+        Hit(row, cosine) for row, cosine in zip(rows_from(found, settings), cosines_of(found), strict=True)
+    ]

@@ -43,12 +43,16 @@ def schema_of(settings: Settings) -> pa.Schema:
             )
         if kind not in types:
             raise ValueError(f"the field {name} is of the type {kind!r}; there are {', '.join(FIELD_TYPES)}")
-    columns = [(name, pa.string()) for name in _TEXTS]
-    columns += [(name, pa.int64()) for name in _INTEGERS]
-    columns += [(name, pa.float64()) for name in _NUMBERS]
-    columns += [("metadata", pa.string()), ("thumbnail", pa.binary())]
-    columns += [(DECLARED + name, types[kind]) for name, kind in settings.fields.items()]
-    return pa.schema([*columns, ("vector", pa.list_(pa.float32(), settings.dim))])
+    # The key's name is Lance's: two writers of the same new id then conflict, and the later one retries.
+    key = pa.field(
+        "id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"}
+    )
+    columns = [key, *(pa.field(name, pa.string()) for name in _TEXTS if name != "id")]
+    columns += [pa.field(name, pa.int64()) for name in _INTEGERS]
+    columns += [pa.field(name, pa.float64()) for name in _NUMBERS]
+    columns += [pa.field("metadata", pa.string()), pa.field("thumbnail", pa.binary())]
+    columns += [pa.field(DECLARED + name, types[kind]) for name, kind in settings.fields.items()]
+    return pa.schema([*columns, pa.field("vector", pa.list_(pa.float32(), settings.dim))])
 
 
 def table_of(rows: Sequence[Row], settings: Settings) -> pa.Table:
@@ -60,14 +64,20 @@ def table_of(rows: Sequence[Row], settings: Settings) -> pa.Table:
     """
     import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, Any] = {
         name: [getattr(row, name) for row in rows] for name in (*_TEXTS, *_INTEGERS, *_NUMBERS, "thumbnail")
     }
-    columns["metadata"] = [json.dumps(dict(row.metadata), ensure_ascii=False) for row in rows]
-    columns["vector"] = [_vector(row, settings.dim) for row in rows]
+    columns["metadata"] = [_metadata(row) for row in rows]
+    columns["vector"] = _vectors_of(rows, settings.dim)
     for name, kind in settings.fields.items():
         columns[DECLARED + name] = [_field(row, name, kind) for row in rows]
-    return pa.Table.from_pydict(columns, schema=schema_of(settings))
+    try:
+        return pa.Table.from_pydict(columns, schema=schema_of(settings))
+    except UnicodeEncodeError as error:
+        bad = next((row for row in rows if not _is_text(row)), rows[0])
+        raise ValueError(
+            f"a text of the row {bad.source!r} holds a character that is no Unicode text"
+        ) from error
 
 
 def selected(columns: Sequence[str], settings: Settings) -> list[str]:
@@ -110,11 +120,26 @@ def _vectors(found: Any, dim: int) -> Any:
     return rows
 
 
-def _vector(row: Row, dim: int) -> Any:
+def _vectors_of(rows: Sequence[Row], dim: int) -> pa.FixedSizeListArray:
+    """A column with a vector for each row, missing where it failed."""
+    import pyarrow as pa
+
+    values = np.zeros((len(rows), dim), dtype=np.float32)
+    missing = np.zeros(len(rows), dtype=bool)
+    for index, row in enumerate(rows):
+        _check_vector(row, dim)
+        if row.vector is None:
+            missing[index] = True
+        else:
+            values[index] = row.vector
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), dim, mask=pa.array(missing))
+
+
+def _check_vector(row: Row, dim: int) -> None:
     if row.vector is None:
         if not row.error_code:
             raise ValueError(f"the row of {row.source!r} has neither a vector nor an error code")
-        return None
+        return
     if row.error_code:
         raise ValueError(f"the row of {row.source!r} has a vector and an error code")
     if row.vector.shape != (dim,):
@@ -123,7 +148,24 @@ def _vector(row: Row, dim: int) -> Any:
         )
     if not np.isfinite(row.vector).all():
         raise ValueError(f"the vector of {row.source!r} holds numbers that are not finite")
-    return row.vector.astype(np.float32)
+
+
+def _metadata(row: Row) -> str:
+    try:
+        return json.dumps(dict(row.metadata), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the metadata of {row.source!r} is not a JSON object: {error}") from error
+
+
+def _is_text(row: Row) -> bool:
+    """Whether all texts of a row can be encoded; a lone surrogate cannot."""
+    try:
+        for name in _TEXTS:
+            getattr(row, name).encode("utf-8")
+        json.dumps(dict(row.metadata), ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _field(row: Row, name: str, kind: str) -> Any:
