@@ -1,4 +1,5 @@
-"""Commands: `babelclip embed`, `similarity`, `search`, `embeddings`, `health`, `models`, `shadow`, `keys`.
+"""Commands: `babelclip embed`, `similarity`, `search`, `embeddings`, `health`, `models`, `shadow`, `keys`
+and `index`.
 
     babelclip similarity "a red heart" "un chat noir" --image heart.png cat.jpg
     babelclip search ~/Pictures "bonfire on a beach" --top 5
@@ -19,6 +20,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from babelclip.cli import index as index_cli
 from babelclip.cli import keys as keys_cli
 from babelclip.cli import models as models_cli
 from babelclip.cli import report
@@ -51,6 +53,7 @@ app = typer.Typer(
 )
 app.add_typer(models_cli.app, name="models")
 app.add_typer(keys_cli.app, name="keys")
+app.add_typer(index_cli.app, name="index")
 app.command()(shadow_cli.shadow)
 
 
