@@ -95,11 +95,13 @@ def _content(path: Path) -> Content | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
         return None
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return None
-        kind = kind_of(file.read(_HEAD))
+        kind = kind_of(os.read(descriptor, _HEAD))
+    finally:
+        os.close(descriptor)
     if kind is None:
         return None
     return Content(path, kind, status.st_size, f'"{status.st_mtime_ns:x}-{status.st_size:x}"')

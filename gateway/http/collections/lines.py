@@ -129,6 +129,8 @@ class Lines(Response):
                     following = asyncio.create_task(anext(lines, None))
                 await asyncio.wait((following,), timeout=PAUSE if piece else None)
                 if following.done():
+                    if piece and following.exception() is not None:
+                        yield piece  # What was whole before it comes first.
                     line = following.result()
                     following = None
                     if line is None:
