@@ -21,7 +21,7 @@ from gateway.access.control import AccessControl
 from gateway.collections.service import Collections
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
-from gateway.http import admin, body, health, inference_routes, predictions, scores
+from gateway.http import admin, body, health, inference_routes, page, predictions, scores
 from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
 from gateway.http.body import CallerGone
 from gateway.http.collections import routes as collection_routes
@@ -72,6 +72,7 @@ def build(
         Route("/readyz", calls.ready, methods=["GET"]),
         Route("/openapi.json", calls.openapi, methods=["GET"]),
         Route("/docs", calls.docs, methods=["GET"]),
+        *page.routes(),
     ]
     middleware = [Middleware(Observe, metrics=metrics, routes=routes)]
     if settings.cors_origins:  # Before the guard: a browser's question before the call carries no key.

@@ -76,7 +76,7 @@ class CompressLarge:
                 if len(body) >= self._min_bytes and not message.get("more_body"):
                     headers = MutableHeaders(raw=began["headers"])
                     headers.add_vary_header("Accept-Encoding")
-                    if "content-encoding" not in headers and _accepts_gzip(Headers(scope=scope)):
+                    if "content-encoding" not in headers and accepts_gzip(Headers(scope=scope)):
                         body = await self._apart(len(body), lambda: zlib.compress(body, _LEVEL, 31))
                         headers["Content-Encoding"] = "gzip"
                         headers["Content-Length"] = str(len(body))
@@ -87,7 +87,8 @@ class CompressLarge:
         await self._app(scope, receive, sending if scope["type"] == "http" else send)
 
 
-def _accepts_gzip(headers: Headers) -> bool:
+def accepts_gzip(headers: Headers) -> bool:
+    """Whether who sent these headers reads gzip."""
     for given in headers.get("accept-encoding", "").split(","):
         coding, _, weight = given.partition(";")
         if coding.strip().lower() in ("gzip", "*"):

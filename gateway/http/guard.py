@@ -20,6 +20,8 @@ from gateway.http.observe import observed_of
 OPEN = frozenset(
     {"/healthz", "/livez", "/readyz", "/openapi.json", "/docs", "/v2/health/live", "/v2/health/ready"}
 )
+# The page's files, which hold no data, and what leads to them.
+_PAGE = re.compile(r"/(ui(/.*)?)?")
 
 # Which scope a route needs: the first line that its path fits; None is any key's.
 SCOPES: Sequence[tuple[re.Pattern[str], entries.Scope | None]] = (
@@ -35,6 +37,11 @@ WRITES = re.compile(r"/v1/collections(/\{collection\}(/items(/.*)?|/jobs)?)?|/v1
 OTHERWISE: entries.Scope = "admin"
 
 
+def is_open(path: str) -> bool:
+    """Whether an address needs no key."""
+    return path in OPEN or _PAGE.fullmatch(path) is not None
+
+
 def scope_of(path: str, methods: Collection[str] = ()) -> entries.Scope | None:
     """The scope that a key must have for a route of this path and these methods; None for none."""
     if WRITES.fullmatch(path) and not set(methods) <= {"GET", "HEAD"}:
@@ -45,7 +52,7 @@ def scope_of(path: str, methods: Collection[str] = ()) -> entries.Scope | None:
 def require_scopes(routes: Sequence[Route]) -> None:
     """From now on each route that is not open answers 403 to a key without its scope."""
     for route in routes:
-        if route.path not in OPEN and (needed := scope_of(route.path, route.methods or ())) is not None:
+        if not is_open(route.path) and (needed := scope_of(route.path, route.methods or ())) is not None:
             route.app = _scoped(route.app, needed)
 
 
@@ -60,7 +67,7 @@ def _scoped(app: ASGIApp, needed: entries.Scope) -> ASGIApp:
 
 
 class Guard:
-    """ASGI middleware: health and the description of the calls are open, all else needs a key."""
+    """ASGI middleware: health, the description of the calls and the page are open, all else needs a key."""
 
     def __init__(self, app: ASGIApp, access: AccessControl) -> None:
         self._app = app
@@ -68,7 +75,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request through, or answers 401 or 429."""
-        if scope["type"] != "http" or scope["path"] in OPEN:
+        if scope["type"] != "http" or is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         try:

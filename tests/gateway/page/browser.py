@@ -1,0 +1,90 @@
+"""A Chromium of this machine, driven by Playwright, for the tests of the page."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the group `clients` is not installed")
+
+from playwright.sync_api import Browser, Page  # noqa: E402
+
+from tests.e2e.support import PATIENCE  # noqa: E402
+
+SERIOUS = {"serious", "critical"}
+
+
+def chromium_path() -> str | None:
+    """Where this machine has a Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next(
+        (found for name in names if (found := shutil.which(name))), None
+    )
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser; skips the test where there is none."""
+    path = chromium_path()
+    if path is None:
+        pytest.skip("this machine has no Chromium")
+    with sync_api.sync_playwright() as playwright:
+        # --no-sandbox: as root it has none.
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=PATIENCE * 1000
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
+    """The page at an address, in a browser's window of its own.
+
+    At the end no script may have failed, and nothing may have been refused by the policy; `options` are
+    those of Playwright's `new_context`.
+    """
+    context = browser.new_context(**{"reduced_motion": "reduce", "locale": "en-GB", **options})
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    mistakes: list[str] = []
+    page.on("pageerror", lambda error: mistakes.append(str(error)))
+    page.on("console", lambda message: mistakes.append(message.text) if is_mistake(message) else None)
+    page.goto(address)
+    try:
+        yield page
+    finally:
+        context.close()
+    assert mistakes == []
+
+
+def is_mistake(message: Any) -> bool:
+    """Whether a line of the console is a violation of the policy or a mistake of ours: not a refused call."""
+    return message.type == "error" and "Failed to load resource" not in message.text
+
+
+def search(page: Page, text: str) -> None:
+    """Write a query, and wait for what comes of it."""
+    page.locator("#field").fill(text)
+    with page.expect_response(lambda answer: answer.url.endswith("/search")):
+        page.locator("#field").press("Enter")
+
+
+def serious_findings(page: Page) -> list[str]:
+    """What axe finds on the page as it stands that keeps people out. The page must bypass its policy."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate((resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    found = page.evaluate("options => axe.run(document, options)", options)
+    return [
+        f"{finding['id']}: {node['target']} {node['failureSummary']}"
+        for finding in found["violations"]
+        if finding["impact"] in SERIOUS
+        for node in finding["nodes"]
+    ]
