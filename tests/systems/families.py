@@ -4,8 +4,10 @@ Each function writes a model into a folder and returns what the library itself m
 `true` builds the published architecture, else a small one of the same kind.
 """
 
+import functools
 import io
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,14 +73,40 @@ class Reference:
     images: NDArray[np.float32]
 
 
-def pictures() -> list[bytes]:
+@functools.cache
+def pictures() -> tuple[bytes, ...]:
     """Photographs as PNG: of JPEGs, serving may decode a reduced scale."""
     found = []
     for data in list(golden.photographs().values())[:4]:
         buffer = io.BytesIO()
         Image.open(io.BytesIO(data)).convert("RGB").save(buffer, "PNG")
         found.append(buffer.getvalue())
-    return found
+    return tuple(found)
+
+
+def small_once(make: Callable[..., Reference]) -> Callable[..., Reference]:
+    """The small form is made once in a process; whoever asks for it later gets a copy of its files."""
+    files: dict[Path, bytes] = {}
+
+    @functools.cache
+    def small() -> Reference:
+        with tempfile.TemporaryDirectory() as made:
+            folder = Path(made, "small")
+            reference = make(folder, true=False)
+            files.update((p.relative_to(folder), p.read_bytes()) for p in folder.rglob("*") if p.is_file())
+        return reference
+
+    @functools.wraps(make)
+    def family(folder: Path, *, true: bool) -> Reference:
+        if true:
+            return make(folder, true=True)
+        reference = small()
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        return reference
+
+    return family
 
 
 def randomise(model: nn.Module) -> nn.Module:
@@ -94,6 +122,7 @@ def randomise(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
+@small_once
 def clip(folder: Path, *, true: bool) -> Reference:
     """CLIPModel: ViT-B/32 with OpenAI's text model."""
     vocabulary = 49_408 if true else SMALL_VOCABULARY + 2
@@ -105,6 +134,7 @@ def clip(folder: Path, *, true: bool) -> Reference:
     return _hugging_face(folder, CLIPModel(config), tokenizer(vocabulary, *CLIP_MARKERS), tokens=77)
 
 
+@small_once
 def altclip(folder: Path, *, true: bool) -> Reference:
     """AltCLIPModel: ViT-L/14 with XLM-R large."""
     text = {**XLM_R_BASE, **LARGE, "project_dim": 768} if true else {**SMALL, "project_dim": 24}
@@ -115,6 +145,7 @@ def altclip(folder: Path, *, true: bool) -> Reference:
     return _hugging_face(folder, model, tokenizer(text["vocab_size"], *ROBERTA_MARKERS), tokens=77)
 
 
+@small_once
 def dual_encoder(folder: Path, *, true: bool) -> Reference:
     """VisionTextDualEncoderModel: ViT-B/32 with RoBERTa base, as the article about Gaudi 2 has it."""
     shape = {} if true else SMALL
@@ -132,6 +163,7 @@ def dual_encoder(folder: Path, *, true: bool) -> Reference:
     return _hugging_face(folder, VisionTextDualEncoderModel(config), made, tokens=512)
 
 
+@small_once
 @torch.inference_mode()
 def siglip(folder: Path, *, true: bool) -> Reference:
     """SiglipModel: SigLIP 2 base with patches of 16; its tokenizer.json is Gemma's, as published."""
@@ -158,16 +190,19 @@ def siglip(folder: Path, *, true: bool) -> Reference:
     return _reference(embed_texts, lambda: model.get_image_features(pixel_values=pixels).pooler_output)
 
 
+@small_once
 def laion_base(folder: Path, *, true: bool) -> Reference:
     """open_clip's xlm-roberta-base-ViT-B-32."""
     return _open_clip(folder, "xlm-roberta-base-ViT-B-32", XLM_R_BASE, true=true)
 
 
+@small_once
 def laion_large(folder: Path, *, true: bool) -> Reference:
     """open_clip's xlm-roberta-large-ViT-H-14."""
     return _open_clip(folder, "xlm-roberta-large-ViT-H-14", XLM_R_BASE | LARGE, true=true)
 
 
+@small_once
 @torch.inference_mode()
 def gzomer(folder: Path, *, true: bool) -> Reference:
     """Projection heads on OpenAI's RN50x4 and XLM-R base."""
@@ -208,6 +243,7 @@ def gzomer(folder: Path, *, true: bool) -> Reference:
     )
 
 
+@small_once
 @torch.inference_mode()
 def own(folder: Path, *, true: bool) -> Reference:
     """A checkpoint of this project: ViT-B/32 with XLM-R base."""
@@ -215,7 +251,7 @@ def own(folder: Path, *, true: bool) -> Reference:
     if not true:
         text = TextConfig(vocab_size=SMALL_VOCABULARY, width=32, layers=1, heads=2, max_tokens=77)
         vision = VisionConfig(size=32, stem=(), patch=8, width=32, layers=1, heads=2)
-        config = ModelConfig(name=folder.name, dim=16, text=text, vision=vision)
+        config = ModelConfig(name="own", dim=16, text=text, vision=vision)
     model = randomise(BabelCLIP(config))
     words = tokenizer(config.text.vocab_size, *ROBERTA_MARKERS)
     checkpoint.save(folder, model, words, languages=[], training={"steps": 0}, dtype=torch.float32)
