@@ -1,0 +1,17 @@
+"""The engines of an index that can run here, and new addresses for each."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ENGINES = ("lancedb",)
+
+
+def new_address(request: pytest.FixtureRequest, engine: str, folder: Path) -> str:
+    """The address of an index that there is not yet; the test is skipped where its engine is missing."""
+    if importlib.util.find_spec("lancedb") is None:
+        pytest.skip("LanceDB is not installed")
+    return str(folder / "index")

@@ -1,0 +1,83 @@
+"""Several processes use one index at once."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("lancedb", reason="LanceDB is not installed")
+
+from babelclip.index import IndexBusy, Row, create_index, lance, open_index
+from tests.clients.index.processes import PIECE, PIECES, SETTINGS, vector
+from tests.places import REPOSITORY
+
+PATIENCE = 300.0
+
+
+def start(task: str, address: str, argument: str) -> subprocess.Popen[bytes]:
+    """A process that does a task of processes.py."""
+    command = [sys.executable, "-m", "tests.clients.index.processes", task, address, argument]
+    return subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE)
+
+
+def succeed(process: subprocess.Popen[bytes]) -> None:
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors.decode()[-3000:]
+
+
+def work_together(address: str) -> None:
+    """Two add, two compact, one searches; then nothing is lost and nothing is there twice."""
+    create_index(address, SETTINGS).close()
+    tasks = [("add", "a"), ("add", "b"), ("compact", "2"), ("compact", "2"), ("search", "2")]
+    processes = [start(task, address, argument) for task, argument in tasks]
+    try:
+        for process in processes:
+            succeed(process)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    wanted = [f"{name}-{piece}-{n}" for name in "ab" for piece in range(PIECES) for n in range(1, PIECE)]
+    wanted += [f"shared-{piece}-{n}" for piece in range(PIECES) for n in range(PIECE)]
+    with open_index(address) as index:
+        found = [row.id for part in index.scan(where={"error_code": ""}, columns=()) for row in part]
+        assert sorted(found) == sorted(wanted)
+        assert index.info().failed == 2
+
+
+def test_processes_add_compact_and_search_together(tmp_path: Path) -> None:
+    """Commits that meet are made again, so no row is lost, none stands twice, and no search fails."""
+    work_together(str(tmp_path / "index"))
+
+
+def test_one_process_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second compaction is refused while the first is at it, and the next one goes through."""
+    address = str(tmp_path / "index")
+    begun, go_on = threading.Event(), threading.Event()
+    real = lance.bring_up_to_date
+
+    async def slow(*args: Any) -> AsyncIterator[Any]:
+        begun.set()
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+        async for structure in real(*args):
+            yield structure
+
+    with create_index(address, SETTINGS) as index, open_index(address) as other:
+        index.upsert([Row(id="one", source="one", vector=vector(1))], space="s")
+        monkeypatch.setattr(lance, "bring_up_to_date", slow)
+        first = threading.Thread(target=index.compact)
+        first.start()
+        assert begun.wait(PATIENCE)
+        with pytest.raises(IndexBusy):
+            other.compact()
+        go_on.set()
+        first.join()
+        other.compact()
