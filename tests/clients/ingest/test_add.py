@@ -9,42 +9,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from babelclip import Client, SpaceMismatch, Unavailable
-from babelclip.embedding_pb2 import EmbedRequest
 from babelclip.index import DETAILS, Index, IndexBusy, Row, Settings, create_index, open_index
 from babelclip.ingest.add import NothingListed, add
 from babelclip.ingest.locks import adding, alone
 from babelclip.ingest.sources.folder import FolderSource
-from babelclip.testing import InMemoryTransport
-from babelclip.transports.base import Call
+from tests.clients.ingest.counting import Counting
 from tests.clients.ingest.pictures import encoded, fill, picture
 from tests.places import REPOSITORY
 
 SETTINGS = Settings(space="in-memory", dim=32, version="1.0")
-
-
-class Counting(InMemoryTransport):
-    """A server in memory that says which images it was sent; while `lost`, it is not there."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.lost = False
-
-    def send(self, call: Call) -> bytes:
-        if self.lost:
-            raise Unavailable("nobody answers", retryable=False)
-        return super().send(call)
-
-    def images(self) -> list[bytes]:
-        """What was embedded since the last time that this was asked."""
-        sent = [item for call in self.calls for item in EmbedRequest.FromString(call.body).images]
-        self.calls.clear()
-        return sent
 
 
 @pytest.fixture

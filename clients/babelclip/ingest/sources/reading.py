@@ -1,0 +1,18 @@
+"""The image of a row again, by its source."""
+
+from __future__ import annotations
+
+from babelclip.errors import INVALID_ITEM
+from babelclip.index import Row
+from babelclip.ingest.sources.base import EntryUnreadable, named_path, read_path
+
+
+def read_row(row: Row) -> bytes:
+    """The encoded image that a row is of.
+
+    Raises:
+        EntryUnreadable: it is not there any more, or is no image that can be read by its source alone.
+    """
+    if row.kind != "image":
+        raise EntryUnreadable(INVALID_ITEM, f"a row of the kind {row.kind} cannot be read as an image")
+    return read_path(named_path(row.source))
