@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from babelclip.cli import index_migrate
 from babelclip.cli.console import INCOMPLETE, note, plain_errors, print_json, print_table
 from babelclip.cli.index_report import (
     add_json,
@@ -42,6 +43,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(index_migrate.migrate)
+app.command()(index_migrate.drop)
 Address = Annotated[
     str, typer.Argument(metavar="INDEX", help="A folder, s3://bucket/name, or milvus://host:19530/name.")
 ]
@@ -139,11 +142,11 @@ def add_source(
 def info(address: Address, *, as_json: AsJson = False) -> None:
     """What an index is of, how many rows it has and how they are searched."""
     with plain_errors(), open_index(address) as index:
-        found = index.info()
+        found, generations = index.info(), list(index.generations())
     if as_json:
-        print_json(info_json(found))
+        print_json(info_json(found, generations))
     else:
-        print_table(info_table(found))
+        print_table(info_table(found, generations))
 
 
 @app.command()

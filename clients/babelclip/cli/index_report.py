@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,11 +15,14 @@ from rich.text import Text
 from babelclip.cli.console import cell, note
 from babelclip.index import IndexInfo, Row
 from babelclip.ingest.add import AddReport
+from babelclip.ingest.migrate import MigrationReport
 
 _EVERY = 10.0  # seconds between two lines where there is no terminal
 
 
-class _Rate(ProgressColumn):
+class Rate(ProgressColumn):
+    """How many are done, of how many, and how many a second."""
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         total = "" if task.total is None else f" of {task.total:,.0f}"
@@ -30,7 +33,7 @@ class _Rate(ProgressColumn):
 def add_progress(what: str) -> Iterator[Callable[[AddReport], None]]:
     """Shows how a run comes on, on standard error: a bar on a terminal, else a line every ten seconds."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), _Rate(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), Rate(), TimeRemainingColumn())
     last = time.monotonic()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
@@ -83,13 +86,44 @@ def add_line(report: AddReport) -> str:
     return f"{', '.join(parts)} in {_duration(report.seconds)}"
 
 
-def info_json(info: IndexInfo) -> dict[str, Any]:
-    """What an index says of itself."""
+def migration_json(report: MigrationReport) -> dict[str, Any]:
+    """The outcome of a migration."""
+    proof = report.proof
+    return {
+        "previous": report.previous,
+        "generation": report.generation,
+        "space": report.settings.space,
+        "version": report.settings.version,
+        "rows": report.total,
+        "embedded": report.embedded,
+        "failed": report.failed,
+        "missing": [] if proof is None else [skip.as_json() for skip in proof.missing],
+        "golden_queries": 0 if proof is None else proof.queries,
+        "recall_at_10": None if proof is None else proof.recall,
+        "agreement_at_10": None if proof is None else proof.agreement,
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def migration_line(report: MigrationReport) -> str:
+    """The outcome of a migration in a sentence."""
+    proof = report.proof
+    line = f"{report.total:,} rows are of version {report.settings.version or '?'} now"
+    if proof is not None and proof.recall is not None:
+        line += f"; {proof.recall:.0%} of {proof.queries} golden queries found their rows"
+    if proof is not None and proof.agreement is not None:
+        line += f"; {proof.agreement:.0%} of the ten nearest rows are the same as before"
+    return line
+
+
+def info_json(info: IndexInfo, generations: Sequence[str]) -> dict[str, Any]:
+    """What an index says of itself, and the names of all its generations."""
     settings = info.settings
     return {
         "address": info.address,
         "engine": info.engine,
         "generation": info.generation,
+        "generations": sorted(generations),
         "space": settings.space,
         "version": settings.version,
         "dim": settings.dim,
@@ -104,10 +138,12 @@ def info_json(info: IndexInfo) -> dict[str, Any]:
     }
 
 
-def info_table(info: IndexInfo) -> Table:
+def info_table(info: IndexInfo, generations: Sequence[str]) -> Table:
     """The same for people."""
     table = Table(show_header=False)
-    for name, value in info_json(info).items():
+    for name, value in info_json(info, generations).items():
+        if isinstance(value, list):
+            value = ", ".join(value)
         if isinstance(value, dict):
             value = ", ".join(f"{key}={one}" for key, one in value.items())
         table.add_row(name.replace("_", " "), cell("" if value is None else str(value)))

@@ -126,3 +126,31 @@ def test_an_index_of_another_model(web: FakeServer, folder: Path, address: str) 
     done = run(web, "add", address, folder)
     assert done.exit_code == 3
     assert f"of the space {SPACE}" in done.stderr
+
+
+def test_migrate(web: FakeServer, folder: Path, address: str) -> None:
+    """The index moves to the server's other model, unless it would lose rows; the old rows can be kept."""
+    run(web, "add", address, folder)
+    web.space = "another"
+    (folder / "two.png").rename(folder.parent / "two.png")
+    options = ("--min-recall", "0", "--keep", "--json")
+    stopped = run(web, "migrate", address, *options)
+    assert stopped.exit_code == 1
+    assert "1 rows would lose their vectors" in stopped.stderr
+    assert "unreadable_file" in stopped.stderr.splitlines()[-1]
+
+    (folder.parent / "two.png").rename(folder / "two.png")
+    done = run(web, "migrate", address, *options)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert (report["space"], report["rows"], report["embedded"], report["missing"]) == ("another", 3, 1, [])
+    info = json.loads(run(None, "info", address, "--json").stdout)
+    assert (info["space"], info["generation"], len(info["generations"])) == (
+        "another",
+        report["generation"],
+        2,
+    )
+    assert run(None, "drop", address, report["previous"]).exit_code == 0
+    assert run(None, "drop", address, report["previous"]).exit_code == 3
+    assert run(None, "drop", address, report["generation"]).exit_code == 3
+    assert run(web, "add", address, folder).exit_code == 0
