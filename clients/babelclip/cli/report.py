@@ -62,12 +62,6 @@ def print_flags(names: Sequence[str], embeddings: Embeddings) -> None:
         note(f"has letters that the model does not know, so its vector says little: {names[index]}")
 
 
-def best(cosines: Vectors, top: int) -> list[int]:
-    """Positions of the `top` largest of float32 [N], best first, equal ones in order; NaN is no candidate."""
-    order = np.argsort(-cosines, kind="stable")
-    return [int(index) for index in order[:top] if not np.isnan(cosines[index])]
-
-
 def vector_table(names: Sequence[str], embeddings: Embeddings) -> Table:
     """The beginning of every vector."""
     table = Table(title=cell(f"space {embeddings.space}"), title_justify="left")
@@ -86,12 +80,4 @@ def cosine_table(texts: Sequence[str], files: Sequence[str], cosines: Vectors) -
         table.add_column(cell(file))
     for text, row in zip(texts, cosines, strict=True):
         table.add_row(cell(text), *("–" if np.isnan(cosine) else f"{cosine:.3f}" for cosine in row))
-    return table
-
-
-def ranking_table(query: str, ranked: Sequence[tuple[np.floating[Any], str]]) -> Table:
-    """The best images for one query: (cosine, path), best first."""
-    table = Table("", "cosine", "image", title=cell(query), title_justify="left")
-    for rank, (cosine, path) in enumerate(ranked, 1):
-        table.add_row(str(rank), f"{cosine:.3f}", cell(path))
     return table

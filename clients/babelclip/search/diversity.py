@@ -34,6 +34,8 @@ class Near:
 
 
 NEAR = Near()
+FOLDED_BY = ("vector", "perceptual_hash", "checksum")
+"""The columns of a row that say what it is near to."""
 
 
 def fold(rows: Sequence[Row], near: Near = NEAR) -> list[list[int]]:

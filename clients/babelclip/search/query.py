@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from babelclip.embeddings import Vectors
 from babelclip.errors import BabelclipError
 from babelclip.index.base import DETAILS, Hit, Row
-from babelclip.search.diversity import NEAR, Near, fold
+from babelclip.search.diversity import FOLDED_BY, NEAR, Near, fold
 from babelclip.search.relevance import MatchCurve
 
 MINUS = 0.5
@@ -32,8 +32,8 @@ MAX_TERMS = 64
 BLOCK = 200
 """Places of a ranking among which near-duplicates are looked for."""
 
-COLUMNS = (*DETAILS, "vector")
-"""What `page` needs of each row to fold near-duplicates, and all details."""
+COLUMNS = (*DETAILS, *(name for name in FOLDED_BY if name not in DETAILS))
+"""All details of a row, and what `page` needs to fold near-duplicates."""
 
 _VANISHED = 1e-4  # of the sum of the weights' sizes: what is left is the rounding of float32
 _MINUS = "[-\u2212\uff0d]"  # the hyphen, the minus sign, and the full-width one of Japanese keyboards

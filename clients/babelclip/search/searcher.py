@@ -11,11 +11,10 @@ with Client("http://127.0.0.1:8080") as client, open_index("photographs.index") 
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,24 +22,16 @@ from babelclip.embeddings import Embeddings, Vectors
 from babelclip.errors import ModelNotFound, SpaceMismatch
 from babelclip.index.base import DETAILS, Hit, Index, Settings
 from babelclip.index.filters import Filter
+from babelclip.search.answering import Threshold, answer, check_terms, check_threshold, embed_terms
 from babelclip.search.calibration import Calibration
-from babelclip.search.diversity import NEAR, Near
-from babelclip.search.query import (
-    MAX_TERMS,
-    InvalidQuery,
-    Results,
-    Term,
-    compose,
-    page,
-    parse_query,
-)
-from babelclip.search.relevance import Kind, SearchCalibration
+from babelclip.search.diversity import FOLDED_BY, NEAR, Near
+from babelclip.search.query import InvalidQuery, Results, Term, parse_query
+from babelclip.search.relevance import SearchCalibration
 
 if TYPE_CHECKING:
     from babelclip.client.sync import Client
 
 ATTEMPTS = 4  # at a search, while the index moves to another model, and another
-Threshold = float | Literal["auto"] | None
 
 
 class Searcher:
@@ -113,14 +104,16 @@ class Searcher:
             ItemErrors, BabelclipError: a term could not be embedded, as in `Client.embed_texts`.
         """
         terms = parse_query(query) if isinstance(query, str) else list(query)
+        check_terms(terms)
+        check_threshold(threshold)
         for attempt in range(1, ATTEMPTS + 1):
             settings = self._index.settings
             try:
-                vectors, texts = self._embed(terms, self._pinned(settings))
+                asked = embed_terms(self._pinned(settings), terms)
                 found = search_index(
                     self._index,
                     terms,
-                    vectors,
+                    asked.vectors,
                     settings=settings,
                     calibration=self._calibration,
                     top=top,
@@ -136,12 +129,7 @@ class Searcher:
                 if attempt == ATTEMPTS or self._index.settings.space == settings.space:
                     raise
                 continue
-            asked = [term.text or "" for term in terms if term.text is not None]
-            return replace(
-                found,
-                truncated=tuple(asked[n] for n in texts.truncated) if texts else (),
-                unknown=tuple(asked[n] for n in texts.unknown) if texts else (),
-            )
+            return replace(found, truncated=asked.truncated, unknown=asked.unknown)
         raise AssertionError("the last attempt returns or raises")
 
     def similar(
@@ -175,20 +163,6 @@ class Searcher:
                 self._client = self._client.repinned(settings.space, settings.version)
             return self._client
 
-    def _embed(self, terms: Sequence[Term], client: Client) -> tuple[list[Vectors | None], Embeddings | None]:
-        """Each term's vector, float32 [D], None for one of a row; and the embeddings of the texts."""
-        texts = {n: term.text for n, term in enumerate(terms) if term.text is not None}
-        images = {n: term.image for n, term in enumerate(terms) if term.image is not None}
-        vectors: list[Vectors | None] = [None] * len(terms)
-        embedded = client.embed_texts(texts.values()) if texts else None
-        for places, found in (
-            (texts, embedded),
-            (images, client.embed_images(images.values()) if images else None),
-        ):
-            for n, vector in zip(places, found.vectors if found else (), strict=True):
-                vectors[n] = vector
-        return vectors, embedded
-
 
 def search_index(
     index: Index,
@@ -218,36 +192,29 @@ def search_index(
         InvalidQuery, InvalidFilter: as `Searcher.search`.
         SpaceMismatch: the index is of another space by now than `settings` says: embed the terms again.
     """
-    if not 1 <= len(terms) <= MAX_TERMS:
-        raise InvalidQuery(f"a query has 1 to {MAX_TERMS} terms, not {len(terms)}")
-    _check_threshold(threshold)
+    check_terms(terms)
+    check_threshold(threshold)
     rows = _stacked(index, terms, vectors, settings)
-    weights = [term.weight for term in terms]
-    query = Embeddings(compose(rows, weights)[None], settings.space, settings.logit_scale)
-    curve = None
-    if calibration is not None and calibration.space == settings.space:
-        kinds: list[Kind] = ["image" if term.text is None else "text" for term in terms]
-        count = index.count(where)
-        curve = calibration.curve(kinds=kinds, weights=weights, vectors=rows, candidates=count)
-    line = threshold if isinstance(threshold, int | float) else curve.threshold if curve else None
-    needed = [*columns, *(name for name in ("vector", "perceptual_hash", "checksum") if name not in columns)]
+    if calibration is not None and calibration.space != settings.space:
+        calibration = None
+    needed = [*columns, *(name for name in FOLDED_BY if name not in columns)] if diverse else columns
 
-    def fetch(offset: int, top: int) -> list[Hit]:
-        found = index.search(
-            query, top=top, offset=offset, where=where, columns=needed if diverse else columns
-        )
-        return found[0]
+    def rank(query: Vectors, offset: int, top: int) -> list[Hit]:
+        asked = Embeddings(query[None], settings.space, settings.logit_scale)
+        (found,) = index.search(asked, top=top, offset=offset, where=where, columns=needed)
+        return found
 
-    found = page(
-        fetch,
+    found = answer(
+        rank,
+        terms,
+        rows,
+        calibration=calibration,
+        candidates=index.count(where) if calibration else 0,
         top=top,
         offset=offset,
-        threshold=line,
-        cut=threshold is not None,
-        curve=curve,
         diverse=diverse,
+        threshold=threshold,
         near=near,
-        exclude={term.like for term in terms if term.like is not None and term.weight > 0},
     )
     return replace(found, space=settings.space, version=settings.version)
 
@@ -271,10 +238,3 @@ def _stacked(
             raise SpaceMismatch(f"a term's vector is not of {settings.dim} values, as those of the index are")
         stacked[n] = vector / np.linalg.norm(vector)
     return stacked
-
-
-def _check_threshold(threshold: Threshold) -> None:
-    if threshold is None or threshold == "auto":
-        return
-    if isinstance(threshold, str) or not (math.isfinite(threshold) and -1 <= threshold <= 1):
-        raise InvalidQuery(f'threshold must be "auto", null or a cosine from -1 to 1, not {threshold!r}')
