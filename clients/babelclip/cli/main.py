@@ -1,4 +1,4 @@
-"""Commands: `babelclip embed`, `similarity`, `search`, `calibrate`, `embeddings`, `health`, `models`, …
+"""Commands: `babelclip embed`, `similarity`, `search`, `calibrate`, `classify`, `embeddings`, …
 
     babelclip similarity "a red heart" "un chat noir" --image heart.png cat.jpg
     babelclip search ~/Pictures "bonfire on a beach" --top 5
@@ -20,6 +20,7 @@ import numpy as np
 import typer
 
 from babelclip.cli import index as index_cli
+from babelclip.cli import classify as classify_cli
 from babelclip.cli import keys as keys_cli
 from babelclip.cli import models as models_cli
 from babelclip.cli import report
@@ -54,6 +55,7 @@ app.add_typer(index_cli.app, name="index")
 app.command()(shadow_cli.shadow)
 app.command(cls=ManyImages)(search_cli.search)
 app.command()(search_cli.calibrate)
+app.command()(classify_cli.classify)
 
 
 @app.command(cls=ManyImages)

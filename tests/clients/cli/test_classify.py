@@ -1,0 +1,145 @@
+"""`babelclip classify`: labels of images as CSV, and how many are right."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from babelclip import Calibration, SearchCalibration
+from babelclip.cli.classify import spreadsheet_cell
+from babelclip.cli.main import app
+from babelclip.index import Row, Settings, create_index
+from tests.clients.fake_server import DIM, SPACE, FakeServer, vector_of
+
+
+def run(server: FakeServer, *arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(one) for one in arguments], env={"BABELCLIP_URL": server.url})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures that their own label finds, in folders of that name, and one that nothing does."""
+    for name in ("cat/1.jpg", "cat/2.jpg", "dog/=3.jpg", "dog/4.jpg"):
+        file = tmp_path / "pictures" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"lava" if "4" in name else file.parent.name.encode())
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Path:
+    path = tmp_path / "cosines.json"
+    Calibration(SPACE, slope=100.0, offset=-90.0, pairs=100, others=0.0).save(path)
+    return path
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_folder_becomes_a_table(web: FakeServer, folder: Path, calibration: Path) -> None:
+    """Each image has a line: its label with its probability, or none and what would have been best."""
+    done = run(web, "classify", folder, "cat", "dog", "--calibration", calibration)
+    assert done.exit_code == 0, done.stderr
+    found = {Path(row["path"]).name: row for row in rows(done.stdout)}
+    assert {name: row["label"] for name, row in found.items()} == {
+        "1.jpg": "cat",
+        "2.jpg": "cat",
+        "=3.jpg": "dog",
+        "4.jpg": "",
+    }
+    assert found["4.jpg"]["best"] in ("cat", "dog")
+    assert float(found["4.jpg"]["match"]) < 0.5 < float(found["1.jpg"]["match"])
+    assert 0 < float(found["1.jpg"]["probability"]) <= 1
+
+
+def test_without_a_calibration_every_image_has_a_label(web: FakeServer, folder: Path) -> None:
+    """A softmax always has a winner, and the person is told what would change that."""
+    done = run(web, "classify", folder, "cat", "dog")
+    assert all(row["label"] and not row["match"] for row in rows(done.stdout))
+    assert "without a calibration" in done.stderr
+
+
+def test_names_of_folders_are_the_truth(
+    web: FakeServer, folder: Path, calibration: Path, tmp_path: Path
+) -> None:
+    """A table says how often which label was given to what, beside the file that was asked for."""
+    (tmp_path / "labels.txt").write_text("\ufeffcat\n\n dog \n", encoding="utf-8")
+    options = ("--labels", tmp_path / "labels.txt", "--calibration", calibration, "--truth", "folders")
+    done = run(web, "classify", folder, *options, "--output", tmp_path / "out.csv")
+    assert done.exit_code == 0, done.stderr
+    assert len(rows((tmp_path / "out.csv").read_text(encoding="utf-8"))) == 4
+    assert "accuracy 75.0 %" in done.stdout
+    (dog,) = [line for line in done.stdout.splitlines() if line.startswith("│ dog")]
+    assert [part.strip() for part in dog.split("│")[2:-1]] == ["0", "1", "1", "100.0 %", "50.0 %"]
+
+
+def test_a_file_is_the_truth(web: FakeServer, folder: Path, calibration: Path, tmp_path: Path) -> None:
+    """Paths are as printed, or below the folder; an image that is not in the file is not counted."""
+    truth = tmp_path / "truth.csv"
+    truth.write_text(f"label,path\ncat,cat/1.jpg\nfish,dog/4.jpg\ndog,{folder}/cat/2.jpg\n", encoding="utf-8")
+    options = ("--calibration", calibration, "--truth", truth, "--json")
+    found = json.loads(run(web, "classify", folder, "cat", "dog", *options).stdout)["confusion"]
+    assert found["labels"] == ["cat", "dog", None]
+    assert found["counts"] == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
+    assert (found["precision"]["cat"], found["recall"]["dog"], found["accuracy"]) == (0.5, 0.0, 2 / 3)
+
+
+def test_an_index_is_classified_without_embedding_its_images(web: FakeServer, tmp_path: Path) -> None:
+    """Rows have vectors already; one that failed has its error, and the calibration of the index counts."""
+    address = tmp_path / "pictures.index"
+    stored = [Row(id=name, source=f"{name}.jpg", vector=vector_of(name.encode())) for name in ("cat", "lava")]
+    broken = Row(id="x", source="broken.jpg", error_code="image_undecodable", error_message="no image")
+    with create_index(address, Settings(space=SPACE, dim=DIM)) as index:
+        index.upsert([*stored, broken], space=SPACE)
+    SearchCalibration(SPACE, Calibration(SPACE, 100.0, -90.0, 100)).save(address / "calibration.json")
+    done = run(web, "classify", address, "cat", "dog")
+    assert done.exit_code == 1
+    found = {row["path"]: row for row in rows(done.stdout)}
+    assert (found["cat.jpg"]["label"], found["lava.jpg"]["label"]) == ("cat", "")
+    assert found["broken.jpg"]["error"] == "image_undecodable: no image"
+    assert found["broken.jpg"]["probability"] == ""
+    assert "1 images have no vector" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("=1+1.jpg", "'=1+1.jpg"),
+        ("@x", "'@x"),
+        ("-x", "'-x"),
+        ("\uff1dx", "'\uff1dx"),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_no_cell_is_a_formula(text: str, safe: str) -> None:
+    """A file's name that a spreadsheet would run is text after an apostrophe."""
+    assert spreadsheet_cell(text) == safe
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "give labels"),
+        (("cat", "cat"), "stands once"),
+        (("cat", "--truth", "labels.txt"), "columns path and label"),
+        (("cat", "--labels", "none.txt"), "No such file"),
+        (("cat", "--language", "xx"), "no built-in templates"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_classified_is_explained(
+    web: FakeServer, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], words: str
+) -> None:
+    """Wrong labels and files are one sentence and exit code 3."""
+    monkeypatch.chdir(folder.parent)
+    Path("labels.txt").write_text("cat\n", encoding="utf-8")
+    done = run(web, "classify", folder, *arguments)
+    assert done.exit_code == 3
+    assert words in done.stderr
