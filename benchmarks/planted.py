@@ -101,7 +101,7 @@ def cropped(image: Image.Image, random: np.random.Generator) -> bytes:
     """Each side loses up to a tenth."""
     left, top, right, bottom = random.uniform(0.0, 0.1, 4)
     box = (left * image.width, top * image.height, (1 - right) * image.width, (1 - bottom) * image.height)
-    return encode(image.crop(tuple(round(edge) for edge in box)))  # type: ignore[arg-type]
+    return encode(image.crop(tuple(round(edge) for edge in box)))
 
 
 def flipped(image: Image.Image, random: np.random.Generator) -> bytes:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from babelclip.dedup.groups import KINDS, Limits, Match
 from babelclip.dedup.hashes import Pairs, close_pairs, distance, distinct_pairs
 from babelclip.dedup.neighbours import nearest_pairs
-from babelclip.dedup.pictures import PICTURE, agreements, picture
+from babelclip.dedup.pictures import PICTURE, Picture, agreements, is_mirrored, lay, picture
 from babelclip.dedup.table import Steps, Table
 from babelclip.index import Index
 
 _THUMBNAILS = 512  # that are asked for at once
 _COSINES = 16_384  # pairs whose vectors are read at once
+_GAINED = 0.06  # of agreement at most, by laying thumbnails more exactly
 _EXACT, _NEAR, _SEMANTIC = range(len(KINDS))
 NO_MATCH = -1
 
@@ -101,9 +102,10 @@ class Comparison:
         if self._semantic:
             kind[cosine >= limits.cosine] = _SEMANTIC
         if self._near:
-            agreement, mirrored = self._agreements(one, other, steps)
+            agreement, difference, mirrored = self._agreements(one, other, steps)
             alone = np.isnan(agreement) & (hashes >= 0) & (hashes <= limits.bits_without_thumbnails)
-            kind[alone | (agreement >= limits.agreement)] = _NEAR
+            agree = (agreement >= limits.agreement) & (difference <= limits.difference)
+            kind[alone | agree] = _NEAR
         kind[one == other] = _EXACT
         return Matches(kind, agreement, mirrored, hashes, cosine)
 
@@ -118,30 +120,49 @@ class Comparison:
 
     def _agreements(
         self, one: NDArray[np.int64], other: NDArray[np.int64], steps: Steps | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """The better of laying one on the other and the reverse; NaN where a thumbnail is missing."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        """How well thumbnails agree, where they differ most, and whether they are mirrored.
+
+        The better of laying one on the other and the reverse; NaN where a thumbnail is missing.
+        """
         self._load(np.unique(np.concatenate([one, other])))
         agreement = np.full(len(one), np.nan, dtype=np.float32)
+        difference = np.full(len(one), np.nan, dtype=np.float32)
         mirrored = np.zeros(len(one), dtype=np.bool_)
+        if not len(self._pictures):
+            return agreement, difference, mirrored
         known = self._pictures["known"]
         both = np.flatnonzero((one != other) & known[self._slots[one]] & known[self._slots[other]])
         agreement[both] = -1.0
+        how = np.zeros(len(one), dtype=np.int64)
+        whole_is_other = np.zeros(len(one), dtype=np.bool_)
         wholes = np.concatenate([one[both], other[both]])
         parts = np.concatenate([other[both], one[both]])
         places = np.concatenate([both, both])
+        turned = np.repeat([False, True], len(both))
         order = np.argsort(wholes, kind="stable")
-        wholes, parts, places = wholes[order], parts[order], places[order]
+        wholes, parts, places, turned = wholes[order], parts[order], places[order], turned[order]
         bounds = np.flatnonzero(np.diff(wholes, prepend=-1, append=-1))
         for begin, end in pairwise(bounds.tolist()):
-            found, turned = agreements(
-                self._pictures[self._slots[wholes[begin]]], self._pictures[self._slots[parts[begin:end]]]
-            )
+            found, ways = agreements(self._picture(wholes[begin]), self._picture(parts[begin:end]))
             better = found > agreement[places[begin:end]]
-            agreement[places[begin:end][better]] = found[better]
-            mirrored[places[begin:end][better]] = turned[better]
+            chosen = places[begin:end][better]
+            agreement[chosen], how[chosen] = found[better], ways[better]
+            whole_is_other[chosen] = turned[begin:end][better]
             if steps is not None:
                 steps.step(len(self._table) / len(bounds))
-        return agreement, mirrored
+        mirrored[both] = is_mirrored(how[both])
+        for place in np.flatnonzero(agreement >= self._limits.agreement - _GAINED).tolist():
+            pair = (one[place], other[place])
+            whole, part = pair[::-1] if whole_is_other[place] else pair
+            agreement[place], difference[place] = lay(
+                self._picture(whole), self._picture(part), int(how[place])
+            )
+        return agreement, difference, mirrored
+
+    def _picture(self, rows: Any) -> Picture:
+        found: Picture = self._pictures[self._slots[rows]]
+        return found
 
     def _load(self, rows: NDArray[np.int64]) -> None:
         """Have the thumbnails of these rows read and reduced."""

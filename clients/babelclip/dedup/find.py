@@ -5,10 +5,10 @@
     for group in found.groups:
         print(group.best.source, [one.row.source for one in group.duplicates])
 
-Rows of equal checksums are copies. Of the others, perceptual hashes that differ in few bits and vectors that
-are near each other say which could be duplicates; thumbnails, or vectors, decide. What matches is joined; then
-the best of each set is taken and only what matches the best itself stays with it: where each image of many
-resembles the next, the last never goes because of the first.
+Rows of equal checksums are copies. Of the others, perceptual hashes that differ in few bits and vectors
+that are near each other say which could be duplicates; thumbnails, or vectors, decide. What matches is
+joined; then the best of each set is taken and only what matches the best itself stays with it: where each
+image of many resembles the next, the last never goes because of the first.
 """
 
 from __future__ import annotations

@@ -28,8 +28,10 @@ class Limits:
     """From where on two images are duplicates. The defaults are measured: see docs/dedup.md.
 
     Attributes:
-        agreement: of two thumbnails at least: the correlation of their grey values, laid on each other as well
-            as they can be. For `near`.
+        agreement: of two thumbnails at least: the correlation of their grey values, laid on each other as
+            well as they can be. For `near`.
+        difference: of two thumbnails at most, in that sixteenth of them in which they differ most: the
+            squared differences there, when all squared values are 1. For `near`.
         hash_distance: bits of the perceptual hashes at most in which images differ whose thumbnails are
             compared.
         neighbours: so many nearest by their vectors have their thumbnails compared, too.
@@ -39,7 +41,8 @@ class Limits:
         cosine: of two vectors at least. For `semantic`; what fits depends on the model.
     """
 
-    agreement: float = 0.925
+    agreement: float = 0.94
+    difference: float = 0.02
     hash_distance: int = 10
     neighbours: int = 10
     neighbour_cosine: float = 0.6
@@ -49,6 +52,7 @@ class Limits:
     def __post_init__(self) -> None:
         ranges = {
             "agreement": (self.agreement, 0.5, 1.0),
+            "difference": (self.difference, 0.0, 1.0),
             "hash_distance": (self.hash_distance, 0, 11),
             "neighbours": (self.neighbours, 1, 100),
             "neighbour_cosine": (self.neighbour_cosine, -1.0, 1.0),

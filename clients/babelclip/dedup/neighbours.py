@@ -1,9 +1,9 @@
 """The nearest neighbours of every vector among all the others.
 
 An index answers one query in milliseconds, and a million of them in hours. Here the vectors are laid into
-cells by the centroids nearest to them, as an inverted file does it, and all queries of a cell are answered by
-one matrix product: minutes. Each vector is looked for in the cells of its nearest centroids, so that what lies
-on a border is found from both sides.
+cells by the centroids nearest to them, as an inverted file does it, and all queries of a cell are answered
+by one matrix product: minutes. Each vector is looked for in the cells of its nearest centroids, so that
+what lies on a border is found from both sides.
 """
 
 from __future__ import annotations
