@@ -114,7 +114,7 @@ def add_source(
         if watch and not isinstance(source, FolderSource):
             raise ValueError(f"only a folder can be watched, not {place}")
         report = AddReport()
-        with _opened(address, server, _fields(field)) as index, connected(server, index.settings) as client:
+        with opened(address, server, _fields(field)) as index, connected(server, index.settings) as client:
 
             def run() -> AddReport:
                 with add_progress("adding") as progress:
@@ -210,7 +210,8 @@ def connected(server: ServerOptions, settings: Settings) -> Client:
     return server.client(version=settings.version)
 
 
-def _opened(address: str, server: ServerOptions, fields: dict[str, str]) -> Index:
+def opened(address: str, server: ServerOptions, fields: dict[str, str]) -> Index:
+    """The index at an address, made for the server's model where there is none."""
     try:
         return open_index(address)
     except IndexNotFound:

@@ -1,4 +1,6 @@
 """Commands: `babelclip embed`, `similarity`, `search`, `calibrate`, `classify`, `embeddings`, …
+"""Commands: `babelclip embed`, `similarity`, `search`, `embeddings`, `health`, `models`, `shadow`, `keys`,
+`index` and `dedup`.
 
     babelclip similarity "a red heart" "un chat noir" --image heart.png cat.jpg
     babelclip search ~/Pictures "bonfire on a beach" --top 5
@@ -19,6 +21,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from babelclip.cli import dedup as dedup_cli
 from babelclip.cli import index as index_cli
 from babelclip.cli import classify as classify_cli
 from babelclip.cli import keys as keys_cli
@@ -56,6 +59,7 @@ app.command()(shadow_cli.shadow)
 app.command(cls=ManyImages)(search_cli.search)
 app.command()(search_cli.calibrate)
 app.command()(classify_cli.classify)
+app.command()(dedup_cli.dedup)
 
 
 @app.command(cls=ManyImages)

@@ -41,8 +41,8 @@ class Limits:
         cosine: of two vectors at least. For `semantic`; what fits depends on the model.
     """
 
-    agreement: float = 0.94
-    difference: float = 0.02
+    agreement: float = 0.95
+    difference: float = 0.015
     hash_distance: int = 10
     neighbours: int = 10
     neighbour_cosine: float = 0.6
