@@ -9,6 +9,7 @@ from babelclip.index import DETAILS, FIELD_TYPES, IndexInfo, Row, Settings
 from gateway.collections import uploads
 from gateway.collections.adding import Adding
 from gateway.collections.calls import Calls
+from gateway.collections.jobs import Jobs
 from gateway.collections.messages import CollectionState
 from gateway.collections.names import MAX_FIELDS, check_name
 from gateway.collections.searching import Searching
@@ -27,7 +28,7 @@ class Collections:
     """The collections below the folder of the settings. Used within one event loop.
 
     Attributes:
-        adding, searching: the calls that take a model.
+        adding, searching, jobs: the calls that take a model, or time.
         read: makes a call that only reads in a thread.
 
     Raises:
@@ -40,6 +41,7 @@ class Collections:
         self._calls = Calls(store, models, metrics)
         self.read = self._calls.read
         self.adding = Adding(self._calls)
+        self.jobs = Jobs(self._calls, settings.content_roots)
         self.searching = Searching(self._calls, read_calibrations(settings.calibrations), settings.max_items)
 
     async def create(self, name: str, fields: Mapping[str, str], model: str = "") -> CollectionState:
@@ -128,7 +130,8 @@ class Collections:
         return await self._calls.write(lambda: _delete(self._calls.store.find(name), ids, where))
 
     def close(self) -> None:
-        """Ends the threads, and lets go of all indexes."""
+        """Ends the jobs and the threads, and lets go of all indexes."""
+        self.jobs.close()
         self._calls.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ import orjson
 from babelclip.index import Row
 from babelclip.search.query import SearchHit
 from gateway.collections.contents import Contents
+from gateway.collections.job_files import Job
 from gateway.collections.messages import CollectionState, Labelled, Outcome, SearchResult
 
 PREFIX = "/v1/collections"
@@ -93,6 +95,13 @@ def labelled(found: Labelled) -> bytes:
         ],
     }
     return orjson.dumps(answer)
+
+
+def job(found: Job) -> dict[str, Any]:
+    """A job, as it is now."""
+    told = asdict(found)
+    code, message = told.pop("code"), told.pop("message")
+    return {**told, "error": {"code": code, "message": message} if code else None}
 
 
 def _hit(name: str, hit: SearchHit, contents: Contents) -> dict[str, Any]:

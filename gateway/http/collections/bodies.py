@@ -123,6 +123,14 @@ def read_selection(body: Any) -> tuple[list[str] | None, dict[str, Any] | None]:
     return chosen_items(only(body, {"ids", "filter"}))
 
 
+def read_job(body: Any) -> tuple[str, dict[str, Any]]:
+    """`{"kind", …}` → the kind, and what else there is, which the kind itself checks"""
+    found = dict(body_object(body))
+    kind = field_of(found, "kind", str, "a string", "")
+    found.pop("kind", None)
+    return kind, found
+
+
 def chosen_items(body: Mapping[str, Any]) -> tuple[list[str] | None, dict[str, Any] | None]:
     """The ids or the filter of a body, which must hold one of them."""
     if (body.get("ids") is None) == (body.get("filter") is None):

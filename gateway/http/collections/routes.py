@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.access.account import ACCOUNT
 from gateway.collections.contents import Contents
+from gateway.collections.job_kinds import needs_admin
 from gateway.collections.service import Collections
 from gateway.errors import COLLECTIONS_OFF, ApiError
 from gateway.http import body
@@ -22,6 +24,7 @@ from gateway.http.collections.lines import NDJSON, Lines
 from gateway.settings import Settings
 
 Asked = TypeVar("Asked")
+JOBS = "/v1/jobs"
 _ONE = PREFIX + "/{collection}"
 _ITEM = _ONE + "/items/{item}"
 _MAX_BYTES = 1_000_000  # of a body without images
@@ -31,7 +34,8 @@ def routes(collections: Collections | None, settings: Settings) -> list[Route]:
     """The routes; where collections are off, each says so."""
     if collections is None:
         methods = ["GET", "POST", "DELETE"]
-        return [Route(path, _off, methods=methods) for path in (PREFIX, PREFIX + "/{rest:path}")]
+        paths = (PREFIX, PREFIX + "/{rest:path}", JOBS, JOBS + "/{rest:path}")
+        return [Route(path, _off, methods=methods) for path in paths]
     contents = Contents(settings.content_roots)
     calls = _Calls(collections, contents, settings)
     files = Files(collections, contents)
@@ -49,6 +53,10 @@ def routes(collections: Collections | None, settings: Settings) -> list[Route]:
         ("POST", _ONE + "/search", calls.search),
         ("POST", _ONE + "/similar", calls.similar),
         ("POST", _ONE + "/classify", calls.classify),
+        ("POST", _ONE + "/jobs", calls.start_job),
+        ("GET", JOBS, calls.list_jobs),
+        ("GET", JOBS + "/{job}", calls.job),
+        ("DELETE", JOBS + "/{job}", calls.cancel_job),
     ]
     return [Route(path, handler, methods=[method]) for method, path, handler in handlers]
 
@@ -147,6 +155,27 @@ class _Calls:
         )
         work = self._collections.searching.label(_name(request), asked)
         return json_response(answers.labelled(await body.while_there(request, work)))
+
+    async def start_job(self, request: Request) -> Response:
+        """POST /v1/collections/NAME/jobs"""
+        kind, parameters = await self._asked(request, bodies.read_job, _MAX_BYTES)
+        account = ACCOUNT.get()
+        if account is not None and needs_admin(kind):
+            account.require("admin")
+        return _json(answers.job(await self._collections.jobs.start(_name(request), kind, parameters)), 202)
+
+    async def list_jobs(self, request: Request) -> Response:
+        """GET /v1/jobs: without what came of each, which may be much."""
+        found = [answers.job(one) for one in await self._collections.jobs.listed()]
+        return _json({"jobs": [{**one, "result": None} for one in found]})
+
+    async def job(self, request: Request) -> Response:
+        """GET /v1/jobs/ID"""
+        return _json(answers.job(await self._collections.jobs.find(request.path_params["job"])))
+
+    async def cancel_job(self, request: Request) -> Response:
+        """DELETE /v1/jobs/ID"""
+        return _json(answers.job(await self._collections.jobs.cancel(request.path_params["job"])), 202)
 
     async def _asked(
         self, request: Request, read: Callable[[Any], Asked], max_bytes: int | None = None
