@@ -1,4 +1,3 @@
-import json
 import shutil
 import subprocess
 import sys
@@ -11,39 +10,50 @@ import torch
 from models import checkpoint
 from tests.miniature import NAMES
 from tests.places import REPOSITORY
+from tests.training.stages.runs import environment, log_of, one_thread
 from training import states
 from training.recipes.mini import data
+from training.recipes.mini import train as mini
 from training.recipes.mini.dataset import TRAIN_FAMILIES
 from training.recipes.mini.stages import rate_factor, teacher_targets
+
+__all__ = ["environment", "one_thread"]
 
 pytestmark = pytest.mark.slow  # trains
 
 
-def command(run: Path, root: Path, stage: str, steps: int, *more: str) -> subprocess.CompletedProcess[str]:
-    given = [sys.executable, "-m", "training.recipes.mini.train", str(run), "--data", str(root)]
-    given += ["--stage", stage, "--steps", str(steps), "--small-steps", "1", "--concepts", "2"]
-    given += ["--teacher-captions", "16", "--save-every", "2", "--threads", "1", "--device", "cpu", *more]
-    return subprocess.run(given, cwd=REPOSITORY, capture_output=True, text=True)
+def words_of(run: Path, root: Path, stage: str, steps: int, *more: str) -> list[str]:
+    """What the command is given."""
+    given = [str(run), "--data", str(root), "--stage", stage, "--steps", str(steps), "--small-steps", "1"]
+    given += ["--concepts", "2", "--teacher-captions", "16", "--save-every", "2", "--threads", "1"]
+    return [*given, "--device", "cpu", *more]
 
 
 def train(run: Path, root: Path, stage: str, steps: int, *more: str) -> list[dict[str, Any]]:
-    done = command(run, root, stage, steps, *more)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    """The command, in this process: to start one takes far longer than to train. Returns the run's log."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [mini.COMMAND, *words_of(run, root, stage, steps, *more)])
+        mini.main()
+    return log_of(run)
 
 
 def refusal(run: Path, root: Path, stage: str, steps: int, *more: str) -> str:
-    done = command(run, root, stage, steps, *more)
-    assert done.returncode == 1
-    assert done.stderr.startswith("training.recipes.mini.train: ")
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    return done.stderr
+    """The one line with which the command ends instead of training."""
+    with pytest.raises(SystemExit) as ended:
+        train(run, root, stage, steps, *more)
+    said = ended.value.code
+    assert isinstance(said, str)
+    assert said.startswith("training.recipes.mini.train: ")
+    assert len(said.splitlines()) == 1, said
+    return said
 
 
 def test_both_stages_run_resume_and_leave_a_checkpoint(tmp_path: Path, emoji_root: Path) -> None:
     """Protects the documented commands: contrastive, resumed from its state, then teacher."""
     run = tmp_path / "run"
-    train(run, emoji_root, "contrastive", 2)
+    command = [sys.executable, "-m", mini.COMMAND, *words_of(run, emoji_root, "contrastive", 2)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     log = train(run, emoji_root, "contrastive", 4)
     assert [row["step"] for row in log if "loss" in row] == [2, 4]
     assert all(row["stage"] == "contrastive" for row in log)
