@@ -7,6 +7,8 @@ import pytest
 from tests.gateway.alone import Alone, alone
 from tests.gateway.attacks import ATTACKS, run
 
+pytestmark = pytest.mark.slow  # starts gateways as processes
+
 SIZE = 50  # connections, or as much of other things as takes a second
 MOST_MEGABYTES = 150.0
 

@@ -14,6 +14,8 @@ import pytest
 from tests.e2e.support import PATIENCE
 from tests.places import REPOSITORY
 
+pytestmark = pytest.mark.slow  # starts gateways as processes
+
 
 def command(folder: Path, *lines: str) -> list[str]:
     """The command with a configuration of these lines; its engine's address leads nowhere."""

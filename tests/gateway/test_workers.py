@@ -28,6 +28,8 @@ from tests.e2e.support import PATIENCE, summed
 from tests.gateway.test_metrics import eventually
 from tests.places import REPOSITORY
 
+pytestmark = pytest.mark.slow  # starts gateways of several processes
+
 
 class Processes:
     """`python -m gateway` with two workers before a fake engine, and what it has said."""

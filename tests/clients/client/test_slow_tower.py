@@ -38,6 +38,8 @@ TIMEOUT = 30 * SECOND
 SESSION = Session(Credentials(None, None), {"text": "text"}, space=None, version=None, headers=None)
 ITEMS = [f"image {number}".encode() for number in range(64)]
 
+waits = pytest.mark.slow  # for several timeouts
+
 Calling = Callable[[InMemoryTransport, int, OnError], Embeddings]
 
 
@@ -69,6 +71,7 @@ def slow(server: FakeServer) -> FakeServer:
     return server
 
 
+@waits
 def test_a_slow_tower_embeds_everything_once(kind: str, slow: FakeServer) -> None:
     """A message of twice the timeout's work: all items come back, and none was computed for nobody."""
     found = embed(kind, slow)
@@ -80,6 +83,7 @@ def test_a_slow_tower_embeds_everything_once(kind: str, slow: FakeServer) -> Non
     assert all(request.timeout_ms > 0 for _, _, request in slow.requests)
 
 
+@waits
 def test_a_server_that_knows_no_timeout_is_asked_for_less(kind: str, slow: FakeServer) -> None:
     """An earlier server computes the first message to its end for nobody; what follows is small enough."""
     slow.keeps_time = False
@@ -87,6 +91,7 @@ def test_a_server_that_knows_no_timeout_is_asked_for_less(kind: str, slow: FakeS
     np.testing.assert_array_equal(found.vectors, [vector_of(item) for item in ITEMS[:48]])
 
 
+@waits
 def test_messages_that_wait_for_each_other_all_come(kind: str, web: FakeServer) -> None:
     """Several messages of a call at a tower that takes one after the other: none is given up or mixed up."""
     web.seconds_per_item = SECOND / 10
@@ -95,6 +100,7 @@ def test_messages_that_wait_for_each_other_all_come(kind: str, web: FakeServer) 
     np.testing.assert_array_equal(found.vectors, [vector_of(item) for item in items])
 
 
+@waits
 def test_a_tower_that_hung_and_came_back_costs_no_item(kind: str, web: FakeServer) -> None:
     """A worker hangs over an item and is replaced: what waited behind it is asked for again."""
     web.seconds_per_item = SECOND / 10

@@ -60,6 +60,7 @@ def usual(dim: int) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+@pytest.mark.slow  # renders the largest responses
 @pytest.mark.parametrize("vector", [LONGEST[:768], LONGEST[:512], usual(1024), usual(1152)], ids=len)
 def test_the_default_limits_fit_together(vector: np.ndarray) -> None:
     """As many items as a request may have fit in an answer of any form, up to 768 values of any length."""

@@ -24,8 +24,11 @@ from training.datasets.rows import DataError
 PATIENCE = 600  # seconds; only a failure ever waits so long
 SHAPE = (4, 5)
 
-# Python 3.12 warns of every fork of a process with threads, which torch has.
-pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,  # starts processes and kills them
+    # Python 3.12 warns of every fork of a process with threads, which torch has.
+    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),
+]
 
 
 @pytest.fixture(autouse=True)

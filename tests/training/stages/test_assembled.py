@@ -11,6 +11,8 @@ from tests.systems import families
 from tests.training.stages.runs import contrastive_flags, log_of, teacher_flags
 from training.stages import contrastive, distillation
 
+pytestmark = pytest.mark.slow  # trains
+
 
 def test_a_dual_encoder_of_models_that_never_met_learns_its_projections(tables: Path, tmp_path: Path) -> None:
     """Protects the workflow of VisionTextDualEncoder: assemble, train the heads alone, and load."""
