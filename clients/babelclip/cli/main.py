@@ -1,7 +1,4 @@
-"""Commands: `babelclip embed`, `similarity`, `search`, `calibrate`, `classify`, `embeddings`, …
-"""Commands: `babelclip embed`, `similarity`, `search`, `embeddings`, `health`, `models`, `shadow`, `keys`,
-`index` and `dedup`.
-"""Commands: `babelclip embed`, `similarity`, `search`, `moments`, `video`, `embeddings`, `health` and more.
+"""Commands: `babelclip embed`, `similarity`, `search`, `moments`, `index`, `dedup`, `classify` and more.
 
     babelclip similarity "a red heart" "un chat noir" --image heart.png cat.jpg
     babelclip search ~/Pictures "bonfire on a beach" --top 5
@@ -22,9 +19,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from babelclip.cli import classify as classify_cli
 from babelclip.cli import dedup as dedup_cli
 from babelclip.cli import index as index_cli
-from babelclip.cli import classify as classify_cli
 from babelclip.cli import keys as keys_cli
 from babelclip.cli import models as models_cli
 from babelclip.cli import report
@@ -135,60 +132,6 @@ def compare(
     elif not np.isnan(cosines).all():
         print_table(report.cosine_table(texts, files, cosines))
     if any([report.print_failures(texts, rows), report.print_failures(files, columns)]):
-        raise typer.Exit(INCOMPLETE)
-
-
-@app.command()
-@with_option_groups
-def search(
-    *,
-    folder: Folder,
-    queries: Annotated[list[str], typer.Argument(metavar="QUERY...", help="Texts, in any language.")],
-    top: Annotated[int, typer.Option(min=1, help="Results for each query.")] = 10,
-    filters: FolderOptions,
-    as_json: AsJson = False,
-    server: ServerOptions,
-) -> None:
-    """Rank the images of a folder by how well they fit a text.
-
-    Files that cannot be embedded are skipped and listed at the end.
-    """
-    with plain_errors(), server.client() as client:
-        if video_cli.is_video(folder):
-            video_cli.print_moments(client, folder, queries, top, as_json)
-            return
-        found = filters.find(folder)
-        files = found.images
-        if not files:
-            raise ValueError(f"there are no images in {folder}")
-        asked = client.embed_texts(queries)
-        cosines = np.empty((len(queries), len(files)), dtype=np.float32)
-        skipped = [{"item": skip.path, "code": skip.code, "message": skip.message} for skip in found.skipped]
-        with progress_bar("embedding", len(files)) as progress:
-            for start in range(0, len(files), SEARCH_STEP):
-                part = files[start : start + SEARCH_STEP]
-                images = require_answers(client.embed_images(part, errors="return"))
-                cosines[:, start : start + len(part)] = similarity(asked, images)
-                skipped += report.failures([str(path) for path in part], images)
-                progress.advance(progress.task_ids[0], len(part))
-    ranked = [report.best(row, top) for row in cosines]
-    if as_json:
-        results = [
-            {
-                "query": query,
-                "results": [{"path": str(files[i]), "cosine": report.short(row[i])} for i in best],
-            }
-            for query, row, best in zip(queries, cosines, ranked, strict=True)
-        ]
-        print_json({"space": client.space, "queries": results, "skipped": skipped})
-    else:
-        for query, row, best in zip(queries, cosines, ranked, strict=True):
-            print_table(report.ranking_table(query, [(row[i], str(files[i])) for i in best]))
-    report.print_flags(queries, asked)
-    if skipped:
-        note(f"skipped {len(skipped)} of {len(files) + len(found.skipped)} images and folders:")
-        for error in skipped:
-            note(f"  {error['item']}: {error['code']}: {error['message']}")
         raise typer.Exit(INCOMPLETE)
 
 

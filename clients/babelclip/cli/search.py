@@ -17,6 +17,7 @@ from babelclip.cli import search_report as report
 from babelclip.cli.console import INCOMPLETE, note, plain_errors, print_json, progress_bar
 from babelclip.cli.option_groups import with_option_groups
 from babelclip.cli.options import AsJson, FolderOptions, Images, ServerOptions
+from babelclip.cli.video import is_video, print_moments
 from babelclip.index import Index, open_index
 from babelclip.search.answering import Threshold
 from babelclip.search.folder_search import search_files
@@ -63,7 +64,7 @@ def calibration_of(where: str, file: Path | None, space: str) -> SearchCalibrati
 def search(
     *,
     where: Annotated[
-        str, typer.Argument(metavar="WHERE", help="A folder, with all folders below it, or an index.")
+        str, typer.Argument(metavar="WHERE", help="A folder, with all folders below it, an index, or a film.")
     ],
     queries: Annotated[
         list[str] | None,
@@ -96,7 +97,7 @@ def search(
     as_json: AsJson = False,
     server: ServerOptions,
 ) -> None:
-    """Rank the images of a folder, or the rows of an index, by how well they fit.
+    """Rank the images of a folder, the rows of an index or the moments of a film by how well they fit.
 
     Images and rows are one query together with each text. Files that cannot be embedded are skipped and
     listed at the end. Exit code 1 where a query has no result that fits, or files were skipped.
@@ -107,6 +108,13 @@ def search(
         raise typer.BadParameter(f"--like and --filter are for an index, and {where} is none")
     line = _threshold(threshold)
     only = _filter(where_filter)
+    if is_video(Path(where)):
+        if image or not queries:
+            raise typer.BadParameter("a film is searched by texts; make an index of it for more")
+        with plain_errors(), server.client() as client:
+            least = line if isinstance(line, float) else None
+            print_moments(client, where, queries, top, as_json, least)
+        return
     skipped: list[dict[str, str]] = []
     with plain_errors(), server.client() as client:
         shared = [*(Term(image=path) for path in image or ()), *(Term(like=row) for row in like or ())]

@@ -1,7 +1,8 @@
-"""What test_processes.py runs in processes of their own: `python -m tests.clients.index.processes TASK ADDRESS`."""
+"""What test_processes.py runs apart: `python -m tests.clients.index.processes TASK ADDRESS`."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
@@ -41,10 +42,8 @@ def compact(address: str, writers: int) -> None:
         finished = False
         while not finished:
             finished = index.count({"error_code": DONE}) == writers
-            try:
+            with contextlib.suppress(IndexBusy):
                 index.compact()
-            except IndexBusy:
-                pass
             time.sleep(0.2)  # the writers need the processor, too
 
 
