@@ -23,6 +23,7 @@ COMMANDS = (
     "http_libraries",
     "gateway",
     "overload",
+    "index",
 )
 
 

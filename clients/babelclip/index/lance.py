@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _QUERIES_AT_ONCE = 8
-_EXACT_BELOW = 20_000
-"""Rows that a filter keeps which are compared one by one: few of them are in the partitions near a query."""
+_EXACT_BELOW = 500
+"""Rows that a filter keeps which are compared one by one: reading so few is less work than all partitions."""
 
 
 class LanceIndex:
@@ -197,14 +197,20 @@ class LanceIndex:
                     f" {settings.version or '?'}"
                 )
             condition = _where(where, settings)
-            if condition and structure and await table.count_rows(condition) < _EXACT_BELOW:
-                structure = None
+            share = 1.0
+            if condition and structure:
+                kept = await table.count_rows(condition)
+                share = kept / max(1, structure.rows)
+                structure = structure if kept >= _EXACT_BELOW else None
             names = [*selected(columns, settings), "_distance"]
             at_once = asyncio.Semaphore(_QUERIES_AT_ONCE)
 
             async def one(vector: Any) -> pa.Table:
                 query = (
-                    nearest(table, vector, structure, top + offset).select(names).limit(top).offset(offset)
+                    nearest(table, vector, structure, top + offset, share)
+                    .select(names)
+                    .limit(top)
+                    .offset(offset)
                 )
                 async with at_once:
                     return await (query.where(condition) if condition else query).to_arrow()

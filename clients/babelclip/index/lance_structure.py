@@ -59,15 +59,19 @@ async def bring_up_to_date(
 
 
 def nearest(
-    table: lancedb.AsyncTable, vector: Any, structure: Structure | None, wanted: int
+    table: lancedb.AsyncTable, vector: Any, structure: Structure | None, wanted: int, share: float = 1.0
 ) -> lancedb.query.AsyncVectorQuery:
-    """A query of the nearest rows; without a structure it compares all of them."""
+    """A query of the nearest rows; without a structure it compares all of them.
+
+    Args:
+        share: of the rows, that the query's filter keeps.
+    """
     query = table.query().nearest_to(vector).column("vector").distance_type("dot")
     if structure is None:
         return query.bypass_vector_index()
-    # Where a filter leaves too few in these partitions, LanceDB looks into more of them.
-    probes, refine = structure.effort_for(wanted)
-    return query.maximum_nprobes(0).minimum_nprobes(probes).refine_factor(refine)
+    probes, refine = structure.effort_for(wanted, share)
+    # Without a maximum LanceDB looks into all partitions, whatever the minimum.
+    return query.nprobes(probes).refine_factor(refine)
 
 
 async def uncovered(table: lancedb.AsyncTable) -> int:

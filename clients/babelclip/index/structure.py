@@ -14,6 +14,8 @@ PARTITION_ROWS = 1024
 MOST_COMPARED = 5000
 """Rows that are compared by their own vectors at the end, unless more are asked for: each is read for it."""
 
+_ROOM = 4  # times the rows that are wanted are in the partitions that are looked into
+
 GROWTH = 2.0  # times the rows that the partitions were made for: then they are made anew
 
 
@@ -63,12 +65,17 @@ class Structure:
         """Whether there are too many rows for the partitions by now."""
         return rows > GROWTH * self.rows
 
-    def effort_for(self, wanted: int) -> tuple[int, int]:
+    def effort_for(self, wanted: int, share: float = 1.0) -> tuple[int, int]:
         """Probes and refining for that many rows: what was measured for 10, more probes for more.
 
         The same for 11 as for 100, and so on, so that pages of a ranking fit together.
+
+        Args:
+            share: of the rows, which a filter keeps: the nearest of few lie in more partitions.
         """
         level = 10 ** max(1, math.ceil(math.log10(wanted)))
-        probes = min(self.partitions, math.ceil(self.probes * math.sqrt(level / 10)))
+        among = level / max(share, 1e-9)
+        needed = _ROOM * among * self.partitions / max(1, self.rows)
+        probes = min(self.partitions, math.ceil(max(self.probes * math.sqrt(among / 10), needed)))
         compared = level * max(1, min(self.refine, MOST_COMPARED // level))
         return probes, math.ceil(compared / wanted)

@@ -1,4 +1,4 @@
-"""What test_processes.py runs apart: `python -m tests.clients.index.processes TASK ADDRESS`."""
+"""The tasks of test_processes.py: `python -m tests.clients.index.processes TASK ADDRESS ARGUMENT`."""
 
 from __future__ import annotations
 
