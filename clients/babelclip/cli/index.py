@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -81,7 +82,14 @@ def create(*, address: Address, field: Fields = None, version: Version = None, s
 def add_source(
     *,
     address: Address,
-    place: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, with all folders below it.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder with all below it; tar shards, as shard-{000..009}.tar; a table, .csv, .tsv or"
+            " .parquet; COCO's annotations, .json; or an object store, s3://bucket/path.",
+        ),
+    ],
     name: Annotated[
         str,
         typer.Option(
@@ -89,6 +97,7 @@ def add_source(
             " it any more are dropped."
         ),
     ] = "",
+    images: Annotated[Path | None, typer.Option(help="Where the images of COCO's annotations are.")] = None,
     field: Fields = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on, and follow what changes.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that are embedded together.")] = BATCH,
@@ -109,7 +118,11 @@ def add_source(
     going_on = "interrupted; the same command goes on from here"
     with plain_errors(interrupted=going_on):
         source = open_source(
-            place, name=name, exclude=filters.exclude or (), exclude_defaults=filters.exclude_defaults
+            place,
+            name=name,
+            images=images,
+            exclude=filters.exclude or (),
+            exclude_defaults=filters.exclude_defaults,
         )
         if watch and not isinstance(source, FolderSource):
             raise ValueError(f"only a folder can be watched, not {place}")

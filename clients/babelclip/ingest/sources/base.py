@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -99,6 +101,12 @@ def read_path(path: Path) -> bytes:
     if isinstance(found, ItemError):
         raise EntryUnreadable(found.code, found.message)
     return found
+
+
+def fingerprint_of(caption: str, metadata: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that change when a caption or metadata do."""
+    text = json.dumps([caption, dict(metadata)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def path_fingerprint(path: Path) -> str:

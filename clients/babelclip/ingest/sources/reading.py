@@ -5,6 +5,8 @@ from __future__ import annotations
 from babelclip.errors import INVALID_ITEM
 from babelclip.index import Row
 from babelclip.ingest.sources.base import EntryUnreadable, named_path, read_path
+from babelclip.ingest.sources.object_store import is_store, read_object
+from babelclip.ingest.sources.webdataset import read_member
 
 
 def read_row(row: Row) -> bytes:
@@ -15,4 +17,10 @@ def read_row(row: Row) -> bytes:
     """
     if row.kind != "image":
         raise EntryUnreadable(INVALID_ITEM, f"a row of the kind {row.kind} cannot be read as an image")
-    return read_path(named_path(row.source))
+    if is_store(row.source):
+        return read_object(row.source)
+    shard, hash_, member = row.source.partition(".tar#")
+    path = named_path(row.source)
+    if hash_ and not path.exists():
+        return read_member(named_path(shard + ".tar"), member)
+    return read_path(path)

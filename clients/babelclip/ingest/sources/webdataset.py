@@ -1,0 +1,158 @@
+"""Tar shards in WebDataset's layout: NAME.jpg, and beside it NAME.txt, a caption, or NAME.json with more."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import json
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from babelclip.client.calls import LARGEST_MESSAGE
+from babelclip.errors import IMAGE_TOO_MANY_BYTES, UNREADABLE_FILE
+from babelclip.ingest.sources.base import Entry, EntryUnreadable, fingerprint_of, path_fingerprint, path_name
+from babelclip.search.folder import SUFFIXES, Skipped
+
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_MOST_NOTES = 1_000_000  # bytes of a caption or of metadata
+_MOST_SHARDS = 1_000_000
+
+
+class WebDatasetSource:
+    """Shards by a path with `{00000..00099}` or `*`; images are named `SHARD.tar#MEMBER`.
+
+    Shards are read where they lie, so they must not be compressed.
+
+    Raises:
+        ValueError: there are no such files.
+    """
+
+    def __init__(self, shards: str, *, name: str = "") -> None:
+        self._shards = expanded(shards)
+        if not self._shards:
+            raise ValueError(f"there are no files {shards}")
+        self._name = name or (path_name(self._shards[0]) if len(self._shards) == 1 else shards)
+        self._skipped: list[Skipped] = []
+
+    @property
+    def collection(self) -> str:
+        """The name that was given, or the path."""
+        return self._name
+
+    def total(self) -> int | None:
+        """It shows at the end."""
+        return None
+
+    def entries(self) -> Iterator[Entry]:
+        """By shard, as they lie in it."""
+        self._skipped = []
+        for shard in self._shards:
+            try:
+                yield from _entries(shard)
+            except (OSError, tarfile.TarError, ValueError) as error:
+                message = f"the shard cannot be read to its end: {error}"
+                self._skipped.append(Skipped(path_name(shard), UNREADABLE_FILE, message))
+
+    def skipped(self) -> Sequence[Skipped]:
+        """The shards that are broken."""
+        return self._skipped
+
+    def could_list(self, source: str) -> bool:
+        """Whether it is not of a broken shard."""
+        return not any(source.startswith(skip.path + "#") for skip in self._skipped)
+
+
+def expanded(shards: str) -> list[Path]:
+    """`a-{000..002}.tar` → three paths; `*` and `?` as a shell has them; sorted."""
+    match = _RANGE.search(shards)
+    if match is None:
+        return [Path(one) for one in sorted(glob.glob(shards))]
+    first, last, width = int(match[1]), int(match[2]), len(match[1])
+    if not 0 <= last - first < _MOST_SHARDS:
+        raise ValueError(f"{match[0]} is no range of at most {_MOST_SHARDS:,} shards")
+    return [
+        path
+        for number in range(first, last + 1)
+        for path in expanded(f"{shards[: match.start()]}{number:0{width}d}{shards[match.end() :]}")
+    ]
+
+
+def read_member(shard: Path, member: str) -> bytes:
+    """The bytes of a member of a shard.
+
+    Raises:
+        EntryUnreadable: it is not there, or too large.
+    """
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            found = archive.getmember(member)
+            return _read(shard, found.offset_data, found.size)
+    except (OSError, tarfile.TarError, KeyError) as error:
+        raise EntryUnreadable(UNREADABLE_FILE, f"cannot read {member} of {shard}: {error}") from error
+
+
+def _entries(shard: Path) -> Iterator[Entry]:
+    sample: list[tarfile.TarInfo] = []
+    with tarfile.open(shard, "r:") as archive:
+        for member in archive:
+            if not member.isfile():
+                continue
+            if sample and _key(member.name) != _key(sample[0].name):
+                yield from _sample(shard, archive, sample)
+                sample = []
+            sample.append(member)
+            archive.members = []  # type: ignore[attr-defined]  # Else it keeps them all.
+        yield from _sample(shard, archive, sample)
+
+
+def _sample(shard: Path, archive: tarfile.TarFile, members: list[tarfile.TarInfo]) -> Iterator[Entry]:
+    """The images of a sample, each with the sample's caption and metadata."""
+    caption, metadata = "", dict[str, Any]()
+    for member in members:
+        suffix = Path(member.name).suffix.lower()
+        if suffix in (".txt", ".json") and member.size <= _MOST_NOTES:
+            stream = archive.extractfile(member)
+            notes = b"" if stream is None else stream.read()
+            if suffix == ".txt":
+                caption = notes.decode("utf-8", "replace").strip()
+            else:
+                metadata = _object(notes)
+    if not caption:
+        caption = next(
+            (metadata[key] for key in ("caption", "text") if isinstance(metadata.get(key), str)), ""
+        )
+    for member in members:
+        if Path(member.name).suffix.lower() in SUFFIXES:
+            notes_print = fingerprint_of(caption, metadata)
+            yield Entry(
+                f"{path_name(shard)}#{member.name}",
+                f"{path_fingerprint(shard)}-{member.offset_data}-{notes_print}",
+                functools.partial(_read, shard, member.offset_data, member.size),
+                caption,
+                metadata,
+            )
+
+
+def _read(shard: Path, offset: int, size: int) -> bytes:
+    if size > LARGEST_MESSAGE:
+        raise EntryUnreadable(IMAGE_TOO_MANY_BYTES, f"the image has {size:,} bytes")
+    with shard.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def _key(member: str) -> str:
+    """WebDataset's: up to the first dot of the name."""
+    folder, slash, name = member.rpartition("/")
+    return folder + slash + name.partition(".")[0]
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
