@@ -24,6 +24,7 @@ COMMANDS = (
     "gateway",
     "overload",
     "index",
+    "video",
 )
 
 

@@ -4,8 +4,8 @@
         for found in find_moments(index, client, "bonfire on a beach"):
             print(found.source, found.begin, found.end, found.cosine)
 
-A range begins at the moment that fits best and takes in its neighbours as long as they fit at least half as
-well, measured from what fits badly. So it needs no threshold, which would be another one for every model.
+A range begins at the moment that fits best and takes in its neighbours as long as they fit nearly as well,
+measured from what fits badly. So it needs no threshold, which would be another one for every model.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from babelclip.client.sync import Client
 
 BACKGROUND = 0.1  # the quantile of cosines that counts as what fits badly
+HEIGHT = 0.7  # of a range's best cosine above the background, which its other moments reach
 GAP = 0.05  # seconds between two moments that still are neighbours
 DEPTH = 200  # moments of an index that are looked at for a query
 
@@ -175,7 +176,7 @@ def merge_hits(
             break
         if taken[peak]:
             continue
-        least = (cosine + background) / 2
+        least = background + HEIGHT * (cosine - background)
         first = last = peak
         fits = [not gone and hit.cosine >= least for gone, hit in zip(taken, order, strict=True)]
         while first > 0 and fits[first - 1] and _adjoin(order[first - 1], order[first]):

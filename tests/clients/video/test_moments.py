@@ -186,12 +186,12 @@ def hit(begin: float, cosine: float, source: str = "film") -> Hit:
     )
 
 
-def test_neighbours_that_fit_half_as_well_are_one_range() -> None:
-    """A range ends where the cosine falls below half of its height, at a gap, and at the film's end."""
+def test_neighbours_that_fit_nearly_as_well_are_one_range() -> None:
+    """A range ends where the cosine falls below seven tenths of its height, at a gap, and with its film."""
     cosines = [0.1, 0.1, 0.5, 0.9, 0.8, 0.3, 0.1, 0.6, 0.1]
     hits = [hit(begin, cosine) for begin, cosine in enumerate(cosines)]
     found = merge_hits(hits, top=2)
-    assert [(one.begin, one.end, one.cosine) for one in found] == [(2, 5, 0.9), (7, 8, 0.6)]
+    assert [(one.begin, one.end, one.cosine) for one in found] == [(3, 5, 0.9), (7, 8, 0.6)]
     apart = [hit(0, 0.9), hit(1.5, 0.9), hit(2.5, 0.9, "another"), *(hit(n, 0.1) for n in range(10, 20))]
     assert len(merge_hits(apart, threshold=0.5)) == 3
     assert merge_hits([]) == []
