@@ -36,7 +36,8 @@ class Groups {
   async last() {
     await this.guarded(async () => {
       const { jobs } = await get("jobs", this.control.signal);
-      const known = jobs.filter((job) => job.kind === "dedup" && job.collection === this.collection);
+      const known = jobs.filter((job) => job.kind === "dedup" && job.collection === this.collection)
+        .sort((one, other) => other.created - one.created);
       const job = known.find((each) => each.state === "running") ?? known.find((each) => each.state === "done");
       if (job) await this.follow(job.id);
       else this.offer();
@@ -71,7 +72,7 @@ class Groups {
         this.offer(t("groupsStopped"));
         return;
       }
-      if (job.state === "failed") throw new Error(job.message ?? job.error?.message ?? t("failed", { status: 500 }));
+      if (job.state === "failed") throw new Error(job.error?.message ?? t("failed", { status: 500 }));
       if (job.total) {
         bar.value = job.done / job.total;
         said.textContent = t("groupsUnderWay", { done: job.done, total: job.total });
@@ -97,15 +98,15 @@ class Groups {
   }
 
   group(group) {
-    const ids = group.ids ?? group.items ?? [];
+    const { keep, ids } = group;
     const strip = make("ul", { class: "strip", role: "list" });
     for (const id of ids) {
       const image = make("img", { alt: "" });
-      const open = button("", () => this.openItem(id), id === group.keep ? "kept" : "");
+      const open = button("", () => this.openItem(id), id === keep ? "kept" : "");
       open.setAttribute("aria-label", id);
       open.append(image);
       strip.append(make("li", {}, open));
-      this.fill(id, open, image, id === group.keep);
+      this.fill(id, open, image, id === keep);
     }
     const kind = t(KINDS[group.kind] ?? "groupOther");
     return make("li", {}, make("h3", {}, t("groupTitle", { n: ids.length, kind })), strip);

@@ -9,6 +9,10 @@ const end = document.getElementById("end");
 /** Nothing is searched for. */
 export function greet(collection, add) {
   end.hidden = true;
+  if (typeof collection.items !== "number") { // Its index cannot be read at the moment.
+    hello(collection.name, t("unavailable"));
+    return;
+  }
   const empty = !collection.items;
   hello(
     empty ? t("helloEmpty") : t("helloTitle", { n: collection.items }),

@@ -4,10 +4,14 @@ import { icon, make, tool } from "./elements.js";
 import { clock, number, t } from "./language.js";
 import { show } from "./thumbnails.js";
 
-/** What a hit is called: its caption, or the last part of its source. */
+/** What a hit is called: its caption, or the last part of its source, or the id that somebody gave it. */
 export function nameOf(hit) {
   const source = String(hit.source ?? "").replace(/^upload:/, "");
-  return hit.caption || source.split(/[/\\#]/).at(-1) || t("unnamed");
+  return hit.caption || source.split(/[/\\#]/).at(-1) || givenId(hit.id);
+}
+
+function givenId(id) {
+  return !id || /^[0-9a-f]{32}$/.test(id) ? t("unnamed") : id;
 }
 
 /** How well a hit matches, in words; "" without a calibration. */

@@ -37,6 +37,7 @@ export default {
   collectionsOffHint: "يستطيع مشغّله تفعيلها.",
   noSuchCollection: "لا توجد مجموعة باسم {name}؛ اختر غيرها.",
 
+  unavailable: "لا يمكن قراءة فهرس هذه المجموعة الآن.",
   helloTitle: {
     zero: "لا صور", one: "صورة واحدة، بأي لغة", two: "صورتان، بأي لغة", few: "{n} صور، بأي لغة",
     many: "{n} صورة، بأي لغة", other: "{n} صورة، بأي لغة",

@@ -37,6 +37,7 @@ export default {
   collectionsOffHint: "Wer es betreibt, kann sie einschalten; Vektoren gibt es trotzdem.",
   noSuchCollection: "Es gibt keine Sammlung mit dem Namen {name}; bitte eine andere wählen.",
 
+  unavailable: "Der Index dieser Sammlung ist gerade nicht zu lesen.",
   helloTitle: { one: "{n} Foto, in jeder Sprache", other: "{n} Fotos, in jeder Sprache" },
   helloEmpty: "Diese Sammlung ist noch leer",
   helloHint: "Schreibe, was du suchst, oder lege ein Bild ab. Ein Minus nimmt weg: Strand -Menschen",

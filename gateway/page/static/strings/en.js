@@ -37,6 +37,7 @@ export default {
   collectionsOffHint: "Its operator can turn them on; embeddings are served all the same.",
   noSuchCollection: "There is no collection of the name {name}; choose another one.",
 
+  unavailable: "The index of this collection cannot be read at the moment.",
   helloTitle: { one: "{n} photograph, in any language", other: "{n} photographs, in any language" },
   helloEmpty: "This collection is still empty",
   helloHint: "Write what you look for, or drop a picture. A minus takes away: beach -people",
