@@ -10,7 +10,7 @@ import pytest
 from grpc_tools import protoc
 
 from tests.gateway.front import Front, gateway
-from tests.gateway.test_scoring import CALIBRATION, engine
+from tests.gateway.scored import CALIBRATION, engine
 from tests.places import REPOSITORY
 
 STUBS = Path(__file__).with_name("stubs")

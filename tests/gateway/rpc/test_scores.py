@@ -16,8 +16,8 @@ from gateway.rpc import embedder_pb2 as pb
 from gateway.scoring.scorer import MAX_PAIRS
 from tests.e2e.support import PATIENCE
 from tests.gateway.front import Front, gateway
-from tests.gateway.test_grpc import channel, details
-from tests.gateway.test_scoring import BROKEN, CALIBRATION, CAR, CAT, DOG, answered, engine, image
+from tests.gateway.rpc.test_service import channel, details
+from tests.gateway.scored import BROKEN, CALIBRATION, CAR, CAT, DOG, answered, engine, image
 
 Caller = Any
 

@@ -13,7 +13,7 @@ from gateway.rpc import embedder_pb2 as pb
 from tests.e2e.support import PATIENCE
 from tests.gateway.engine import Engine
 from tests.gateway.front import Front, gateway
-from tests.gateway.test_grpc import channel, request
+from tests.gateway.rpc.test_service import channel, request
 
 
 def stream(opened: grpc.Channel, front: Front, requests: Iterator[pb.EmbedItemsRequest]) -> grpc.Call:
