@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,8 @@ def compared(found: Embeddings, before: NDArray[np.float32], count: int) -> tupl
     return lost, int((cosines[found.ok] < SAME).sum())
 
 
-def one_transport(server: Restartable, transport: str, texts: Sequence[str], images: Sequence[bytes]) -> Any:
-    """Both halves over one transport."""
+def one_transport(server: Restartable, transport: str, halves: Mapping[str, Sequence[Any]]) -> Any:
+    """Texts, images or both, by their tower, over one transport."""
 
     def client() -> Client:
         return Client(
@@ -121,18 +121,17 @@ def one_transport(server: Restartable, transport: str, texts: Sequence[str], ima
         )
 
     with client() as asked:
-        before = (asked.embed_texts(texts).vectors, asked.embed_images(images).vectors)
+        embed = {"text": asked.embed_texts, "vision": asked.embed_images}
+        before = [embed[tower](items).vectors for tower, items in halves.items()]
     with client() as asked:
-        halves = (
-            killed_midway(server, asked.stream_texts(texts), len(texts)),
-            killed_midway(server, asked.stream_images(images), len(images)),
-        )
-    counts = [compared(found, known, len(known)) for (found, _), known in zip(halves, before, strict=True)]
+        stream = {"text": asked.stream_texts, "vision": asked.stream_images}
+        parts = [killed_midway(server, stream[tower](items), len(items)) for tower, items in halves.items()]
+    counts = [compared(found, known, len(known)) for (found, _), known in zip(parts, before, strict=True)]
     return {
-        "items": len(texts) + len(images),
+        "items": sum(map(len, halves.values())),
         "lost": sum(lost for lost, _ in counts),
         "wrong": sum(wrong for _, wrong in counts),
-        "seconds_away": [round(away, 1) for _, away in halves],
+        "seconds_away": [round(away, 1) for _, away in parts],
     }
 
 
@@ -145,13 +144,21 @@ def main() -> None:
     texts = [f"{known[i % len(known)]} {i}" for i in range(half)]
     drawings = [path.read_bytes() for path in sorted(SAMPLES.glob("*.png"))]
     images = list(itertools.islice(itertools.cycle(drawings), options.items - half))
+    over = {"http": ["text", "vision"], "grpc": ["text", "vision"]}
+    if options.quick:
+        # A start of the server takes longer than all else.
+        over = {"http": ["text"], "grpc": ["vision"]}
+    halves: dict[str, Sequence[Any]] = {"text": texts, "vision": images}
     # A folder's path must be short enough for the sockets in it.
     folder = towers.FOLDER / "restart"
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     server = Restartable(towers.mini_store(), folder)
     try:
-        found = {name: one_transport(server, name, texts, images) for name in ("http", "grpc")}
+        found = {
+            name: one_transport(server, name, {tower: halves[tower] for tower in towers_of})
+            for name, towers_of in over.items()
+        }
     finally:
         server.stop()
     rows = [(name, *figures.values()) for name, figures in found.items()]

