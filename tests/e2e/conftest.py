@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from export.__main__ import main as export
 from models import checkpoint
 from tests.e2e.support import Server, launched
 from tests.places import MINI, REPOSITORY
-from tests.shared import made_once, mini_store, run_export
+from tests.shared import made_once, mini_store
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +61,10 @@ def export_other_weights(folder: Path) -> None:
     (command,) = re.findall(r"^\.venv/bin/python -m export (.*)$", text, re.MULTILINE)
     here = {str(MINI.relative_to(REPOSITORY)): folder / "other", "new_store": folder / "store"}
     # One form of the programs is enough here, and sooner made.
-    run_export(*(here.get(word, word) for word in command.split()), "--programs", "onnx")
+    words = [str(here.get(word, word)) for word in command.split()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["export", *words, "--programs", "onnx"])
+        export()
 
 
 @pytest.fixture(scope="session")
