@@ -78,7 +78,11 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.execute(f"PRAGMA user_version = {FORMAT}")
         elif version != FORMAT:
             raise sqlite3.DatabaseError(f"it is of format {version}, not {FORMAT}")
+        connection.execute("SELECT 1 FROM images, answers LIMIT 0")  # Reads what the tables are.
         connection.execute("COMMIT")
+    except UnicodeDecodeError as error:  # SQLite quotes what it cannot read, and that is no text.
+        connection.close()
+        raise sqlite3.DatabaseError("its tables cannot be read") from error
     except BaseException:
         connection.close()
         raise

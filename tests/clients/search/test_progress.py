@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from babelclip import Client, Collection, MultiLingualSearch, Unavailable, generate_embeddings
@@ -272,6 +272,7 @@ def test_a_vector_of_another_length_is_found_out(photographs: Path, tmp_path: Pa
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 40_000), junk=st.binary(min_size=1, max_size=200), cut=st.integers(0, 40_000))
+@example(place=3957, junk=b"\x80", cut=16385)  # in the statement that made a table
 def test_any_bytes_in_the_file_end_in_vectors_or_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, place: int, junk: bytes, cut: int
 ) -> None:
