@@ -25,6 +25,7 @@ COMMANDS = (
     "overload",
     "index",
     "video",
+    "ingest",
 )
 
 
