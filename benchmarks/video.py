@@ -2,7 +2,7 @@
 
     python -m benchmarks.video [--seconds 120] [--height 720] [--quick]
 
-A film is encoded with H.264: scenes of a panning camera, of different lengths, with a flash in each third one.
+A film is encoded with H.264: scenes of a panning camera, of different lengths, a flash in each third one.
 A scene is found when one begins within a second of it. Frames per second are those of the film, decoded and
 looked at, on all cores; beside them what decoding alone takes. Memory is what the process grew by at most.
 """

@@ -198,7 +198,6 @@ def add_to_index(
                     opened,
                     client,
                     video,
-                    source=str(video.absolute()),
                     sampling=Sampling(every=every),
                     decoding=decoding.decoding(),
                     progress=lambda done, total: bar.update(

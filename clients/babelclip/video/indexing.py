@@ -80,7 +80,7 @@ def index_video(
     Rows of an earlier state of the film are deleted when the last new one is there.
 
     Args:
-        source: what its rows are called by; default: the path as it is given.
+        source: what its rows call the film; default: its path from the root.
         collection, metadata: of its rows.
         progress: called with the seconds that are done and those of the film, None where it does not say.
 
@@ -92,7 +92,7 @@ def index_video(
     """
     sampling, merging = sampling or Sampling(), merging or Merging()
     path = os.fspath(path)
-    name = source if source is not None else path
+    name = source if source is not None else _named(path)
     status = os.stat(path)
     fingerprint = _fingerprint(status, sampling, merging, decoding or Decoding())
     known = _known(index, name, fingerprint)
@@ -148,6 +148,11 @@ def index_video(
         failed=failed,
         corrupt=corrupt,
     )
+
+
+def _named(path: str) -> str:
+    # Names of files may be no valid text, and an index holds nothing else.
+    return os.fsencode(os.path.abspath(path)).decode("utf-8", "backslashreplace")
 
 
 def _row(moment: Moment, common: Mapping[str, Any], metadata: Mapping[str, Any], *, complete: bool) -> Row:
