@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from gateway.http import admin
-from gateway.http.openapi import dialects
+from gateway.http.openapi import collections, dialects
 from gateway.http.openapi.scoring import SCORING, Call
 from gateway.settings import Settings
 
@@ -59,6 +59,7 @@ def describe(settings: Settings) -> dict[str, Any]:
                 }
             },
             **dialects.paths(settings.max_items, _ERRORS),
+            **(collections.paths(settings.max_items, _ERRORS) if settings.collections else {}),
             **admin.describe(),
             "/healthz": {"get": _open("Whether the gateway's process answers")},
             "/livez": {"get": _open("The same as /healthz")},

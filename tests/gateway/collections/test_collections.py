@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -22,6 +23,7 @@ from tests.gateway.collections.album import (
     told,
 )
 from tests.gateway.front import Front, gateway
+from tests.places import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +271,30 @@ def test_a_request_has_bounds(front: Front) -> None:
     refused(call(front, "POST", "/shared/items", json=large), 413, "body_too_large")
     refused(call(front, "POST", "/shared/items", json={"items": []}), 400, "empty_request")
     refused(call(front, "POST", "/nothing/items", json=many), 404, "collection_not_found")
+
+
+def test_the_description_has_every_call(front: Front) -> None:
+    """The OpenAPI document names the addresses and methods that there are."""
+    described = front.get("/openapi.json").json()["paths"]
+    for path, methods in described.items():
+        if path.startswith(("/v1/collections", "/v1/jobs")):
+            address = path.format(collection="none", item="none", job="none")
+            for method in methods:
+                answer = call(front, method.upper(), address)
+                assert answer.status_code in (200, 400, 404), (method, path)
+                assert answer.status_code == 200 or answer.json()["error"]["code"] != "unknown_path"
+
+
+def test_the_example_of_the_documentation_runs(front: Front) -> None:
+    """What docs/collections.md shows does what it says."""
+    text = (REPOSITORY / "docs/collections.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    code = code.replace("http://127.0.0.1:8000", front.addresses.http).replace("bck_…", front.key)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    with found["gateway"]:
+        assert found["added"]["items"] == [{"id": "apple", "status": "added"}]
+        assert [hit["id"] for hit in found["found"]["hits"]] == ["apple"]
 
 
 def test_keys_read_or_write(front: Front) -> None:
