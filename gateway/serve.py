@@ -145,7 +145,7 @@ async def run(
         with naming("the TLS certificate and key"):
             config.load()
         server = _Server(config)
-        rpc = RpcServer(models, settings, access, metrics)
+        rpc = RpcServer(models, settings, access, metrics, collections)
         grpc_address = await rpc.start()
         watching = asyncio.create_task(_watch(models, rpc, metrics, settings.probe_seconds))
         serving = asyncio.create_task(server.serve([http_socket]))

@@ -15,10 +15,13 @@ from babelclip.keys.entries import Scope
 from gateway import request_log, tracing
 from gateway.access.account import ACCOUNT, Account
 from gateway.access.control import AccessControl
+from gateway.collections.service import Collections
 from gateway.errors import ApiError
 from gateway.metrics import Metrics
 from gateway.models import Models
-from gateway.rpc import embedder_pb2, predictions
+from gateway.rpc import collections_pb2, embedder_pb2, predictions
+from gateway.rpc.collections import SERVICE as KEPT
+from gateway.rpc.collections import CollectionCalls
 from gateway.rpc.malformed import refusing_malformed
 from gateway.rpc.scores import ScoreCalls
 from gateway.rpc.service import CALLER, SERVICE, Embedder
@@ -40,6 +43,8 @@ SCOPES: Mapping[str, Scope | None] = {
     "Classify": "search",
     "Rerank": "search",
     "Models": None,
+    **dict.fromkeys(("List", "Get", "Search", "Similar", "ListJobs", "GetJob"), "search"),
+    **dict.fromkeys(("Create", "Delete", "AddItems", "DeleteItems", "StartJob", "CancelJob"), "write"),
 }
 OTHERWISE: Scope = "admin"
 
@@ -49,6 +54,7 @@ class RpcServer:
 
     Args:
         access: whom it lets in; None lets everybody in.
+        collections: those that it serves; None for none.
 
     Raises:
         OSError: a file of the TLS settings, or a calibration, cannot be read.
@@ -56,7 +62,12 @@ class RpcServer:
     """
 
     def __init__(
-        self, models: Models, settings: Settings, access: AccessControl | None, metrics: Metrics
+        self,
+        models: Models,
+        settings: Settings,
+        access: AccessControl | None,
+        metrics: Metrics,
+        collections: Collections | None = None,
     ) -> None:
         self._host, self._port = settings.host, settings.grpc_port
         self._credentials = _credentials(settings)
@@ -89,11 +100,17 @@ class RpcServer:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(predictions.SERVICE, towers),)
         )
+        described = [embedder_pb2.DESCRIPTOR.services_by_name["Embedder"].full_name]
+        if collections is not None:
+            kept = CollectionCalls(collections, settings.max_items, metrics).handlers()
+            described.append(collections_pb2.DESCRIPTOR.services_by_name["Collections"].full_name)
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(KEPT, refusing_malformed(kept, metrics)),)
+            )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        described = embedder_pb2.DESCRIPTOR.services_by_name["Embedder"].full_name
         reflection.enable_server_reflection(
-            (described, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+            (*described, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
 
     async def start(self) -> str:

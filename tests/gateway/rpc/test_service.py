@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc_tools
 import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2
@@ -339,8 +340,10 @@ def test_a_mistake_of_ours_tells_nothing(tmp_path: Path) -> None:
 def test_generated_code_is_current(tmp_path: Path) -> None:
     """A changed .proto whose code was not regenerated (scripts/proto) is noticed."""
     arguments = ["", f"--proto_path={REPOSITORY}", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
-    assert protoc.main([*arguments, "gateway/rpc/embedder.proto"]) == 0
-    for file in ("gateway/rpc/embedder_pb2.py", "gateway/rpc/embedder_pb2.pyi"):
+    names = ("gateway/rpc/embedder", "gateway/rpc/collections")
+    included = f"--proto_path={Path(grpc_tools.__file__).parent / '_proto'}"
+    assert protoc.main([*arguments, included, *(f"{name}.proto" for name in names)]) == 0
+    for file in (f"{name}{kind}" for name in names for kind in ("_pb2.py", "_pb2.pyi")):
         made = (tmp_path / file).read_text()
         assert without_versions(made) == without_versions((REPOSITORY / file).read_text()), file
 
