@@ -1,5 +1,6 @@
 """Collections over HTTP: made, filled, searched and deleted, by hand-made vectors whose cosines are known."""
 
+import contextlib
 import io
 import json
 from collections.abc import Iterator
@@ -292,7 +293,7 @@ def test_the_example_of_the_documentation_runs(front: Front) -> None:
     code = code.replace("http://127.0.0.1:8000", front.addresses.http).replace("bck_…", front.key)
     found: dict[str, Any] = {}
     exec(code, found)
-    with found["gateway"]:
+    with contextlib.closing(found["gateway"]):
         assert found["added"]["items"] == [{"id": "apple", "status": "added"}]
         assert [hit["id"] for hit in found["found"]["hits"]] == ["apple"]
 
