@@ -5,12 +5,15 @@ Every vector comes from TorchServe through the gateway: drawings over gRPC, ques
 counts as right when the drawing that the question means is among its first `SHOWN`. The demonstration fails
 when fewer than `ENOUGH` of the questions are answered right, or when any step fails; only after everything is
 stopped it ends with `demo: OK`.
+
+With --page the drawings become a collection instead, which the gateway's page searches until Ctrl-C.
 """
 
 import argparse
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import demo_page
 import httpx
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -85,10 +89,14 @@ def made_key() -> str:
 
 
 @contextmanager
-def serving(run: Path) -> Iterator[dict[str, Any]]:
-    """TorchServe and the gateway on free ports; yields what their `ready:` line says, and stops them."""
+def serving(run: Path, **settings: str) -> Iterator[dict[str, Any]]:
+    """TorchServe and the gateway, with these settings, on free ports; yields their `ready:` line's facts."""
     command = [sys.executable, "scripts/serve.py", "--run-dir", str(run), "--ports", "auto"]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+    given = {f"BABELCLIP_GATEWAY_{name.upper()}": value for name, value in settings.items()}
+    environment = {**os.environ, **given}
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -182,6 +190,17 @@ def ask(client: Client, drawings: Embeddings, paths: list[Path], sheet: Path) ->
     return right / len(QUESTIONS)
 
 
+def show_page(key: str) -> None:
+    """The drawings as a collection, and its page, until Ctrl-C."""
+    collections = RUN / "collections"
+    shutil.rmtree(collections, ignore_errors=True)
+    with serving(RUN, collections=str(collections)) as facts:
+        count = demo_page.fill(facts["http"], key, SAMPLES)
+        say(f"added {count} held-out drawings to a collection")
+        demo_page.keep_open(facts["http"], key)
+    say("stopped the gateway, TorchServe and its workers")
+
+
 def check_place() -> None:
     """End with a sentence where this user cannot write: archives and answers go into the repository."""
     run = REPOSITORY / ".run"
@@ -193,6 +212,7 @@ def check_place() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--sheet", type=Path, default=REPOSITORY / ".run" / "demo" / "answers.png")
+    parser.add_argument("--page", action="store_true", help="open the drawings on a page, until Ctrl-C")
     options = parser.parse_args()
     check_place()
     forget_proxies()
@@ -206,6 +226,9 @@ def main() -> None:
     subprocess.run([sys.executable, "-m", "export", str(CHECKPOINT), "--if-needed"], check=True)
     say("serve: TorchServe with both towers, and the gateway before it")
     key = made_key()
+    if options.page:
+        show_page(key)
+        return
     with serving(RUN) as facts:
         say(f"  ready: space {facts['space']}, {facts['http']} and {facts['grpc']}")
         paths = sorted(SAMPLES.glob("*.png"))

@@ -4,8 +4,8 @@
 
 PHOTOGRAPHS is a folder with `captions.json`, a list of objects with `file`, `captions`, `width`, `height`,
 `license`, `license_url` and `flickr_url`. docs/page-light.png and docs/page-dark.png come of it, and a list
-of the photographs that they show, docs/page-photographs.md. The search itself is that of the tests: by the words
-of the captions, so no model is needed. Photographs with people in them are left out.
+of the photographs that they show, docs/page-photographs.md. The search itself is that of the tests: by the
+words of the captions, so no model is needed. Photographs with people in them are left out.
 """
 
 import io
