@@ -175,6 +175,16 @@ def test_rollout_through_the_gateway(run: Run, new_store: Path, monkeypatch: pyt
     assert found == (2, 0, 0, 0)
 
 
+def test_dedup(run: Run) -> None:
+    """Planted duplicates are found, and the time is told for each number of rows."""
+    result = run("dedup", "--quick")
+    assert (result["images"], result["planted"]) == (60, 12)
+    assert 0 < result["precision"] <= 1
+    assert 0 < result["recall"] <= 1
+    assert set(result["seconds_of_rows"]) == {"100", "200"}
+    assert result["growth"] > 0
+
+
 def test_restart(run: Run) -> None:
     """A server that is killed in the middle of a call loses no item and answers the same after its start."""
     result = run("restart", "--quick")
