@@ -84,7 +84,8 @@ def say(text: str) -> None:
 def made_key() -> str:
     """A key for the gateway, in the place of the one of the demonstration before."""
     KEYS.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "babelclip", "keys", "add", "demo", "--file", str(KEYS)]
+    scopes = [word for scope in ("embed", "search", "write") for word in ("--scope", scope)]
+    command = [sys.executable, "-m", "babelclip", "keys", "add", "demo", "--file", str(KEYS), *scopes]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
