@@ -1,9 +1,9 @@
 """An index of a million vectors: `python -m benchmarks.index`.
 
 Rows of 512 values in clusters are added through `babelclip.index`, and compacted. Then another process opens
-the index and asks queries that lie off the clusters, one caller and several, with a filter that keeps one row in
-a hundred, and while rows are added; hits come with all their details. FAISS IVF and exact search are measured
-beside it.
+the index and asks queries that lie off the clusters: one caller and several, with a filter that keeps one row
+in a hundred, and while rows are added. Hits come with all their details. FAISS IVF and exact search are
+measured beside it.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ def _curves(found: SearchCalibration, index: Index) -> dict[str, dict[str, Any]]
 
 
 def _fits(found: Results) -> bool:
-    return found.fits or found.threshold is None
+    return found.fits or bool(found.hits) or found.threshold is None
 
 
 def _threshold(text: str) -> Threshold:

@@ -19,7 +19,7 @@ def print_tables(found: Labelled) -> None:
     """A table for each query; one line where nothing fits, or for where to go on."""
     for query, results in found:
         _print_flags(results)
-        if results.threshold is not None and not results.fits:
+        if results.threshold is not None and not (results.fits or results.hits):
             note(f"nothing fits {query!r}: nothing reaches the cosine {results.threshold:.3f}")
         if results.hits:
             print_table(_table(query, results))

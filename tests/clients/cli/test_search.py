@@ -92,6 +92,7 @@ def test_nothing_fits_is_said_plainly(web: FakeServer, index: Path, calibration:
     assert "nothing fits 'lava'" in nothing.stderr
     everything = run(web, "search", index, "lava", "--calibration", calibration, "--threshold", "none")
     assert "wood" in everything.stdout
+    assert everything.exit_code == 0
     assert run(web, "search", index, "lava", "--threshold", "0.99").exit_code == 1
 
 

@@ -13,7 +13,7 @@ from babelclip.index import IndexBusy, Row, Settings, open_index
 
 DIM = 4
 SETTINGS = Settings(space="s", dim=DIM)
-PIECES, PIECE = 3, 10
+PIECE = 10
 DONE = "done"
 
 
@@ -23,10 +23,10 @@ def vector(number: int) -> Vectors:
     return unit
 
 
-def add(address: str, name: str) -> None:
+def add(address: str, name: str, pieces: int) -> None:
     """Rows of its own and, in each piece, the same ones as every other process; then a row that says so."""
     with open_index(address) as index:
-        for piece in range(PIECES):
+        for piece in range(pieces):
             names = [f"{name}-{piece}-{n}" for n in range(PIECE)] + [
                 f"shared-{piece}-{n}" for n in range(PIECE)
             ]
@@ -61,6 +61,7 @@ def search(address: str, writers: int) -> None:
 if __name__ == "__main__":
     task, where, argument = sys.argv[1:]
     if task == "add":
-        add(where, argument)
+        name, _, pieces = argument.partition(":")
+        add(where, name, int(pieces))
     else:
         {"compact": compact, "search": search}[task](where, int(argument))

