@@ -34,7 +34,7 @@ from babelclip.cli.options import AsJson, FolderOptions, ServerOptions
 from babelclip.client.sync import Client
 from babelclip.index import FIELD_TYPES, Index, IndexNotFound, Settings, create_index, open_index
 from babelclip.ingest.add import COMMIT, AddReport, add
-from babelclip.ingest.pipeline import BATCH
+from babelclip.ingest.pipeline import BATCH, THREADS
 from babelclip.ingest.sources.folder import FolderSource
 from babelclip.ingest.sources.opening import open_source
 from babelclip.ingest.watch import follow
@@ -102,7 +102,7 @@ def add_source(
     watch: Annotated[bool, typer.Option("--watch", help="Go on, and follow what changes.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that are embedded together.")] = BATCH,
     commit: Annotated[int, typer.Option(min=1, help="Rows that are committed together.")] = COMMIT,
-    threads: Annotated[int | None, typer.Option(min=1, help="That read images.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="That read images.")] = THREADS,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Drop all rows where the source has nothing any more.")
     ] = False,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from babelclip.errors import DEADLINE_EXCEEDED, OVERLOADED, UNREADABLE_FILE, SpaceMismatch
 from babelclip.index import Index, IndexBusy, Row, Settings, row_id
 from babelclip.ingest.locks import adding
-from babelclip.ingest.pipeline import BATCH, Prepared, embedded_rows
+from babelclip.ingest.pipeline import BATCH, THREADS, Prepared, embedded_rows
 from babelclip.ingest.rows import prepared
 from babelclip.ingest.sources.base import Entry, Source
 from babelclip.search.folder import Skipped
@@ -85,7 +85,7 @@ def add(
     *,
     batch_size: int = BATCH,
     commit: int = COMMIT,
-    threads: int | None = None,
+    threads: int = THREADS,
     allow_empty: bool = False,
     progress: Progress | None = None,
 ) -> AddReport:
@@ -97,7 +97,7 @@ def add(
         client: of the model that the index is of.
         batch_size: images that are embedded together.
         commit: rows that are committed together.
-        threads: that read and describe images; as many as there are processors by default.
+        threads: that read and describe images.
         allow_empty: drop all rows of the collection where the source has none.
         progress: called after each batch.
 
@@ -136,7 +136,7 @@ class _Run:
         }
         self._listed: set[str] = set()
 
-    def embed(self, batch_size: int, commit: int, threads: int | None) -> None:
+    def embed(self, batch_size: int, commit: int, threads: int) -> None:
         rows: list[Row] = []
         try:
             for batch in embedded_rows(self._client, self._images(), batch_size=batch_size, threads=threads):

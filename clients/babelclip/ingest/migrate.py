@@ -24,7 +24,7 @@ from babelclip.ingest.add import COMMIT, RETRIED
 from babelclip.ingest.images import checksum_of
 from babelclip.ingest.locks import alone, migrating
 from babelclip.ingest.metadata import clean_text
-from babelclip.ingest.pipeline import BATCH, Prepared, embedded_rows
+from babelclip.ingest.pipeline import BATCH, THREADS, Prepared, embedded_rows
 from babelclip.ingest.proof import Proof, prove
 from babelclip.ingest.rows import described
 from babelclip.ingest.sources.base import EntryUnreadable
@@ -85,7 +85,7 @@ def migrate(
     drop_after: float | None = DROP_AFTER,
     batch_size: int = BATCH,
     commit: int = COMMIT,
-    threads: int | None = None,
+    threads: int = THREADS,
     progress: Callable[[MigrationReport], None] | None = None,
 ) -> MigrationReport:
     """Embed all rows again by the client's model, and make that the current generation.
@@ -145,7 +145,7 @@ class _Migration:
         self.new = index.begin_generation(name, wanted)
         self.report = MigrationReport(previous, name, wanted)
 
-    def copy(self, batch_size: int, commit: int, threads: int | None) -> bool:
+    def copy(self, batch_size: int, commit: int, threads: int) -> bool:
         """Embed what the new generation lacks or has otherwise; returns whether there was anything."""
         there = dict(_stamps(self.new, retried=True))
         wanted = dict(_stamps(self.old))

@@ -5,7 +5,6 @@ No more images are held than the threads have at hand and two batches that are u
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
 
 BATCH = 32
 """Images of a batch, unless asked otherwise: a forward pass of the vision tower."""
+THREADS = 4
+"""That read and describe images, unless asked otherwise: more than a small machine has cores, as disks and
+networks keep them waiting, too."""
 _BATCH_BYTES = 24_000_000
 _UNDER_WAY = 2  # batches: the tower computes one while the other is decoded
 
@@ -54,13 +56,13 @@ def embedded_rows(
     images: Iterable[Callable[[], Prepared]],
     *,
     batch_size: int = BATCH,
-    threads: int | None = None,
+    threads: int = THREADS,
 ) -> Iterator[EmbeddedBatch]:
     """Images → their rows, in order, a batch at a time; what cannot be embedded has an error code.
 
     Args:
         images: each is called in a thread; it reads the image. They are taken no further ahead than needed.
-        threads: that read; as many as there are processors by default.
+        threads: that read.
 
     Raises:
         BabelclipError: a batch got no answer; all others that did have been given.
@@ -69,7 +71,6 @@ def embedded_rows(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    threads = threads or os.cpu_count() or 1
     readers = ThreadPoolExecutor(threads, thread_name_prefix="babelclip-read")
     senders = ThreadPoolExecutor(_UNDER_WAY, thread_name_prefix="babelclip-embed")
     try:
