@@ -86,7 +86,7 @@ def measure(given: Any, folder: Path) -> None:
     }
     beside = {"exact, in numpy": {"processor_ms": exact.seconds / given.queries * 1e3, "recall_at_10": 1.0}}
     if not given.no_faiss:
-        beside["FAISS IVF"] = faiss_ivf(source, queries, exact.nearest)
+        beside["FAISS IVF"] = faiss_ivf(source, given.piece, queries, exact.nearest)
     show(result, served, {name: found.figures() for name, found in searches.items()}, beside)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from benchmarks.index.measure import Timed, timed
 from benchmarks.index.vectors import Source, Vectors
 
-PIECE = 50_000
 PROBES = (8, 16, 32, 64, 128, 256)
 AIM = 0.99
 _CODES = "SQ8"  # a byte for each value: all float vectors of millions of rows would not fit beside the rest
@@ -54,7 +53,7 @@ class Exact:
         return [set(row.tolist()) for row in self._kept[0]]
 
 
-def faiss_ivf(source: Source, queries: Vectors, nearest: list[set[int]]) -> dict[str, Any]:
+def faiss_ivf(source: Source, piece: int, queries: Vectors, nearest: list[set[int]]) -> dict[str, Any]:
     """FAISS IVF with a byte for each value, with the fewest probes that reach the recall."""
     import faiss
 
@@ -62,8 +61,8 @@ def faiss_ivf(source: Source, queries: Vectors, nearest: list[set[int]]) -> dict
     lists = max(1, source.rows // 1024)
     index: Any = faiss.index_factory(source.dim, f"IVF{lists},{_CODES}", faiss.METRIC_INNER_PRODUCT)
     index.train(source.some(min(source.rows, 64 * lists), seed=1))
-    for piece in source.pieces(PIECE):
-        index.add(piece)
+    for vectors in source.pieces(piece):
+        index.add(vectors)
     built = time.perf_counter() - started
     found: Timed = Timed([], [], 0.0)
     reached = 0.0

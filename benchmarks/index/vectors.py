@@ -17,7 +17,7 @@ ROWS_PER_CLUSTER = 1000
 
 
 class Source:
-    """The same rows and queries for the same seed, in pieces."""
+    """The same rows and queries for the same seed; rows also depend on the size of the pieces."""
 
     def __init__(self, rows: int, dim: int, seed: int = 0) -> None:
         self.rows = rows
@@ -28,9 +28,9 @@ class Source:
         self._basis = (random.normal(size=(RANK, dim)) * falling).astype(np.float32)
         self._centres = random.normal(size=(max(20, rows // ROWS_PER_CLUSTER), RANK)).astype(np.float32)
 
-    def pieces(self, size: int, begin: int = 0) -> Iterator[Vectors]:
-        """float32 [up to size, dim] of length 1, all rows after the first `begin`, a multiple of `size`."""
-        for start in range(begin, self.rows, size):
+    def pieces(self, size: int) -> Iterator[Vectors]:
+        """float32 [up to size, dim] of length 1: all rows."""
+        for start in range(0, self.rows, size):
             yield self.some(min(size, self.rows - start), start + 1)
 
     def some(self, count: int, seed: int) -> Vectors:
