@@ -170,7 +170,7 @@ class LanceIndex:
             return generation, await table.query().where(condition).select(names).to_arrow()
 
         generation, rows = self._run(found)
-        by_id = {row.id: row for row in rows_from(rows, generation.settings)}
+        by_id = {row.id: row for row in rows_from(rows, generation.settings, columns)}
         return [by_id.get(one) for one in ids]
 
     def search(
@@ -218,7 +218,7 @@ class LanceIndex:
             return settings, await asyncio.gather(*(one(vector) for vector in queries.vectors))
 
         settings, tables = self._run(found)
-        return [_hits(table, settings) for table in tables]
+        return [_hits(table, settings, columns) for table in tables]
 
     def scan(
         self,
@@ -241,7 +241,7 @@ class LanceIndex:
 
         settings, batches = self._run(begun)
         while (batch := self._run(following)) is not None:
-            if rows := rows_from(batch, settings):
+            if rows := rows_from(batch, settings, columns):
                 yield rows
 
     def compact(self) -> None:
@@ -333,7 +333,8 @@ def _ids(ids: Iterable[str]) -> str | None:
     return f"id IN ({listed})" if listed else None
 
 
-def _hits(found: pa.Table, settings: Settings) -> list[Hit]:
+def _hits(found: pa.Table, settings: Settings, columns: Sequence[str]) -> list[Hit]:
     return [
-        Hit(row, cosine) for row, cosine in zip(rows_from(found, settings), cosines_of(found), strict=True)
+        Hit(row, cosine)
+        for row, cosine in zip(rows_from(found, settings, columns), cosines_of(found), strict=True)
     ]
