@@ -24,7 +24,7 @@ from babelclip.video.errors import (
     VIDEO_UNDECODABLE,
     VideoError,
 )
-from babelclip.video.frames import Frame
+from babelclip.video.frames import Frame, display_matrix
 
 if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
@@ -180,6 +180,7 @@ class Video:
     def _decode(self) -> Iterator[Frame]:
         step = 1.0 / (self.info.rate or STANDARD_RATE)
         shift, last = -self._origin, None
+        rotation, matrix = None, None
         for decoded in self._decoded():
             self._check_pixels(decoded.width, decoded.height)
             stamp = decoded.pts if decoded.pts is not None else decoded.dts
@@ -195,8 +196,10 @@ class Video:
             last = time
             length = decoded.duration * decoded.time_base if decoded.duration and decoded.time_base else step
             self.seconds = max(self.seconds, time + float(length))
+            if decoded.rotation != rotation:
+                rotation, matrix = decoded.rotation, display_matrix(decoded)
             aspect = self._stream.sample_aspect_ratio
-            yield Frame(time, decoded, float(aspect) if aspect else 1.0)
+            yield Frame(time, decoded, float(aspect) if aspect else 1.0, matrix)
 
     def _decoded(self) -> Iterator[VideoFrame]:
         """What can be decoded; of a broken packet nothing, and the decoder goes on with the next."""

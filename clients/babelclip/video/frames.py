@@ -28,11 +28,18 @@ class Frame:
         decoded: the frame as PyAV gives it.
     """
 
-    def __init__(self, time: float, decoded: VideoFrame, aspect: float = 1.0) -> None:
-        """`aspect` is how much wider than high a pixel is."""
+    def __init__(
+        self,
+        time: float,
+        decoded: VideoFrame,
+        aspect: float = 1.0,
+        matrix: Sequence[int] | None = None,
+    ) -> None:
+        """`aspect` is how much wider than high a pixel is, `matrix` how the frame is laid, see `upright`."""
         self.time = time
         self.decoded = decoded
         self._aspect = aspect
+        self._matrix = matrix
 
     def tiny(self) -> NDArray[np.float32]:
         """float32 [18, 32, 3], RGB from 0 to 255: what frames are compared by, cheap to make and to hold."""
@@ -58,12 +65,18 @@ class Frame:
             pixels = np.asarray(Image.fromarray(field).resize(size, Image.Resampling.BICUBIC))
         else:
             pixels = self.decoded.reformat(*size, format="rgb24").to_ndarray()
-        return Image.fromarray(np.ascontiguousarray(upright(pixels, self._matrix())))
+        return Image.fromarray(np.ascontiguousarray(upright(pixels, self._matrix)))
 
-    def _matrix(self) -> Sequence[int] | None:
-        side_data: Any = self.decoded.side_data
-        found = side_data.get("DISPLAYMATRIX")
-        return None if found is None else np.frombuffer(bytes(found), dtype=np.int32).tolist()
+
+def display_matrix(decoded: VideoFrame) -> Sequence[int] | None:
+    """How a frame is laid, for `upright`; None for as it is.
+
+    A frame that was asked holds itself in a circle until Python's garbage collector comes by, which it does
+    by the number of objects, not by their size: so ask one frame, not each.
+    """
+    side_data: Any = decoded.side_data
+    found = side_data.get("DISPLAYMATRIX")
+    return None if found is None else np.frombuffer(bytes(found), dtype=np.int32).tolist()
 
 
 def upright(pixels: Pixels, matrix: Sequence[int] | None) -> Pixels:
