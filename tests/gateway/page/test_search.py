@@ -57,7 +57,7 @@ def test_it_searches_as_one_types(browser: Browser, shop: Catalogue) -> None:
         page.locator("#field").press_sequentially("snow dog", delay=5)
         told(page, "2 results fit")
         assert captions(page)[:2] == ["a dog in the snow", "a dog on the beach"]
-        assert page.locator("#live").text_content() == "2 results fit"
+        page.locator("#live").get_by_text("2 results fit", exact=True).wait_for(state="attached")
 
 
 def test_a_search_that_is_superseded_is_given_up(browser: Browser, shop: Catalogue) -> None:
