@@ -11,6 +11,7 @@ from babelclip import Embeddings, ItemError
 from babelclip.errors import DEADLINE_EXCEEDED, OVERLOADED, SpaceMismatch
 from babelclip.index import Row, Settings, row_id
 from babelclip.ingest.images import ImageDetails, ImageUnreadable, describe_image
+from babelclip.ingest.locks import changing
 from gateway.collections import uploads
 from gateway.collections.calls import Calls
 from gateway.collections.messages import NewItem, Outcome
@@ -171,7 +172,18 @@ def _outcome(one: _Described, error: ItemError | None) -> Outcome:
 def _commit(
     opened: Opened, space: str, rows: Sequence[Row], failed: Sequence[Row], whole: Sequence[_Described]
 ) -> None:
-    """Keep the originals first, then the rows; what fails takes the place of no item that was whole."""
+    """Keep the originals first, then the rows; what fails takes the place of no item that was whole.
+
+    Raises:
+        IndexBusy: the index is just being moved to another model; nothing was kept.
+    """
+    with changing(opened.record.index):
+        _write(opened, space, rows, failed, whole)
+
+
+def _write(
+    opened: Opened, space: str, rows: Sequence[Row], failed: Sequence[Row], whole: Sequence[_Described]
+) -> None:
     added = {row.id for row in rows}
     for one in whole:
         if one.item.keep and one.id in added and one.details is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from babelclip.index import DETAILS, FIELD_TYPES, IndexInfo, Row, Settings
+from babelclip.ingest.locks import changing
 from gateway.collections import uploads
 from gateway.collections.adding import Adding
 from gateway.collections.calls import Calls
@@ -147,6 +148,7 @@ def _delete(opened: Opened, ids: Sequence[str] | None, where: Mapping[str, Any] 
     checksums = {
         row.checksum for rows in opened.index.scan(where=kept, columns=("checksum",)) for row in rows
     }
-    count = opened.index.delete(where=chosen)
+    with changing(opened.record.index):
+        count = opened.index.delete(where=chosen)
     uploads.forget(opened.folder, opened.index, checksums)
     return count

@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from babelclip.index import IndexBusy
@@ -28,11 +28,21 @@ def adding(address: str, collection: str) -> Iterator[None]:
         IndexBusy: another process adds to this collection, or a migration is at its last step.
         OSError: there can be no lock in the folder.
     """
-    with ExitStack() as held:
-        busy = f"a migration of the index at {address} is at its last step: ask again when it is done"
-        held.enter_context(_lock(address, "index", busy, shared=True))
-        busy = f"another process adds the collection {collection} to the index at {address}"
-        held.enter_context(_lock(address, "collection\0" + collection, busy))
+    busy = f"another process adds the collection {collection} to the index at {address}"
+    with changing(address), _lock(address, "collection\0" + collection, busy):
+        yield
+
+
+@contextmanager
+def changing(address: str) -> Iterator[None]:
+    """Held while rows are added or deleted otherwise: any number may do so at once.
+
+    Raises:
+        IndexBusy: a migration is at its last step, and what is written now would be left behind.
+        OSError: there can be no lock in the folder.
+    """
+    busy = f"a migration of the index at {address} is at its last step: ask again when it is done"
+    with _lock(address, "index", busy, shared=True):
         yield
 
 
