@@ -21,7 +21,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from babelclip.atomic_files import alone_in, replacing
-from babelclip.index import Index, IndexNotFound, Settings, create_index, open_index
+from babelclip.index import (
+    Index,
+    IndexNotFound,
+    SearchIndexError,
+    Settings,
+    check_address,
+    create_index,
+    open_index,
+)
 from gateway.collections.names import is_name, not_found
 from gateway.errors import COLLECTION_EXISTS, ApiError
 
@@ -66,16 +74,21 @@ class Store:
 
     Args:
         root: the folder; made where there is none.
-        indexes: an address of `babelclip.index` below which the indexes are kept, such as `s3://bucket/photos`
-            or `milvus://host:19530`; "" for the folder itself.
+        indexes: an address of `babelclip.index` below which the indexes are kept, such as `s3://bucket/photos`;
+            "" for the folder itself.
 
     Raises:
         OSError: the folder cannot be made.
+        ValueError: no index can be kept there, or what keeps it is not installed.
     """
 
     def __init__(self, root: str | os.PathLike[str], indexes: str = "") -> None:
         self.root = Path(root).resolve()
         self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            check_address(indexes or self.root)
+        except SearchIndexError as error:
+            raise ValueError(f"there can be no collections: {error}") from error
         self._indexes = indexes.rstrip("/")
         self._lock = threading.Lock()
         self._opened: dict[str, tuple[_Signature, Opened]] = {}
@@ -170,8 +183,8 @@ class Store:
     def _address(self, record: Record) -> str:
         if not self._indexes:
             return str(self.root / record.name / "index")
-        # Milvus takes letters, digits and _ alone; the uid keeps a new collection apart from what was there.
-        return f"{self._indexes}/{record.name.replace('-', '_')}_{record.uid}"
+        # The uid keeps a new collection apart from what was there.
+        return f"{self._indexes}/{record.name}-{record.uid}"
 
     def _forget(self, name: str) -> None:
         with self._lock:

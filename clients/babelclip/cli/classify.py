@@ -22,10 +22,10 @@ from rich.table import Table
 from babelclip.cli.console import INCOMPLETE, cell, note, plain_errors, print_json, progress_bar
 from babelclip.cli.option_groups import with_option_groups
 from babelclip.cli.options import AsJson, FolderOptions, ServerOptions
-from babelclip.cli.search import CalibrationFile, calibration_of, is_index
+from babelclip.cli.search import CalibrationFile, calibration_of
 from babelclip.client.sync import Client
 from babelclip.embeddings import Embeddings
-from babelclip.index import open_index
+from babelclip.index import is_index, open_index
 from babelclip.item_errors import ItemError
 from babelclip.search.classify import THRESHOLD, Classification, Classifier
 from babelclip.search.confusion import Confusion, confusion

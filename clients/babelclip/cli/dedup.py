@@ -8,11 +8,10 @@ babelclip dedup --undo ~/Duplicates/moved.jsonl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import TaskID
@@ -23,7 +22,7 @@ from babelclip.cli.console import INCOMPLETE, cell, note, plain_errors, print_js
 from babelclip.cli.index import Where, connected, opened
 from babelclip.cli.index_report import add_line, add_progress
 from babelclip.cli.option_groups import with_option_groups
-from babelclip.cli.options import AsJson, FolderOptions, ServerOptions
+from babelclip.cli.options import AsJson, FolderOptions, ServerOptions, json_filter
 from babelclip.dedup import DEFAULT_KINDS, KINDS, DuplicateGroups, Group, Limits, Splits, find_duplicates
 from babelclip.dedup.moving import LeftAlone, move, move_back, plan_moves
 from babelclip.dedup.page import write_pages
@@ -103,7 +102,7 @@ def dedup(
                     searched,
                     kinds=tuple(kind or DEFAULT_KINDS),
                     limits=limits,
-                    where=_filter(where),
+                    where=json_filter(where, "--where"),
                     splits=splits,
                     progress=_shown_by(bar.update, bar.task_ids[0]),
                 )
@@ -141,18 +140,6 @@ def _open(place: str, address: str | None, filters: FolderOptions, server: Serve
         raise
     note(add_line(report))
     return made
-
-
-def _filter(where: str | None) -> dict[str, Any] | None:
-    if where is None:
-        return None
-    try:
-        found = json.loads(where)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"--where is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError("--where must be a JSON object")
-    return found
 
 
 def _splits(given: Sequence[str] | None, field: str | None) -> Splits | None:

@@ -4,17 +4,16 @@
     babelclip index info photographs.index
     babelclip index rows photographs.index --failed
 
-An index is a folder, an object store (s3://bucket/name) or Milvus. Exit codes are those of
+An index is a folder, or stands in an object store (s3://bucket/name). Exit codes are those of
 `babelclip.cli.main`.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,7 +29,7 @@ from babelclip.cli.index_report import (
     rows_table,
 )
 from babelclip.cli.option_groups import with_option_groups
-from babelclip.cli.options import AsJson, FolderOptions, ServerOptions
+from babelclip.cli.options import AsJson, FolderOptions, ServerOptions, json_filter
 from babelclip.client.sync import Client
 from babelclip.index import FIELD_TYPES, Index, IndexNotFound, Settings, create_index, open_index
 from babelclip.ingest.add import COMMIT, AddReport, add
@@ -46,9 +45,7 @@ app = typer.Typer(
 )
 app.command()(index_migrate.migrate)
 app.command()(index_migrate.drop)
-Address = Annotated[
-    str, typer.Argument(metavar="INDEX", help="A folder, s3://bucket/name, or milvus://host:19530/name.")
-]
+Address = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, or s3://bucket/name.")]
 Fields = Annotated[
     list[str] | None,
     typer.Option(
@@ -173,7 +170,7 @@ def rows(
 ) -> None:
     """List rows, in no order."""
     with plain_errors(), open_index(address) as index:
-        condition = _filter(where)
+        condition = json_filter(where, "--where")
         if failed:
             without = {"error_code": {"$ne": ""}}
             condition = without if condition is None else {"$and": [condition, without]}
@@ -198,7 +195,8 @@ def delete(
     if bool(ids) == bool(where):
         raise typer.BadParameter("give ids of rows or --where, one of them")
     with plain_errors(), open_index(address) as index:
-        note(f"deleted {index.delete(ids, where=_filter(where)):,} rows")
+        condition = json_filter(where, "--where")
+        note(f"deleted {index.delete(ids, where=condition):,} rows")
 
 
 @app.command()
@@ -275,15 +273,3 @@ def _fields(given: list[str] | None) -> dict[str, str]:
             raise ValueError(f"--field is NAME=TYPE with one of {', '.join(FIELD_TYPES)}, not {one!r}")
         fields[name] = kind
     return fields
-
-
-def _filter(where: str | None) -> dict[str, Any] | None:
-    if where is None:
-        return None
-    try:
-        found = json.loads(where)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"--where is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError("--where must be a JSON object")
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +39,21 @@ Images = Annotated[
 Folder = Annotated[Path, typer.Argument(help="Searched with all folders below it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+def json_filter(text: str | None, option: str) -> dict[str, Any] | None:
+    """The filter that an option holds; None where it was not given.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    try:
+        found = None if text is None else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{option} is no JSON: {error}") from error
+    if found is not None and not isinstance(found, dict):
+        raise ValueError(f'{option} must be a JSON object, such as {{"width": {{"$gte": 800}}}}')
+    return found
 
 
 @dataclass(frozen=True)

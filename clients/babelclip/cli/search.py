@@ -7,7 +7,6 @@ babelclip calibrate photographs.index
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +15,9 @@ import typer
 from babelclip.cli import search_report as report
 from babelclip.cli.console import INCOMPLETE, note, plain_errors, print_json, progress_bar
 from babelclip.cli.option_groups import with_option_groups
-from babelclip.cli.options import AsJson, FolderOptions, Images, ServerOptions
+from babelclip.cli.options import AsJson, FolderOptions, Images, ServerOptions, json_filter
 from babelclip.cli.video import is_video, print_moments
-from babelclip.index import Index, open_index
+from babelclip.index import Index, is_index, open_index
 from babelclip.search.answering import Threshold
 from babelclip.search.folder_search import search_files
 from babelclip.search.measure import SAMPLE, calibrate_index
@@ -34,11 +33,6 @@ CalibrationFile = Annotated[
         help=f"What cosines mean for the model; default: {FILE} in the folder of the index.",
     ),
 ]
-
-
-def is_index(where: str) -> bool:
-    """Whether an address is one of an index: of a store, or a folder that holds one."""
-    return "://" in where or where.startswith("milvus:") or (Path(where) / "generations.lance").is_dir()
 
 
 def calibration_of(where: str, file: Path | None, space: str) -> SearchCalibration | None:
@@ -107,7 +101,10 @@ def search(
     if not is_index(where) and (like or where_filter is not None):
         raise typer.BadParameter(f"--like and --filter are for an index, and {where} is none")
     line = _threshold(threshold)
-    only = _filter(where_filter)
+    try:
+        only = json_filter(where_filter, "--filter")
+    except ValueError as mistake:
+        raise typer.BadParameter(str(mistake)) from mistake
     if is_video(Path(where)):
         if image or not queries:
             raise typer.BadParameter("a film is searched by texts; make an index of it for more")
@@ -185,8 +182,8 @@ def calibrate(
 
     By its captions, for texts, and by parts of its thumbnails, for images.
     """
-    if output is None and ("://" in where or where.startswith("milvus:")):
-        raise typer.BadParameter("an index on a server has no folder: say with --output where to write")
+    if output is None and "://" in where:
+        raise typer.BadParameter("an object store has no folder for it: say with --output where to write")
     with plain_errors(), server.client() as client, open_index(where) as index:
         client.pin(index.settings.space, index.settings.version)
         found = calibrate_index(index, client, sample=sample)
@@ -229,13 +226,3 @@ def _threshold(text: str) -> Threshold:
         return float(text)
     except ValueError as error:
         raise typer.BadParameter(f"--threshold must be auto, none or a cosine, not {text!r}") from error
-
-
-def _filter(text: str | None) -> dict[str, Any] | None:
-    try:
-        found = None if text is None else json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise typer.BadParameter(f"--filter is not valid JSON: {error}") from error
-    if found is not None and not isinstance(found, dict):
-        raise typer.BadParameter('--filter must be a JSON object, such as {"width": {"$gte": 800}}')
-    return found

@@ -5,7 +5,7 @@
     with open_index("photographs.index") as index:
         hits = index.search(client.embed_texts(["un chat noir"]), top=5)[0]
 
-LanceDB keeps an index in a folder or in an object store, Milvus on its own servers; both are behind `Index`.
+LanceDB keeps an index in a folder or in an object store; `Index` is what it looks like from outside.
 """
 
 from babelclip.index.base import (
@@ -25,7 +25,7 @@ from babelclip.index.errors import (
     InvalidFilter,
     SearchIndexError,
 )
-from babelclip.index.opening import create_index, open_index
+from babelclip.index.opening import check_address, create_index, is_index, open_index
 
 __all__ = [
     "DETAILS",
@@ -40,7 +40,9 @@ __all__ = [
     "Row",
     "SearchIndexError",
     "Settings",
+    "check_address",
     "create_index",
+    "is_index",
     "open_index",
     "row_id",
 ]

@@ -106,7 +106,7 @@ class IndexInfo:
     """What an index says of itself.
 
     Attributes:
-        address, engine: where it is, and `lancedb` or `milvus`.
+        address, engine: where it is, and what keeps it: `lancedb`.
         generation: the name of the current generation.
         settings: of the current generation.
         rows, failed: with a vector, and without one.

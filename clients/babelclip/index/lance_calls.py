@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from babelclip.index.errors import IndexBusy, SearchIndexError
+from babelclip.index.errors import IndexBusy
 
 if TYPE_CHECKING:
     import lancedb
@@ -26,12 +26,8 @@ async def connect(address: str) -> lancedb.AsyncConnection:
     Raises:
         SearchIndexError: LanceDB is not installed, or cannot use the address.
     """
-    try:
-        import lancedb
-    except ImportError as error:
-        raise SearchIndexError(
-            "an index in a folder or an object store needs LanceDB: pip install 'babelclip[search]'"
-        ) from error
+    import lancedb
+
     # Each call sees what other processes committed before it.
     return await lancedb.connect_async(address, read_consistency_interval=timedelta(0))
 

@@ -112,7 +112,7 @@ def test_a_folder_has_thresholds_too(web: FakeServer, tmp_path: Path, calibratio
     ("arguments", "code", "words"),
     [
         ((), 2, "give a query"),
-        (("sea", "--filter", "{"), 2, "valid JSON"),
+        (("sea", "--filter", "{"), 2, "no JSON"),
         (("sea", "--filter", "3"), 2, "JSON object"),
         (("sea", "--threshold", "high"), 2, "auto, none"),
         (("sea", "--threshold", "7"), 3, "from -1 to 1"),

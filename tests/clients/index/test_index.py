@@ -16,6 +16,7 @@ from babelclip.index import (
     IndexNotFound,
     InvalidFilter,
     Row,
+    SearchIndexError,
     Settings,
     create_index,
     open_index,
@@ -211,3 +212,13 @@ def test_compaction_leaves_the_rows(index: Index) -> None:
     index.compact()
     after = index.search(asked(VECTORS[:1]), top=5)[0]
     assert [hit.row.id for hit in before] == [hit.row.id for hit in after]
+
+
+def test_an_address_that_no_engine_knows_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address of another store is refused with those that there are, and no folder is made of it."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SearchIndexError, match="s3://"):
+        create_index("milvus://127.0.0.1:19530/photographs", SETTINGS)
+    assert not list(tmp_path.iterdir())

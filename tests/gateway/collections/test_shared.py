@@ -3,6 +3,10 @@
 import threading
 from pathlib import Path
 
+import pytest
+
+from babelclip.ingest.locks import alone
+from gateway.collections.store import Store
 from tests.gateway.collections.album import album, call, encoded, engine, ids, made, picture, refused, told
 
 
@@ -65,3 +69,21 @@ def test_two_gateways_share_a_folder(tmp_path: Path) -> None:
         refused(call(other, "POST", "/both/search", json={"query": "a"}), 404, "collection_not_found")
         told(call(other, "POST", "", json={"name": "both"}), 201)
         assert told(call(one, "GET", "/both"))["items"] == 0
+
+
+def test_nothing_is_added_behind_a_migration_that_is_ending(tmp_path: Path) -> None:
+    """What was added then would be left behind with the old rows, so the caller is told to come again."""
+    item = {"items": [{"id": "later", "image": encoded(picture(4))}]}
+    with album(tmp_path) as front:
+        made(front, "moving")
+        with alone(str(tmp_path / "collections" / "moving" / "index")):
+            refused(call(front, "POST", "/moving/items", json=item), 409, "index_busy")
+            refused(call(front, "DELETE", "/moving/items/city"), 409, "index_busy")
+            assert told(call(front, "GET", "/moving"))["items"] == 3
+        assert told(call(front, "POST", "/moving/items", json=item))["items"][0]["status"] == "added"
+
+
+def test_a_place_where_no_index_can_be_kept_is_told_at_the_start(tmp_path: Path) -> None:
+    """An operator learns it from the gateway and not from the first caller."""
+    with pytest.raises(ValueError, match="no index can be kept at 'milvus://"):
+        Store(tmp_path, "milvus://127.0.0.1:19530")
