@@ -95,7 +95,8 @@ def test_the_keyboard_is_enough(browser: Browser, shop: Catalogue) -> None:
         page.get_by_role("dialog", name="a dog, number 1").wait_for()
         page.keyboard.press("Escape")
         page.wait_for_function("() => document.activeElement?.closest('.tile')?.dataset.index === '1'")
-        page.keyboard.press("m")
+        with page.expect_response(lambda answer: answer.url.endswith("/similar")):
+            page.keyboard.press("m")
         page.locator(".chip").wait_for()
         assert shop.searches()[-1]["id"] == "p1"
 
