@@ -125,6 +125,7 @@ def render(version: ModelVersion, outcomes: Embeddings) -> bytes:
         vectors=np.asarray(outcomes.vectors, dtype="<f4").tobytes(),
         truncated=outcomes.truncated,
         unknown=outcomes.unknown,
+        tokens=outcomes.tokens,
     )
     for error in outcomes.errors:
         response.errors.add(index=error.index, code=error.code, message=error.message)

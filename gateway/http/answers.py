@@ -63,6 +63,15 @@ async def of_http_error(request: Request, error: Exception) -> Response:
     return refusal(refused, dict(error.headers or {}), path=request.url.path)
 
 
+async def only_post(request: Request) -> Response:
+    """For an address whose GET a longer name would take otherwise.
+
+    Raises:
+        HTTPException: always: 405.
+    """
+    raise HTTPException(405, headers={"Allow": "POST"})
+
+
 async def of_failure(request: Request, error: Exception) -> Response:
     """For Starlette: a mistake of ours. uvicorn logs all of it, the caller is told nothing of how it was."""
     answer = ApiError(500, "internal", "an unexpected failure of the gateway; its log says more")

@@ -22,7 +22,7 @@ from gateway.collections.service import Collections
 from gateway.embedding import embed
 from gateway.errors import ApiError, malformed
 from gateway.http import admin, body, health, inference_routes, page, predictions, scores
-from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error
+from gateway.http.answers import json_response, of_api_error, of_failure, of_http_error, only_post
 from gateway.http.body import CallerGone
 from gateway.http.collections import routes as collection_routes
 from gateway.http.compression import CompressLarge
@@ -62,6 +62,7 @@ def build(
         Route("/v2/embed", calls.cohere_v2, methods=["POST"]),
         Route("/v1/models", calls.list_models, methods=["GET"]),
         Route("/v1/models/{model:path}:predict", calls.predict, methods=["POST"]),
+        Route("/v1/models/{model:path}:predict", only_post, methods=["GET"]),
         Route("/v1/models/{model:path}", calls.describe_model, methods=["GET"]),
         *inference_routes.routes(models, settings, calls.health, calls.exchange),
         *admin.routes(models, settings),

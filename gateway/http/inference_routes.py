@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.errors import malformed
-from gateway.http.answers import JSON, json_response
+from gateway.http.answers import JSON, json_response, only_post
 from gateway.http.dialects import inference
 from gateway.http.dialects.binary_tensors import HEADER
 from gateway.http.health import Health
@@ -39,6 +39,7 @@ def routes(models: Models, settings: Settings, health: Health, exchange: Exchang
     for model in (_VERSION, _MODEL):  # The longer one first, for a name may hold a /.
         found += [
             Route(f"{model}/infer", calls.infer, methods=["POST"]),
+            Route(f"{model}/infer", only_post, methods=["GET"]),
             Route(f"{model}/ready", calls.model_ready, methods=["GET"]),
             Route(model, calls.model, methods=["GET"]),
         ]

@@ -25,7 +25,7 @@ class EmbedItemsRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., space: _Optional[str] = ...) -> None: ...
 
 class EmbedItemsResponse(_message.Message):
-    __slots__ = ("model", "space", "dim", "logit_scale", "vectors", "errors", "truncated", "unknown")
+    __slots__ = ("model", "space", "dim", "logit_scale", "vectors", "errors", "truncated", "unknown", "tokens")
     class ItemError(_message.Message):
         __slots__ = ("index", "code", "message")
         INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class EmbedItemsResponse(_message.Message):
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     model: str
     space: str
     dim: int
@@ -51,7 +52,8 @@ class EmbedItemsResponse(_message.Message):
     errors: _containers.RepeatedCompositeFieldContainer[EmbedItemsResponse.ItemError]
     truncated: _containers.RepeatedScalarFieldContainer[int]
     unknown: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, model: _Optional[str] = ..., space: _Optional[str] = ..., dim: _Optional[int] = ..., logit_scale: _Optional[float] = ..., vectors: _Optional[bytes] = ..., errors: _Optional[_Iterable[_Union[EmbedItemsResponse.ItemError, _Mapping]]] = ..., truncated: _Optional[_Iterable[int]] = ..., unknown: _Optional[_Iterable[int]] = ...) -> None: ...
+    tokens: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[str] = ..., space: _Optional[str] = ..., dim: _Optional[int] = ..., logit_scale: _Optional[float] = ..., vectors: _Optional[bytes] = ..., errors: _Optional[_Iterable[_Union[EmbedItemsResponse.ItemError, _Mapping]]] = ..., truncated: _Optional[_Iterable[int]] = ..., unknown: _Optional[_Iterable[int]] = ..., tokens: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SimilarityRequest(_message.Message):
     __slots__ = ("model", "queries", "candidates", "space")

@@ -153,6 +153,7 @@ class Embedder:
             errors=item_errors(outcomes),
             truncated=outcomes.truncated,
             unknown=outcomes.unknown,
+            tokens=outcomes.tokens,
         )
 
 

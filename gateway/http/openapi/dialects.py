@@ -1,4 +1,4 @@
-"""The calls of Cohere, of the Open Inference Protocol and of KServe in the OpenAPI document."""
+"""The calls of Cohere, the Open Inference Protocol, KServe and `babelclip.Client` in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ _NUMBERS: Schema = {"type": "array", "items": {"type": "number"}}
 _SPACE: Schema = {"type": "string", "description": "the embedding space of the vectors"}
 _IMAGE: Schema = {"type": "string", "description": "data:image/…;base64,…, or base64; nothing is fetched"}
 _MODEL = {"name": "model", "in": "path", "required": True, "schema": _STRING}
+_TOWER = {
+    "name": "tower",
+    "in": "path",
+    "required": True,
+    "schema": _STRING,
+    "description": "text or vision, of the first model; or MODEL:text, MODEL:vision",
+}
 _OF_VERSION = "/v2/models/{model}/versions/{version}"
 _VERSION = {"name": "version", "in": "path", "required": True, "schema": _STRING}
 
@@ -56,7 +63,25 @@ def paths(max_items: int, errors: Mapping[str, str]) -> dict[str, Any]:
             errors,
             *named,
         )
+    for path, versioned in (("/predictions/{tower}", ()), ("/predictions/{tower}/{version}", (_VERSION,))):
+        found[path] = _predictions(errors, _TOWER, *versioned)
     return found
+
+
+def _predictions(errors: Mapping[str, str], *named: Schema) -> Schema:
+    """Of a binary protocol, which has a form of its own for refusals as well."""
+    serialized = {"content": {"application/x-protobuf": {"schema": {"type": "string", "format": "binary"}}}}
+    call = {
+        "summary": "Embed texts or images: babelclip.Client's call, in the messages of embedding.proto",
+        "security": [{"key": []}],
+        "parameters": list(named),
+        "requestBody": {"required": True, "description": "An EmbedRequest.", **serialized},
+        "responses": {
+            "200": {"description": "An EmbedResponse.", **serialized},
+            **{status: {"description": text} for status, text in errors.items()},
+        },
+    }
+    return {"post": call}
 
 
 def _post(

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import logging
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,13 +16,18 @@ from urllib.parse import urlsplit
 import grpc
 import httpx
 import pytest
+from starlette.routing import Route
 
 from babelclip import Call, Unavailable
 from babelclip.keys.file import add, revoke
+from gateway.http.app import build
 from gateway.http.guard import OPEN
+from gateway.http.openapi.document import describe
+from gateway.metrics import Metrics
 from gateway.rpc import embedder_pb2 as pb
+from gateway.settings import Settings
 from tests.e2e.support import PATIENCE
-from tests.gateway.engine import Engine
+from tests.gateway.engine import Engine, models
 from tests.gateway.front import Front, gateway
 
 PAGE = "https://shop.example"
@@ -207,6 +213,11 @@ def test_addresses_and_methods_that_there_are_not_are_named(front: Front) -> Non
     wrong = front.get("/v1/embeddings", **bearer)
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
     assert wrong.headers["allow"] == "POST"
+    # The addresses that would be a model's as well, if its name ended so.
+    for address in ("/v1/models/clip:predict", "/v2/models/clip/infer", "/v2/models/clip/versions/1.0/infer"):
+        wrong = front.get(address, **bearer)
+        assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST"), address
+        assert wrong.json()["error"] == "this address takes POST alone"
 
 
 def test_it_listens_on_ipv6(tmp_path: Path) -> None:
@@ -268,7 +279,7 @@ def test_the_description_has_every_call(front: Front) -> None:
     bearer = {"authorization": f"Bearer {front.key}"}
     for path, methods in document["paths"].items():
         (method,) = methods
-        address = path.replace("{model}", "clip").replace("{version}", "1.0")
+        address = path.replace("{model}", "clip").replace("{version}", "1.0").replace("{tower}", "text")
         answer = httpx.request(method, front.addresses.http + address, headers=bearer)
         assert answer.status_code in (200, 400, 409), path
         assert ("security" in methods[method]) == (path not in OPEN)
@@ -281,6 +292,20 @@ def test_the_description_has_every_call(front: Front) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert "POST /v1/embeddings" in page.text
     assert "<script" not in page.text
+
+
+def test_the_document_has_every_call() -> None:
+    """A route that the document leaves out is one that nobody finds (collections have their own test)."""
+
+    async def paths() -> set[str]:
+        served = models(Engine())
+        routes = build(served, Settings(), None, Metrics()).routes
+        await served.close()
+        return {re.sub(r":path}", "}", route.path) for route in routes if isinstance(route, Route)}
+
+    # The page's own addresses are no calls, and one route takes a tower with and without its version.
+    calls = {path for path in asyncio.run(paths()) if not re.match("/(ui.*|v1/(collections|jobs).*)?$", path)}
+    assert set(describe(Settings())["paths"]) == calls | {"/predictions/{tower}/{version}"}
 
 
 def test_a_mistake_of_ours_tells_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -61,6 +61,7 @@ def test_a_client_gets_the_engines_vectors(front: Front, url: str) -> None:
         (1, "text_too_long", "too long")
     ]
     assert (texts.unknown, texts.space, texts.version) == ((2,), "in-memory", "1.0")
+    assert texts.tokens == (1, 0, 1)
     assert texts.logit_scale == engine.logit_scale
 
 

@@ -115,6 +115,7 @@ def test_items_of_both_kinds_have_their_own_outcomes(front: Front, stub: Stub) -
     ]
     assert (response.model, response.space, response.logit_scale) == ("clip@1.0", "in-memory", 50.0)
     assert list(response.unknown) == [3]
+    assert list(response.tokens) == [1, 0, 0, 1]
 
 
 def test_an_item_of_neither_kind_costs_only_itself(stub: Stub) -> None:
