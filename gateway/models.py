@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from babelclip.errors import BabelclipError
 from gateway.admission.towers import Admission
 from gateway.errors import MODEL_NOT_FOUND, ApiError, from_client
-from gateway.fetch import Fetcher
+from gateway.fetch import ItemFetcher
 from gateway.towers.base import ModelVersion, Towers
 from gateway.towers.cache import VectorCache
 from gateway.towers.cached import CachedTowers
@@ -32,7 +32,7 @@ class Chosen:
     name: str
     version: str | None
     towers: Towers
-    fetcher: Fetcher | None = None
+    fetcher: ItemFetcher | None = None
 
     async def resolve(self) -> ModelVersion:
         """The version that is meant.
@@ -80,7 +80,7 @@ class Models:
         versions: VersionFile | None = None,
         cache: VectorCache | None = None,
         admission: Admission | None = None,
-        fetcher: Fetcher | None = None,
+        fetcher: ItemFetcher | None = None,
     ) -> None:
         versions = versions or VersionFile(None)
         self.admission = admission

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import uvicorn
 
 from babelclip.errors import BabelclipError
+from babelclip.fetching import Hosts
 from gateway.access.control import AccessControl
 from gateway.admission.towers import Admission
 from gateway.collections.service import Collections
 from gateway.collectors import CacheCollector, QueueCollector, ShadowCollector
-from gateway.fetch import Fetcher, Limits
+from gateway.fetch import ItemFetcher, Limits
 from gateway.http.app import build
 from gateway.http.protocol import BoundedProtocol
 from gateway.keys import FindKey
@@ -81,12 +82,12 @@ def models_of(towers: Mapping[str, Towers], settings: Settings) -> Models:
     return Models(admitted, versions=versions, cache=cache, admission=admission, fetcher=fetcher)
 
 
-def image_fetcher(settings: Settings) -> Fetcher | None:
+def image_fetcher(settings: Settings) -> ItemFetcher | None:
     """What fetches images by their address, from the hosts of the settings; None where there are none."""
     if not settings.image_url_hosts:
         return None
-    return Fetcher(
-        settings.image_url_hosts,
+    return ItemFetcher(
+        Hosts(settings.image_url_hosts),
         Limits(
             seconds=settings.image_url_timeout,
             image_bytes=settings.max_image_url_bytes,

@@ -27,9 +27,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from babelclip.fetching import Hosts
+
 PREFIX = "BABELCLIP_GATEWAY_"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", re.ASCII)
-_HOST = re.compile(r"(\*|(\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 _KINDS = {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
@@ -157,11 +158,10 @@ class Settings:
         for name in ("image_url_timeout", "max_image_url_bytes", "max_image_urls"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} must be more than 0, not {getattr(self, name)}")
-        for entry in self.image_url_hosts:
-            if not _HOST.fullmatch(entry):
-                raise SettingsError(
-                    f"image_url_hosts holds {entry!r}; an entry is HOST, HOST:PORT, *.HOST, or * for all"
-                )
+        try:
+            Hosts(self.image_url_hosts)
+        except ValueError as error:
+            raise SettingsError(f"image_url_hosts: {error}") from error
         if self.collections_index and not self.collections:
             raise SettingsError(
                 "collections_index needs collections, the folder of what else is kept of them"

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from babelclip.embeddings import Embeddings
 from babelclip.item_errors import (
     DEADLINE_EXCEEDED,
+    IMAGE_NOT_FETCHED,
     IMAGE_TOO_MANY_BYTES,
     IMAGE_UNDECODABLE,
     INVALID_ITEM,
@@ -37,6 +38,7 @@ from babelclip.item_errors import (
 __all__ = [
     "CANARY_MISMATCH",
     "DEADLINE_EXCEEDED",
+    "IMAGE_NOT_FETCHED",
     "IMAGE_TOO_MANY_BYTES",
     "IMAGE_UNDECODABLE",
     "INVALID_ITEM",

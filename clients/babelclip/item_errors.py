@@ -12,6 +12,7 @@ INVALID_UTF8 = "invalid_utf8"
 TEXT_TOO_LONG = "text_too_long"
 IMAGE_UNDECODABLE = "image_undecodable"
 IMAGE_TOO_MANY_BYTES = "image_too_many_bytes"
+IMAGE_NOT_FETCHED = "image_not_fetched"
 
 # The server had no time left for the item, or gave no answer in time: the two codes of an item that another
 # attempt may change. A whole request that is `overloaded` is Unavailable.

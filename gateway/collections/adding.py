@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from babelclip import Embeddings, ItemError
-from babelclip.errors import DEADLINE_EXCEEDED, OVERLOADED, SpaceMismatch
+from babelclip.errors import DEADLINE_EXCEEDED, IMAGE_NOT_FETCHED, OVERLOADED, SpaceMismatch
 from babelclip.index import Row, Settings, row_id
 from babelclip.ingest.images import ImageDetails, ImageUnreadable, describe_image
 from babelclip.ingest.locks import changing
@@ -18,7 +18,6 @@ from gateway.collections.messages import NewItem, Outcome
 from gateway.collections.names import MAX_CAPTION, MAX_SOURCE, check_id, check_metadata, check_text
 from gateway.collections.store import Opened
 from gateway.errors import INVALID_ITEM, UNAVAILABLE
-from gateway.fetch import IMAGE_NOT_FETCHED
 
 PIECE = 64
 """Items of one commit: many tiny commits slow an index down, and larger ones hold more images in memory."""

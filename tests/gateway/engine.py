@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from babelclip import AuthenticationError, BabelclipError, Call, ModelNotFound
 from babelclip.testing import InMemoryTransport
-from gateway.fetch import Fetcher
+from gateway.fetch import ItemFetcher
 from gateway.models import Models
 from gateway.towers.engine import EngineTowers
 
@@ -62,6 +62,6 @@ def towers(engine: Engine, **settings: float) -> EngineTowers:
     return EngineTowers("grpc://127.0.0.1:1", transport=engine, **settings)  # type: ignore[arg-type]
 
 
-def models(engine: Engine, fetcher: Fetcher | None = None) -> Models:
+def models(engine: Engine, fetcher: ItemFetcher | None = None) -> Models:
     """One model, `clip`, of an engine in memory."""
     return Models({"clip": towers(engine)}, fetcher=fetcher)

@@ -13,22 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from babelclip import ItemError
-from gateway import fetch
-from gateway.fetch import Fetcher, Limits, image_address, is_public
+from babelclip.fetching import Hosts, fetcher, public_addresses
+from gateway.fetch import ItemFetcher, Limits, image_address
 from gateway.settings import Settings, SettingsError
+from tests.clients.fetching.web import IMAGE, INSIDE, PUBLIC, Names, Web, web
 from tests.e2e.support import PATIENCE
 from tests.gateway.engine import Engine
 from tests.gateway.front import gateway
-from tests.gateway.web import IMAGE, INSIDE, PUBLIC, Names, Web, web
 
-judged_public = is_public
+judged_public = public_addresses.is_public
 NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusted; to read the usual list takes its time
 
 
 @pytest.fixture
 def public(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets one address of this machine pass for one of the Internet; all others are judged as ever."""
-    monkeypatch.setattr(fetch, "is_public", lambda address: address == PUBLIC or judged_public(address))
+    monkeypatch.setattr(
+        public_addresses, "is_public", lambda address: address == PUBLIC or judged_public(address)
+    )
 
 
 def limits(**changed: Any) -> Limits:
@@ -51,12 +53,12 @@ def fetched(
         async with web() as there:
             table = names or Names(photos_example=[[PUBLIC]], inside_example=[[INSIDE]])
             allowed = [host.format(port=there.port) for host in hosts]
-            fetcher = Fetcher(allowed, limits(**changed), resolver=table, trusted=NOBODY)
+            opened = ItemFetcher(Hosts(allowed), limits(**changed), resolver=table, trusted=NOBODY)
             try:
                 items = [image_address(url.replace("{port}", str(there.port))) for url in urls]
-                return list(await fetcher.fetched(items)), there  # type: ignore[arg-type]
+                return list(await opened.fetched(items)), there  # type: ignore[arg-type]
             finally:
-                await fetcher.close()
+                await opened.close()
 
     return asyncio.run(run())
 
@@ -76,38 +78,6 @@ def test_images_of_allowed_hosts_are_fetched() -> None:
 
 
 @pytest.mark.parametrize(
-    "address",
-    [
-        *("127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254"),
-        *("100.64.0.1", "100.100.100.200", "192.0.0.192", "198.18.0.1", "224.0.0.1", "240.0.0.1"),
-        *("255.255.255.255", "203.0.113.5", "168.63.129.16"),
-        *("::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:a9fe:a9fe", "fe80::1"),
-        *("fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff02::1", "64:ff9b::7f00:1", "64:ff9b:1::1"),
-        *("2002:7f00:1::", "2001:0:1:2::3", "2001:db8::1", "100::1", "5f00::1"),
-    ],
-)
-def test_addresses_inside_are_not_public(address: str) -> None:
-    """Loopback, private, link-local, shared, mapped and tunnelled addresses, and what a cloud hides there."""
-    assert not is_public(address)
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8"])
-def test_addresses_of_the_internet_are_public(address: str) -> None:
-    """What everybody reaches may be asked."""
-    assert is_public(address)
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_an_address_of_version_4_is_judged_alike_in_every_disguise(number: int) -> None:
-    """Mapped into version 6 it is what it is, in the ranges of tunnels it is never public."""
-    plain = ".".join(str(part) for part in number.to_bytes(4, "big"))
-    assert is_public(f"::ffff:{plain}") == is_public(plain)
-    high, low = number >> 16, number & 0xFFFF
-    for hidden in (f"::{plain}", f"64:ff9b::{plain}", f"2002:{high:x}:{low:x}::1"):
-        assert not is_public(hidden)
-
-
-@pytest.mark.parametrize(
     "host",
     [
         *("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "2130706433", "0x7f000001"),
@@ -119,12 +89,12 @@ def test_nothing_of_this_machine_is_fetched_however_it_is_written(host: str) -> 
 
     async def run() -> tuple[list[Any], Web]:
         async with web() as there:
-            fetcher = Fetcher(["*", f"*:{there.port}"], limits(), trusted=NOBODY)
+            opened = ItemFetcher(Hosts(["*", f"*:{there.port}"]), limits(), trusted=NOBODY)
             item = image_address(f"http://{host}:{there.port}/cat.png")
             try:
-                return list(await fetcher.fetched([item])), there
+                return list(await opened.fetched([item])), there
             finally:
-                await fetcher.close()
+                await opened.close()
 
     (found,), there = asyncio.run(run())
     assert isinstance(found, ItemError)
@@ -238,12 +208,12 @@ def test_https_knows_the_host_by_its_name(public: None) -> None:
         listening = await asyncio.start_server(there.answer, PUBLIC, 0, ssl=server)
         port = listening.sockets[0].getsockname()[1]
         names = Names(photos_example=[[PUBLIC]], other_example=[[PUBLIC]])
-        fetcher = Fetcher([f"*.example:{port}"], limits(), resolver=names, trusted=trusted)
+        opened = ItemFetcher(Hosts([f"*.example:{port}"]), limits(), resolver=names, trusted=trusted)
         urls = [f"https://{name}.example:{port}/cat.png" for name in ("photos", "other")]
         try:
-            return list(await fetcher.fetched([image_address(url) for url in urls]))
+            return list(await opened.fetched([image_address(url) for url in urls]))
         finally:
-            await fetcher.close()
+            await opened.close()
             listening.close()
 
     good, other = asyncio.run(run())
@@ -259,11 +229,11 @@ def test_any_address_is_an_error_or_allowed(url: str) -> None:
     """Whatever stands for an address, the others of the request are not lost; here no host is allowed."""
 
     async def run() -> list[Any]:
-        fetcher = Fetcher(["photos.example"], limits(), resolver=Names(), trusted=NOBODY)
+        opened = ItemFetcher(Hosts(["photos.example"]), limits(), resolver=Names(), trusted=NOBODY)
         try:
-            return list(await fetcher.fetched(["a text", image_address(url)]))
+            return list(await opened.fetched(["a text", image_address(url)]))
         finally:
-            await fetcher.close()
+            await opened.close()
 
     text, refused = asyncio.run(run())
     assert text == "a text"
@@ -281,7 +251,7 @@ def test_an_entry_that_is_no_host_stops_the_start(entry: str) -> None:
 def test_the_gateway_embeds_what_is_at_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An allowed address is an image in every form of the call, and one that is not is its item's error."""
     monkeypatch.setattr(
-        fetch, "Resolver", lambda: Names(photos_example=[[PUBLIC]], inside_example=[[INSIDE]])
+        fetcher, "Resolver", lambda: Names(photos_example=[[PUBLIC]], inside_example=[[INSIDE]])
     )
 
     async def run() -> tuple[httpx.Response, httpx.Response, Web]:

@@ -29,13 +29,14 @@ from babelclip.cli.index_report import (
     rows_table,
 )
 from babelclip.cli.option_groups import with_option_groups
-from babelclip.cli.options import AsJson, FolderOptions, ServerOptions, json_filter
+from babelclip.cli.options import AsJson, FetchOptions, FolderOptions, ServerOptions, json_filter
 from babelclip.client.sync import Client
 from babelclip.index import FIELD_TYPES, Index, IndexNotFound, Settings, create_index, open_index
 from babelclip.ingest.add import COMMIT, AddReport, add
 from babelclip.ingest.pipeline import BATCH, THREADS
 from babelclip.ingest.sources.folder import FolderSource
 from babelclip.ingest.sources.opening import open_source
+from babelclip.ingest.sources.table import TableSource
 from babelclip.ingest.watch import follow
 
 app = typer.Typer(
@@ -104,6 +105,7 @@ def add_source(
         bool, typer.Option("--allow-empty", help="Drop all rows where the source has nothing any more.")
     ] = False,
     filters: FolderOptions,
+    fetching: FetchOptions,
     as_json: AsJson = False,
     server: ServerOptions,
 ) -> None:
@@ -113,14 +115,17 @@ def add_source(
     embedded is a row with its error.
     """
     going_on = "interrupted; the same command goes on from here"
-    with plain_errors(interrupted=going_on):
+    with plain_errors(interrupted=going_on), fetching.reader() as fetch:
         source = open_source(
             place,
             name=name,
             images=images,
             exclude=filters.exclude or (),
             exclude_defaults=filters.exclude_defaults,
+            fetch=fetch,
         )
+        if fetching.fetch_from and not isinstance(source, TableSource):
+            raise ValueError(f"only a table names images by their address, not {place}")
         if watch and not isinstance(source, FolderSource):
             raise ValueError(f"only a folder can be watched, not {place}")
         report = AddReport()

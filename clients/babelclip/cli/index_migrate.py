@@ -5,6 +5,7 @@ babelclip index migrate photographs.index --to 2.0
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import typer
@@ -14,10 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from babelclip.cli.console import INCOMPLETE, note, plain_errors, print_json
 from babelclip.cli.index_report import Rate, migration_json, migration_line
 from babelclip.cli.option_groups import with_option_groups
-from babelclip.cli.options import AsJson, ServerOptions
+from babelclip.cli.options import AsJson, FetchOptions, ServerOptions
 from babelclip.index import open_index
 from babelclip.ingest.migrate import DROP_AFTER, MIN_RECALL, MigrationIncomplete, MigrationReport
 from babelclip.ingest.migrate import migrate as migrate_index
+from babelclip.ingest.sources.reading import read_row
 
 Address = Annotated[str, typer.Argument(metavar="INDEX", help="As in `babelclip index add`.")]
 
@@ -40,6 +42,7 @@ def migrate(
         float, typer.Option(min=0, help="Seconds until the old rows are dropped, for searches under way.")
     ] = DROP_AFTER,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the old rows, as a generation to drop.")] = False,
+    fetching: FetchOptions,
     as_json: AsJson = False,
     server: ServerOptions,
 ) -> None:
@@ -54,6 +57,7 @@ def migrate(
         plain_errors(interrupted="interrupted; the same command goes on from here"),
         open_index(address) as index,
         server.client(version=to) as client,
+        fetching.reader() as fetch,
         bar,
     ):
         task = bar.add_task("embedding again", total=None)
@@ -64,6 +68,7 @@ def migrate(
         try:
             report = migrate_index(
                 *(index, client),
+                read=functools.partial(read_row, fetch=fetch),
                 allow_missing=allow_missing,
                 min_recall=min_recall,
                 drop_after=None if keep else drop_after,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from babelclip.client.sync import Client
+from babelclip.ingest.sources.addresses import AddressReader, not_allowed
 from babelclip.search.folder import Found, find_images
 
 
@@ -79,6 +82,34 @@ class FolderOptions:
     def find(self, folder: Path) -> Found:
         """The images of a folder, and what was skipped."""
         return find_images(folder, exclude=self.exclude or (), exclude_defaults=self.exclude_defaults)
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """From where images are fetched by their address."""
+
+    fetch_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST",
+            help="Fetch images that a table names by their address from this host, as images.example.org or"
+            " *.example.org. Nothing is fetched from others, and nothing at all unless given. May be given"
+            " several times.",
+        ),
+    ] = None
+
+    @contextmanager
+    def reader(self) -> Iterator[Callable[[str], bytes]]:
+        """What fetches.
+
+        Raises:
+            ValueError: one is no host.
+        """
+        if not self.fetch_from:
+            yield not_allowed
+            return
+        with AddressReader(self.fetch_from) as reader:
+            yield reader
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from babelclip.errors import DEADLINE_EXCEEDED, OVERLOADED, UNREADABLE_FILE, SpaceMismatch
+from babelclip.errors import (
+    DEADLINE_EXCEEDED,
+    IMAGE_NOT_FETCHED,
+    OVERLOADED,
+    UNREADABLE_FILE,
+    SpaceMismatch,
+)
 from babelclip.index import Index, IndexBusy, Row, Settings, row_id
 from babelclip.ingest.locks import adding
 from babelclip.ingest.pipeline import BATCH, THREADS, Prepared, embedded_rows
@@ -29,7 +35,6 @@ if TYPE_CHECKING:
 
 COMMIT = 256
 """Rows of a commit, unless asked otherwise: what a run that is killed may embed in vain."""
-IMAGE_NOT_FETCHED = "image_not_fetched"
 RETRIED = (OVERLOADED, DEADLINE_EXCEEDED, UNREADABLE_FILE, IMAGE_NOT_FETCHED)
 """Codes of items that every run tries again; others are tried again when the source has changed."""
 

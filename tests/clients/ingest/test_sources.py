@@ -138,7 +138,7 @@ def test_table(suffix: str, index: Index, client: Client, server: Counting, tmp_
     first = found[paths[0].name]
     assert (first.caption, first.metadata["year"], first.metadata["album"]) == ("first, ₿", 2001, "sea")
     assert found["nowhere.jpg"].error_code == "unreadable_file"
-    assert found["a.jpg"].error_code == "invalid_item"
+    assert found["a.jpg"].error_code == "image_not_fetched"
     server.images()
 
     # Another caption of the same image costs no embedding.

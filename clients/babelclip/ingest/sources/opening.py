@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from babelclip.ingest.sources import table
+from babelclip.ingest.sources.addresses import not_allowed
 from babelclip.ingest.sources.base import Source
 from babelclip.ingest.sources.coco import CocoSource
 from babelclip.ingest.sources.folder import FolderSource
@@ -21,6 +22,7 @@ def open_source(
     images: Path | None = None,
     exclude: Iterable[str] = (),
     exclude_defaults: bool = True,
+    fetch: Callable[[str], bytes] = not_allowed,
 ) -> Source:
     """The source at a place.
 
@@ -30,6 +32,7 @@ def open_source(
     Args:
         name: of the collection; the place itself unless given.
         images: where the images of COCO's annotations are, unless in the usual place.
+        fetch: gives what is at the addresses that a table holds, as an `AddressReader` does.
         exclude, exclude_defaults: of folders, see `babelclip.search.folder.find_images`.
 
     Raises:
@@ -49,7 +52,7 @@ def open_source(
     if not path.is_file():
         raise ValueError(f"{place} is no folder, no file and no address of an object store")
     if suffix in table.SUFFIXES:
-        return table.TableSource(path, name=name)
+        return table.TableSource(path, name=name, fetch=fetch)
     if suffix == ".json":
         return CocoSource(path, images=images, name=name)
     raise ValueError(f"{place} is no folder, and no .tar, .csv, .tsv, .parquet or .json")

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from babelclip.errors import INVALID_ITEM
+from babelclip.ingest.sources.addresses import is_web_address, not_allowed
 from babelclip.ingest.sources.base import (
     Entry,
-    EntryUnreadable,
     fingerprint_of,
     path_fingerprint,
     path_name,
@@ -22,7 +21,6 @@ from babelclip.search.folder import Skipped
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _IMAGES = ("image", "path", "file", "filename", "file_name", "image_path", "url", "image_url", "source")
 _CAPTIONS = ("caption", "text", "title", "description")
-_FETCHED = ("http://", "https://")
 
 
 class TableSource:
@@ -30,7 +28,8 @@ class TableSource:
 
     Args:
         image, caption: the columns; the first of the usual names unless given.
-        fetch: gives what is at an address; without it, rows with an address have an error.
+        fetch: gives what is at an address on the Web, as an `AddressReader` does; without it, such rows have
+            an error. What is at an address is looked at once: another image there is not noticed.
 
     Raises:
         ValueError: from `entries`: the table cannot be read, or has no such column.
@@ -43,7 +42,7 @@ class TableSource:
         image: str = "",
         caption: str = "",
         name: str = "",
-        fetch: Callable[[str], bytes] | None = None,
+        fetch: Callable[[str], bytes] = not_allowed,
     ) -> None:
         self._table = table
         self._image, self._caption, self._name, self._fetch = image, caption, name, fetch
@@ -82,17 +81,12 @@ class TableSource:
 
     def _entry(self, place: str, caption: str, metadata: dict[str, Any]) -> Entry:
         notes = fingerprint_of(caption, metadata)
-        if place.startswith(_FETCHED):
-            return Entry(place, notes, functools.partial(self._fetched, place), caption, metadata)
+        if is_web_address(place):
+            return Entry(place, notes, functools.partial(self._fetch, place), caption, metadata)
         path = self._table.parent / place
         fingerprint = path_fingerprint(path)
         read = functools.partial(read_path, path)
         return Entry(path_name(path), fingerprint and f"{fingerprint}-{notes}", read, caption, metadata)
-
-    def _fetched(self, address: str) -> bytes:
-        if self._fetch is None:
-            raise EntryUnreadable(INVALID_ITEM, "an address is not an image, and nothing is fetched here")
-        return self._fetch(address)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         if self._table.suffix.lower() == ".parquet":
