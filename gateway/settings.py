@@ -79,7 +79,7 @@ class Settings:
         body_timeout: seconds in which a body must have arrived.
         grpc_connection_seconds: after which a client over gRPC is asked to connect anew, so that replicas
             that came later get their share of it; 0 never asks.
-        calibrations: files of `babelclip.calibrate`, of one embedding space each.
+        calibrations: files of `babelclip.calibrate` or `babelclip calibrate`, of one embedding space each.
         versions_file: which version each model's name means, the same for every replica; with "", or while
             there is no such file, a name means the engine's default version.
         cache_mb: megabytes of memory for vectors of items that come again; 0 keeps none.

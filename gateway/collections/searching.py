@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from babelclip import Calibration, Embeddings, ItemError, SpaceMismatch
+from babelclip import Embeddings, ItemError, SpaceMismatch
 from babelclip.embeddings import Vectors
 from babelclip.index import Hit, Settings
 from babelclip.search.classify import THRESHOLD, classify_embeddings, label_embeddings, label_sentences
@@ -44,7 +44,7 @@ class Searching:
         calibrations: what a cosine means, by space.
     """
 
-    def __init__(self, calls: Calls, calibrations: Mapping[str, Calibration], max_items: int) -> None:
+    def __init__(self, calls: Calls, calibrations: Mapping[str, SearchCalibration], max_items: int) -> None:
         self._calls = calls
         self._calibrations = calibrations
         self._max_items = max_items
@@ -165,8 +165,7 @@ class Searching:
             else:
                 if own.space == settings.space:
                     return own
-        texts = self._calibrations.get(settings.space)
-        return None if texts is None else SearchCalibration(settings.space, text=texts)
+        return self._calibrations.get(settings.space)
 
     def _sentences(self, request: LabelRequest) -> list[str]:
         for field, texts in (("labels", request.labels), ("templates", request.templates or ())):
@@ -193,7 +192,8 @@ class Searching:
         self, opened: Opened, settings: Settings, request: LabelRequest, sentences: Embeddings
     ) -> Labelled:
         """In a thread: the labels of rows that have a vector."""
-        calibration = self._calibrations.get(settings.space)
+        found = self._calibrations.get(settings.space)
+        calibration = None if found is None else found.text
         if request.threshold is not None and calibration is None:
             message = (
                 "there is no calibration of this model, without which a cosine does not say whether a label"

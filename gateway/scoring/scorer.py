@@ -9,9 +9,10 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from babelclip import Calibration, Classification, Embeddings, ItemError, read_calibration, similarity
+from babelclip import Classification, Embeddings, ItemError, similarity
 from babelclip.search.classify import THRESHOLD, classify_embeddings, label_embeddings, label_sentences
 from babelclip.search.ranking import softmax
+from babelclip.search.relevance import SearchCalibration, read_search_calibration
 from gateway.embedding import Item, embed
 from gateway.errors import ApiError, items_failed, malformed
 from gateway.fetch import ImageAddress
@@ -54,7 +55,8 @@ class Scorer:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._max_items = settings.max_items
         self._metrics = metrics
-        self._calibrations = read_calibrations(settings.calibrations)
+        found = read_calibrations(settings.calibrations)
+        self._calibrations = {space: each.text for space, each in found.items() if each.text is not None}
 
     async def similarity(
         self, chosen: Chosen, request: SimilarityRequest, timeout: float | None = None
@@ -226,16 +228,16 @@ class Scorer:
         return version, found
 
 
-def read_calibrations(paths: Iterable[str]) -> Mapping[str, Calibration]:
+def read_calibrations(paths: Iterable[str]) -> Mapping[str, SearchCalibration]:
     """The calibrations of these files, by the space that each was measured in.
 
     Raises:
         ValueError: a file is none, or two are of one space.
         OSError: it cannot be read.
     """
-    found: dict[str, Calibration] = {}
+    found: dict[str, SearchCalibration] = {}
     for path in paths:
-        calibration = read_calibration(path)
+        calibration = read_search_calibration(path)
         if calibration.space in found:
             raise ValueError(f"calibrations: {path} is the second one of the space {calibration.space}")
         found[calibration.space] = calibration

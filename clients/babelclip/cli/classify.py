@@ -7,6 +7,7 @@ babelclip classify photographs --labels labels.txt --truth folders --output labe
 from __future__ import annotations
 
 import csv
+import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -93,6 +94,8 @@ def classify(
             raise ValueError("give labels, or --labels with a file of them")
         known = _Truth(where, truth) if truth is not None else None
         items = _classified(where, client, labels, options, calibration, filters)
+        # Labels that are refused are so before the first image: then no file is begun.
+        items = itertools.chain(list(itertools.islice(items, 1)), items)
         if as_json:
             listed = []
         else:

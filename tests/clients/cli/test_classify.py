@@ -143,3 +143,16 @@ def test_what_cannot_be_classified_is_explained(
     done = run(web, "classify", folder, *arguments)
     assert done.exit_code == 3
     assert words in done.stderr
+
+
+def test_what_is_refused_begins_no_file(web: FakeServer, folder: Path, tmp_path: Path) -> None:
+    """A label that stands twice, or a calibration of another model, is told before anything is written."""
+    twice = run(web, "classify", folder, "cat", "cat", "--output", tmp_path / "labels.csv")
+    assert twice.exit_code == 3
+    assert "each of which stands once" in twice.stderr
+    assert twice.stdout == ""
+    other = tmp_path / "other.json"
+    Calibration("another", slope=100.0, offset=-90.0, pairs=100, others=0.0).save(other)
+    wrong = run(web, "classify", folder, "cat", "--calibration", other, "--output", tmp_path / "labels.csv")
+    assert wrong.exit_code != 0
+    assert not (tmp_path / "labels.csv").exists()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from babelclip.search.relevance import SearchCalibration
 from gateway.fetch import ImageAddress, image_address
 from gateway.metrics import Metrics
 from gateway.scoring.messages import ClassifyRequest, RerankRequest, SimilarityRequest
@@ -30,7 +31,11 @@ def test_a_calibration_that_is_none_stops_the_start(tmp_path: Path) -> None:
     CALIBRATION.save(tmp_path / "a.json")
     CALIBRATION.save(tmp_path / "b.json")
     (tmp_path / "c.json").write_text("{}")
-    assert read_calibrations([str(tmp_path / "a.json")]) == {"in-memory": CALIBRATION}
+    texts = SearchCalibration("in-memory", text=CALIBRATION)
+    both = replace(texts, image=CALIBRATION)
+    both.save(tmp_path / "both.json")
+    assert read_calibrations([str(tmp_path / "both.json")]) == {"in-memory": both}
+    assert read_calibrations([str(tmp_path / "a.json")]) == {"in-memory": texts}
     with pytest.raises(ValueError, match=r"b\.json is the second one of the space in-memory"):
         read_calibrations([str(tmp_path / "a.json"), str(tmp_path / "b.json")])
     (tmp_path / "gateway").mkdir()
