@@ -17,6 +17,7 @@ from gateway.collections.calls import Calls
 from gateway.collections.messages import NewItem, Outcome
 from gateway.collections.names import MAX_CAPTION, MAX_SOURCE, check_id, check_metadata, check_text
 from gateway.collections.store import Opened
+from gateway.collections.upkeep import Upkeep
 from gateway.errors import INVALID_ITEM, UNAVAILABLE
 
 PIECE = 64
@@ -39,8 +40,9 @@ class _Described:
 class Adding:
     """Adds items; those of one collection are committed one piece after the other."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, upkeep: Upkeep) -> None:
         self._calls = calls
+        self._upkeep = upkeep
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def add(self, name: str, items: Sequence[NewItem]) -> list[Outcome]:
@@ -88,6 +90,7 @@ class Adding:
         ]
         async with self._turn(opened.record.uid):
             await self._calls.write(_commit, opened, settings.space, rows, failed, whole)
+        self._upkeep.committed(opened)
         return outcomes
 
     def _turn(self, uid: str) -> asyncio.Lock:

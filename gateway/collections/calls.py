@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from babelclip import Embeddings
@@ -86,19 +87,28 @@ class Calls:
         Raises:
             ApiError: the request fails as a whole.
         """
-        chosen = self.model_of(opened, settings)
+        return await self.embed_by(self.model_of(opened, settings), settings.space, items, timeout)
+
+    async def embed_by(
+        self, chosen: Chosen, space: str, items: Sequence[Item], timeout: float | None = None
+    ) -> Embeddings:
+        """Vectors by a version of a model, as long as that is of the space.
+
+        Raises:
+            ApiError: the request fails as a whole.
+        """
         try:
-            _, found = await embed(chosen, items, space=settings.space, timeout=timeout)
+            version, found = await embed(chosen, items, space=space, timeout=timeout)
         except ApiError as error:
             if error.code != MODEL_NOT_FOUND:
                 raise
             message = (
-                f"the collection is of {chosen.name}@{settings.version}, which is not served any more:"
+                f"the collection is of {chosen.name}@{chosen.version}, which is not served any more:"
                 " migrate it to a version that is"
             )
             raise ApiError(409, MODEL_NOT_FOUND, message, param="collection") from error
         self._metrics.items(chosen.name, items, found)
-        return found
+        return replace(found, version=version.version)
 
     def close(self) -> None:
         """Ends the threads, and lets go of all indexes."""

@@ -3,79 +3,37 @@
 compact    {}
 dedup      {"kinds"?: ["exact", "near", "semantic"], "filter"?: {…}}
 import     {"folder": "/photographs/2024"}      below one of the gateway's content_roots
+migrate    {"to"?: "2.0", "allow_missing"?: false, "min_recall"?: 0.8}
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any
 
-from babelclip import Embeddings
 from babelclip.dedup import DEFAULT_KINDS, DuplicateGroups, find_duplicates
 from babelclip.dedup import KINDS as DUPLICATES
-from babelclip.index import Settings
 from babelclip.ingest.add import AddReport, NothingListed, add
 from babelclip.ingest.sources.folder import FolderSource
-from gateway.access.account import ACCOUNT, STREAMING, Account
-from gateway.collections.calls import Calls
-from gateway.collections.store import Opened
+from gateway.collections.job_client import job_client
+from gateway.collections.job_context import JobContext, Work, only
+from gateway.collections.job_migrate import migration
 from gateway.errors import ApiError, malformed
-
-if TYPE_CHECKING:
-    from babelclip.client.sync import Client
 
 MOST_GROUPS = 10_000
 """Groups of duplicates that are told."""
-_TRIES = 20  # of images that find no room at the model
-_ADMIN_ALONE = ("import",)
-
-
-class Cancelled(Exception):
-    """The job is to end."""
-
-
-class Progress(Protocol):
-    """Told how far a job is; raises `Cancelled` where it is to end."""
-
-    def __call__(self, done: int, total: int | None) -> None: ...
-
-    def is_cancelled(self) -> bool:
-        """Whether it is to end."""
-        ...
-
-
-@dataclass
-class JobContext:
-    """What a job works with, in its thread.
-
-    Attributes:
-        loop: the gateway's event loop, in which everything is embedded.
-        account: of the key that began the job; its limits hold for what the job embeds.
-        progress: set when the job begins.
-    """
-
-    calls: Calls
-    opened: Opened
-    settings: Settings
-    loop: asyncio.AbstractEventLoop
-    account: Account | None
-    progress: Progress = field(init=False)
-
-
-Work = Callable[[JobContext], Mapping[str, Any]]
+_ADMIN_ALONE = ("import", "migrate")
 
 
 def needs_admin(kind: Any) -> bool:
-    """Whether a job reads what is the operator's."""
+    """Whether a job reads what is the operator's, or decides what is."""
     return kind in _ADMIN_ALONE
 
 
 def _compact(parameters: Mapping[str, Any], roots: Sequence[str]) -> Work:
-    _only(parameters)
+    only(parameters)
 
     def work(context: JobContext) -> Mapping[str, Any]:
         context.opened.index.compact()
@@ -86,7 +44,7 @@ def _compact(parameters: Mapping[str, Any], roots: Sequence[str]) -> Work:
 
 
 def _dedup(parameters: Mapping[str, Any], roots: Sequence[str]) -> Work:
-    _only(parameters, "kinds", "filter")
+    only(parameters, "kinds", "filter")
     kinds = parameters.get("kinds") or list(DEFAULT_KINDS)
     if not isinstance(kinds, list) or any(kind not in DUPLICATES for kind in kinds):
         raise malformed(f'"kinds" must be a list of {", ".join(DUPLICATES)}', "kinds")
@@ -125,7 +83,7 @@ def _told(found: DuplicateGroups) -> Mapping[str, Any]:
 
 
 def _import(parameters: Mapping[str, Any], roots: Sequence[str]) -> Work:
-    _only(parameters, "folder")
+    only(parameters, "folder")
     folder = parameters.get("folder")
     if not isinstance(folder, str) or not folder.startswith(os.sep) or "\0" in folder:
         raise malformed('"folder" must be the absolute path of a folder', "folder")
@@ -142,7 +100,9 @@ def _import(parameters: Mapping[str, Any], roots: Sequence[str]) -> Work:
             context.progress(report.done, report.total)
 
         try:
-            report = add(context.opened.index, _client(context), FolderSource(Path(real)), progress=told)
+            chosen = context.calls.model_of(context.opened, context.settings)
+            client = job_client(context, chosen, context.settings.space)
+            report = add(context.opened.index, client, FolderSource(Path(real)), progress=told)
         except NothingListed:
             message = "the folder is empty, and what was imported from it is kept: is it mounted?"
             raise ApiError(409, "nothing_listed", message) from None
@@ -154,47 +114,9 @@ def _import(parameters: Mapping[str, Any], roots: Sequence[str]) -> Work:
     return work
 
 
-class _GatewayClient:
-    """What `babelclip.ingest` needs of a client, by the gateway's own towers."""
-
-    def __init__(self, context: JobContext) -> None:
-        self._context = context
-        self.space = context.settings.space
-
-    def embed_images(self, images: Iterable[bytes], *, errors: str = "return") -> Embeddings:
-        """Encoded images → their vectors; waits for room at the model."""
-        work = self._embed(list(images))
-        return asyncio.run_coroutine_threadsafe(work, self._context.loop).result()
-
-    async def _embed(self, images: Collection[bytes]) -> Embeddings:
-        ACCOUNT.set(self._context.account)
-        STREAMING.set(True)
-        for _ in range(_TRIES):
-            try:
-                return await self._once(images)
-            except ApiError as error:
-                if error.retry_after is None:
-                    raise
-                await asyncio.sleep(error.retry_after)
-        return await self._once(images)
-
-    def _once(self, images: Collection[bytes]) -> Coroutine[Any, Any, Embeddings]:
-        context = self._context
-        return context.calls.embed(context.opened, context.settings, list(images))
-
-
-def _client(context: JobContext) -> Client:
-    return cast("Client", _GatewayClient(context))
-
-
-def _only(parameters: Mapping[str, Any], *allowed: str) -> None:
-    if extra := set(parameters) - set(allowed):
-        named = ", ".join(allowed) or "nothing else"
-        raise malformed(f"this kind of job takes {named}, and no {min(extra)[:32]!r}", min(extra)[:32])
-
-
 KINDS: Mapping[str, Callable[[Mapping[str, Any], Sequence[str]], Work]] = {
     "compact": _compact,
     "dedup": _dedup,
     "import": _import,
+    "migrate": migration,
 }

@@ -15,8 +15,9 @@ from typing import Any
 from babelclip.errors import OVERLOADED, BabelclipError
 from gateway.access.account import ACCOUNT
 from gateway.collections.calls import Calls
+from gateway.collections.job_context import Cancelled, JobContext
 from gateway.collections.job_files import INTERRUPTED, Job, JobFiles
-from gateway.collections.job_kinds import KINDS, Cancelled, JobContext
+from gateway.collections.job_kinds import KINDS
 from gateway.collections.store import Opened
 from gateway.errors import ApiError, malformed
 
@@ -183,6 +184,7 @@ def _sentence(error: BabelclipError) -> str:
     sentences = {
         "IndexBusy": "another process is at the same change; try again",
         "InvalidFilter": str(error),
+        "MigrationIncomplete": str(error),
         "SpaceMismatch": "the collection has become one of another embedding space; begin again",
     }
     return sentences.get(type(error).__name__, "the collection or the model could not be used; try again")

@@ -15,6 +15,7 @@ from gateway.collections.messages import CollectionState
 from gateway.collections.names import MAX_FIELDS, check_name
 from gateway.collections.searching import Searching
 from gateway.collections.store import Opened, Store
+from gateway.collections.upkeep import Upkeep
 from gateway.errors import ITEM_NOT_FOUND, ApiError, malformed
 from gateway.metrics import Metrics
 from gateway.models import Models
@@ -41,8 +42,8 @@ class Collections:
         store = Store(settings.collections, settings.collections_index)
         self._calls = Calls(store, models, metrics)
         self.read = self._calls.read
-        self.adding = Adding(self._calls)
         self.jobs = Jobs(self._calls, settings.content_roots)
+        self.adding = Adding(self._calls, Upkeep(self.jobs))
         self.searching = Searching(self._calls, read_calibrations(settings.calibrations), settings.max_items)
 
     async def create(self, name: str, fields: Mapping[str, str], model: str = "") -> CollectionState:

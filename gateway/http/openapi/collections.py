@@ -54,7 +54,7 @@ def paths(max_items: int, errors: Mapping[str, str]) -> dict[str, Any]:
     items = {"type": "array", "items": _NEW_ITEM, "minItems": 1, "maxItems": max_items}
     selection = {"ids": _STRINGS, "filter": _FILTER}
     new = {"name": _STRING, "fields": {**_OBJECT, "description": "metadata to filter by: name to type"}}
-    jobs = {"kind": {"enum": ["dedup", "compact", "import"]}}
+    jobs = {"kind": {"enum": ["dedup", "compact", "import", "migrate"]}}
 
     def call(
         summary: str, *parameters: Schema, fields: Schema | None = None, needs: tuple[str, ...] = ()

@@ -11,10 +11,21 @@ from typing import Any
 import pytest
 
 from babelclip.keys.file import add
-from gateway.collections import jobs
+from gateway.collections import job_migrate, jobs, upkeep
 from gateway.collections.job_files import JobFiles
 from tests.e2e.support import PATIENCE
-from tests.gateway.collections.album import BROKEN, album, call, encoded, ids, made, picture, refused, told
+from tests.gateway.collections.album import (
+    BROKEN,
+    album,
+    call,
+    encoded,
+    engine,
+    ids,
+    made,
+    picture,
+    refused,
+    told,
+)
 from tests.gateway.front import Front
 from tests.places import REPOSITORY
 
@@ -99,6 +110,7 @@ def test_only_an_operator_imports_and_only_what_is_allowed(front: Front, places:
     refused(call(front, "POST", "/shared/jobs", writer, json=body), 403, "insufficient_scope")
     link = places / "allowed" / "out"
     link.symlink_to(places)
+    refused(call(front, "POST", "/shared/jobs", writer, json={"kind": "migrate"}), 403, "insufficient_scope")
     for folder in (places, link, f"{places}/allowed/..", "/etc", f"{places}/allowed-not"):
         answer = call(front, "POST", "/shared/jobs", json={"kind": "import", "folder": str(folder)})
         refused(answer, 403, "folder_not_allowed")
@@ -118,6 +130,8 @@ def test_only_an_operator_imports_and_only_what_is_allowed(front: Front, places:
             {"kind": "dedup", "kinds": ["x"]},
         ),
         *({"kind": "dedup", "kinds": 3}, {"kind": "dedup", "filter": []}, []),
+        *({"kind": "migrate", "to": 2}, {"kind": "migrate", "to": "a b"}, {"kind": "migrate", "from": "1"}),
+        *({"kind": "migrate", "allow_missing": 1}, {"kind": "migrate", "min_recall": 2}),
     ],
 )
 def test_a_wrong_job_is_not_begun(front: Front, body: Any) -> None:
@@ -132,6 +146,60 @@ def test_a_collection_is_compacted(front: Front) -> None:
     refused(call(front, "POST", "/none/jobs", json={"kind": "compact"}), 404, "collection_not_found")
     refused(call(front, "GET", "/v1/jobs/0123456789abcdef"), 404, "job_not_found")
     refused(call(front, "DELETE", "/v1/jobs/..%2fa"), 404, "unknown_path")
+
+
+def test_many_commits_are_put_in_order(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collection that grows by single items is compacted without anybody asking."""
+    monkeypatch.setattr(upkeep, "COMMITS", 3)
+    made(front, "growing")  # the first commit
+    for number in range(2):
+        items = {"items": [{"id": f"more-{number}", "image": encoded(picture(4))}]}
+        told(call(front, "POST", "/growing/items", json=items))
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        jobs_ = told(call(front, "GET", "/v1/jobs"))["jobs"]
+        found = [job for job in jobs_ if (job["collection"], job["kind"]) == ("growing", "compact")]
+        if found:
+            assert ended(front, found[0])["state"] == "done"
+            return
+        time.sleep(0.1)
+    raise AssertionError(jobs_)
+
+
+def test_a_collection_moves_to_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old version is searched until all is embedded again; an image that is gone stops the switch."""
+    monkeypatch.setattr(job_migrate, "DROP_AFTER", 0)
+    served = engine(("1.0", "in-memory"), ("2.0", "new"))
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    (folder / "sea.png").write_bytes(picture(1))
+    with album(tmp_path, served, content_roots=(str(folder),)) as front:
+        told(call(front, "POST", "", json={"name": "moving"}), 201)
+        assert ended(front, begun(front, "moving", kind="import", folder=str(folder)))["state"] == "done"
+        upload = {"file": ("city.png", picture(3), "image/png")}
+        told(call(front, "POST", "/moving/items", files=upload))
+        loose = {"items": [{"id": "loose", "image": encoded(picture(2))}]}
+        told(call(front, "POST", "/moving/items", json=loose))
+
+        options = {"kind": "migrate", "to": "2.0", "min_recall": 0}
+        stopped = ended(front, begun(front, "moving", **options))
+        assert (stopped["state"], stopped["error"]["code"]) == ("failed", "migration_incomplete")
+        assert "1 rows would lose their vectors" in stopped["error"]["message"]
+        asked = {"query": "city", "top": 3}
+        assert told(call(front, "POST", "/moving/search", json=asked))["space"] == "in-memory"
+
+        moved = ended(front, begun(front, "moving", **options, allow_missing=True))
+        assert moved["state"] == "done", moved
+        result = moved["result"]
+        assert (result["version"], result["space"], result["dropped"]) == ("2.0", "new", True)
+        found = told(call(front, "POST", "/moving/search", json=asked))
+        assert (found["space"], found["version"], len(found["hits"])) == ("new", "2.0", 2)
+        state = told(call(front, "GET", "/moving"))
+        assert (state["version"], state["items"], state["failed"]) == ("2.0", 2, 1)
+        again = ended(front, begun(front, "moving", **options))
+        assert again["error"]["code"] == "already_migrated"
+        unknown = ended(front, begun(front, "moving", kind="migrate", to="9.9"))
+        assert unknown["error"]["code"] == "model_not_found"
 
 
 def test_a_job_is_cancelled(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
