@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from babelclip.embeddings import Embeddings
-from babelclip.errors import SpaceMismatch
 from babelclip.index.base import DETAILS, Hit, Index, IndexInfo, Row, Settings
 from babelclip.index.errors import IndexExists, IndexNotFound, SearchIndexError
 from babelclip.index.event_loop import run
@@ -22,6 +21,7 @@ from babelclip.index.lance_calls import committed, connect, first_line
 from babelclip.index.lance_generations import Generation, Generations
 from babelclip.index.lance_rows import rows_from, schema_of, selected, table_of
 from babelclip.index.lance_structure import EMBEDDED, bring_up_to_date, cosines_of, nearest, uncovered
+from babelclip.index.rows import check_query, check_space
 from babelclip.index.sql import literal, to_sql
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class LanceIndex:
     def upsert(self, rows: Sequence[Row], *, space: str) -> None:
         """See `Index.upsert`."""
         settings = self.settings
-        _check_space(self._address, settings, space)
+        check_space(self._address, settings, space)
         last = {row.id: row for row in rows}
         if not last:
             return
@@ -133,7 +133,7 @@ class LanceIndex:
 
         async def merged() -> None:
             generation, table = await self._now()
-            _check_space(self._address, generation.settings, space)
+            check_space(self._address, generation.settings, space)
             # With its index of the key LanceDB 0.40 does not see that another process adds the same.
             merge = table.merge_insert("id").use_index(False)
             merge = merge.when_matched_update_all().when_not_matched_insert_all()
@@ -190,12 +190,7 @@ class LanceIndex:
         async def found() -> tuple[Settings, list[pa.Table]]:
             generation, table = await self._now()
             settings, structure = generation.settings, None if exact else generation.structure
-            if queries.space != settings.space or queries.dim != settings.dim:
-                raise SpaceMismatch(
-                    f"the index at {self._address} is of the space {settings.space} ({settings.dim} values),"
-                    f" the query of {queries.space} ({queries.dim}): embed it by version"
-                    f" {settings.version or '?'}"
-                )
+            check_query(self._address, settings, queries.space, queries.dim)
             condition = _where(where, settings)
             share = 1.0
             if condition and structure:
@@ -315,13 +310,6 @@ def _run(address: str, call: Callable[[], Awaitable[T]]) -> T:
         return run(result())
     except (OSError, RuntimeError) as error:
         raise SearchIndexError(f"the index at {address} cannot be used: {first_line(error)}") from error
-
-
-def _check_space(address: str, settings: Settings, space: str) -> None:
-    if space != settings.space:
-        raise SpaceMismatch(
-            f"the index at {address} is of the space {settings.space}, the vectors are of {space}"
-        )
 
 
 def _where(raw: Filter | None, settings: Settings) -> str | None:
