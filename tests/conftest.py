@@ -64,6 +64,18 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def milvus_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What addresses of indexes in a real Milvus begin with; it ends with the tests."""
+    from benchmarks.index.milvus_server import milvus_server, missing
+
+    pytest.importorskip("pymilvus", reason="pymilvus is not installed")
+    if reason := missing():
+        pytest.skip(reason)
+    with milvus_server(tmp_path_factory.mktemp("milvus")) as server:
+        yield server.address
+
+
+@pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built wheel."""
 

@@ -2,6 +2,8 @@
 
 photographs.index, /data/photographs    LanceDB in a folder
 s3://bucket/photographs, gs://…, az://…    LanceDB in an object store
+milvus://host:19530/photographs            Milvus; with TLS it is milvus+https://…
+photographs.db                             Milvus Lite in a file, for development
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from babelclip.index.base import Index, Settings
 from babelclip.index.errors import SearchIndexError
 from babelclip.index.lance import LanceIndex
 from babelclip.index.lance_generations import TABLE
+from babelclip.index.milvus import MilvusIndex
+from babelclip.index.milvus_address import is_milvus, parse_address
 
 STORES = ("s3", "gs", "az")
 """Of addresses: the object stores that LanceDB keeps an index in."""
@@ -26,16 +30,30 @@ def check_address(address: str | os.PathLike[str]) -> str:
         SearchIndexError: no engine keeps an index there, or the one that does is not installed.
     """
     plain = os.fspath(address)
+    if is_milvus(plain):
+        _need("pymilvus", "an index in Milvus", "milvus")
+        parsed = parse_address(plain)
+        if parsed.is_file:
+            _need("milvus_lite", "an index in a file of Milvus Lite", "milvus-lite")
+        return plain
     if "://" in plain and not plain.lower().startswith(tuple(f"{store}://" for store in STORES)):
         stores = ", ".join(f"{store}://" for store in STORES)
-        raise SearchIndexError(f"no index can be kept at {plain!r}: give a folder, or {stores}BUCKET/NAME")
-    if importlib.util.find_spec("lancedb") is None:
-        raise SearchIndexError("an index needs LanceDB: pip install 'babelclip[search]'")
+        raise SearchIndexError(
+            f"no index can be kept at {plain!r}: give a folder, {stores}BUCKET/NAME or milvus://HOST:PORT/NAME"
+        )
+    _need("lancedb", "an index", "search")
     return plain
 
 
+def _need(package: str, what: str, extra: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise SearchIndexError(f"{what} needs {package}: pip install 'babelclip[{extra}]'")
+
+
 def is_index(address: str) -> bool:
-    """Whether an address is one of an index: in an object store, or a folder that holds one."""
+    """Whether an address is one of an index: in a server or an object store, or a folder that holds one."""
+    if is_milvus(address) and "://" not in address:
+        return Path(address).exists()
     return "://" in address or (Path(address) / f"{TABLE}.lance").is_dir()
 
 
@@ -47,7 +65,8 @@ def create_index(address: str | os.PathLike[str], settings: Settings) -> Index:
         ValueError: settings or address cannot be used.
         SearchIndexError: the engine cannot be reached, or is not installed.
     """
-    return LanceIndex.create(check_address(address), settings)
+    plain = check_address(address)
+    return (MilvusIndex if is_milvus(plain) else LanceIndex).create(plain, settings)
 
 
 def open_index(address: str | os.PathLike[str], *, generation: str | None = None) -> Index:
@@ -57,4 +76,5 @@ def open_index(address: str | os.PathLike[str], *, generation: str | None = None
         IndexNotFound: there is none, or no generation of that name.
         SearchIndexError: the engine cannot be reached, or is not installed.
     """
-    return LanceIndex.open(check_address(address), generation=generation)
+    plain = check_address(address)
+    return (MilvusIndex if is_milvus(plain) else LanceIndex).open(plain, generation=generation)

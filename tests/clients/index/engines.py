@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import uuid
 from pathlib import Path
 
 import pytest
 
-ENGINES = ("lancedb",)
+ENGINES = ("lancedb", "milvus")
 
 
 def new_address(request: pytest.FixtureRequest, engine: str, folder: Path) -> str:
     """The address of an index that there is not yet; the test is skipped where its engine is missing."""
+    if engine == "milvus":
+        return f"{request.getfixturevalue('milvus_address')}/index-{uuid.uuid4().hex[:8]}"
     if importlib.util.find_spec("lancedb") is None:
         pytest.skip("LanceDB is not installed")
     return str(folder / "index")

@@ -1,0 +1,117 @@
+"""Calls of Milvus: connecting, what a server is able to do, and what its errors say."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from babelclip.index.errors import SearchIndexError
+from babelclip.index.milvus_address import TOKEN, MilvusAddress
+from babelclip.index.milvus_filters import literal
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+MOST = 16_384
+"""Rows that Milvus gives for one query or search, those that are left out at the beginning counted."""
+
+STRONG, SESSION = "Strong", "Session"
+"""Consistency: sees what anybody wrote before, for which Milvus waits for its time tick, or what we wrote."""
+
+_CONNECT = 10.0  # seconds
+_INFIX_SINCE = (2, 4)  # the server's version that compares with `like "%middle%"`
+_MISSING = (100, 1600)  # Milvus's codes: there is no such collection, alias
+
+
+@dataclass(frozen=True)
+class Server:
+    """A connection, which several threads may use.
+
+    Attributes:
+        infix: whether it looks for a text inside of others.
+        lite: whether it is Milvus Lite, in this process.
+    """
+
+    client: MilvusClient
+    infix: bool
+    lite: bool
+
+
+def connect(address: MilvusAddress) -> Server:
+    """The server of an address; a token is taken from the environment.
+
+    Raises:
+        SearchIndexError: it does not answer, or does not know the token.
+    """
+    from pymilvus import MilvusClient
+
+    # It logs each call that fails before it raises, and what is wrong is said by who called.
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    token = "" if address.is_file else os.environ.get(TOKEN, "")
+    client = MilvusClient(uri=address.uri, token=token, db_name=address.database, timeout=_CONNECT)
+    version = str(client.get_server_version())
+    lite = "lite-" in version  # `milvus_lite-3.2.2`; the server in a package is `v2.3.5-lite`
+    numbers = tuple(int(one) for one in re.findall(r"\d+", version)[:2])
+    return Server(client, lite or numbers >= _INFIX_SINCE, lite)
+
+
+def count(client: MilvusClient, collection: str, expression: str, consistency: str = STRONG) -> int:
+    """The rows that an expression keeps."""
+    (counted,) = client.query(
+        collection, filter=expression, output_fields=["count(*)"], consistency_level=consistency
+    )
+    return int(counted["count(*)"])
+
+
+def pages(
+    client: MilvusClient, collection: str, expression: str, names: Sequence[str], size: int
+) -> Iterator[list[dict[str, Any]]]:
+    """What an expression keeps, in the order of the ids: of more rows Milvus gives the first ones in it.
+
+    Args:
+        names: of the columns, of which `id` is one.
+        size: of a page, at most `MOST`.
+    """
+    last, consistency = "", STRONG
+    while True:
+        found = client.query(
+            collection,
+            filter=f"id > {literal(last)} and ({expression})",
+            output_fields=list(names),
+            limit=size,
+            consistency_level=consistency,
+        )
+        if found:
+            yield list(found)
+        if len(found) < size:
+            return
+        last, consistency = max(one["id"] for one in found), SESSION
+
+
+@contextmanager
+def calling(address: str) -> Iterator[None]:
+    """What Milvus raises in the block becomes SearchIndexError."""
+    import grpc
+    from pymilvus.exceptions import MilvusException
+
+    try:
+        yield
+    except (MilvusException, grpc.RpcError, OSError) as error:
+        raise SearchIndexError(f"the index at {address} cannot be used: {first_line(error)}") from error
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether an error of Milvus's is that of a collection or an alias that is not there."""
+    text = first_line(error).lower()
+    return getattr(error, "code", None) in _MISSING or "not found" in text or "not exist" in text
+
+
+def first_line(error: Exception) -> str:
+    """What an error of Milvus's says, without the calls inside of the server that it lists."""
+    text = str(getattr(error, "message", "") or error)
+    return (text.splitlines() or [type(error).__name__])[0][:300]
