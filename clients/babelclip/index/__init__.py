@@ -5,7 +5,8 @@
     with open_index("photographs.index") as index:
         hits = index.search(client.embed_texts(["un chat noir"]), top=5)[0]
 
-LanceDB keeps an index in a folder or in an object store; `Index` is what it looks like from outside.
+LanceDB keeps an index in a folder or in an object store, Milvus in its server or cluster; `Index` is what it
+looks like from outside.
 """
 
 from babelclip.index.base import (
@@ -25,7 +26,7 @@ from babelclip.index.errors import (
     InvalidFilter,
     SearchIndexError,
 )
-from babelclip.index.opening import check_address, create_index, is_index, open_index
+from babelclip.index.opening import check_address, create_index, is_index, open_index, place_of
 
 __all__ = [
     "DETAILS",
@@ -44,5 +45,6 @@ __all__ = [
     "create_index",
     "is_index",
     "open_index",
+    "place_of",
     "row_id",
 ]

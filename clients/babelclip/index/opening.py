@@ -45,6 +45,19 @@ def check_address(address: str | os.PathLike[str]) -> str:
     return plain
 
 
+def place_of(address: str) -> str:
+    """Of addresses of the same place always the same text, such as for `photographs` and `./photographs/`."""
+    if is_milvus(address):
+        parsed = parse_address(address)
+        return "/".join(
+            ("milvus", parsed.uri.partition("://")[2] or parsed.uri, parsed.database, parsed.name)
+        )
+    if "://" in address:
+        scheme, _, rest = address.partition("://")
+        return f"{scheme.lower()}://{rest.rstrip('/')}"
+    return os.path.realpath(address)
+
+
 def _need(package: str, what: str, extra: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise SearchIndexError(f"{what} needs {package}: pip install 'babelclip[{extra}]'")

@@ -2,7 +2,7 @@
 
 What is added to an index holds the lock of its collection, and shares that of the index, which a migration
 takes for itself while it makes another generation current. They lie in the folder of the index; of an index
-elsewhere they lie on this machine, and keep its processes apart, not those of others.
+in an object store or a server they lie on this machine, and keep its processes apart, not those of others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from babelclip.index import IndexBusy
+from babelclip.index import IndexBusy, place_of
 
 _FOLDER = ".locks"
 _STATE_DIR = "BABELCLIP_STATE_DIR"
@@ -89,7 +89,7 @@ def _folder(address: str) -> Path:
     state = os.environ.get(_STATE_DIR)
     cache = os.environ.get("XDG_CACHE_HOME")
     base = Path(state) if state else (Path(cache) if cache else Path.home() / ".cache") / "babelclip"
-    return base / "locks" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    return base / "locks" / hashlib.sha256(place_of(address).encode()).hexdigest()[:16]
 
 
 def _taken(descriptor: int, shared: bool) -> bool:

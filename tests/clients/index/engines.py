@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-ENGINES = ("lancedb", "milvus")
+ENGINES = ("lancedb", "milvus", "milvus-lite")
 
 
 def new_address(request: pytest.FixtureRequest, engine: str, folder: Path) -> str:
     """The address of an index that there is not yet; the test is skipped where its engine is missing."""
     if engine == "milvus":
         return f"{request.getfixturevalue('milvus_address')}/index-{uuid.uuid4().hex[:8]}"
+    if engine == "milvus-lite":
+        pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed")
+        return str(folder / "index.db")
     if importlib.util.find_spec("lancedb") is None:
         pytest.skip("LanceDB is not installed")
     return str(folder / "index")
