@@ -8,7 +8,7 @@
 `Client` talks to the server, or with the address `mar:model_store` runs a model in this process;
 `AsyncClient` is the same for an event loop. What comes back are `Embeddings`; what can go wrong is in
 `babelclip.errors`. `generate_embeddings` embeds a folder of images once, and `MultiLingualSearch` ranks them
-for any text; `Searcher` searches an index of `babelclip.index`.
+for any text; `Searcher` searches an index of `babelclip.index`, and `CollectionClient` what a gateway keeps.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -45,11 +45,13 @@ from babelclip.transports.base import AsyncTransport, Call, Tls, Transport
 
 if TYPE_CHECKING:
     from babelclip.client.asynchronous import AsyncClient
+    from babelclip.collections import AsyncCollectionClient, CollectionClient
     from babelclip.versions.registry import Registry
 
 __all__ = [
     "Answer",
     "AsyncClient",
+    "AsyncCollectionClient",
     "AsyncTransport",
     "AuthenticationError",
     "BabelclipError",
@@ -61,6 +63,7 @@ __all__ = [
     "Classifier",
     "Client",
     "Collection",
+    "CollectionClient",
     "DeadlineExceeded",
     "Embeddings",
     "ImageInput",
@@ -105,6 +108,10 @@ def __getattr__(name: str) -> Any:
         from babelclip.client.asynchronous import AsyncClient
 
         return AsyncClient
+    if name in ("AsyncCollectionClient", "CollectionClient"):
+        from babelclip import collections
+
+        return getattr(collections, name)
     if name == "Shadow":
         from babelclip.shadow.shadow import Shadow
 

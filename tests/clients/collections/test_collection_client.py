@@ -1,0 +1,346 @@
+"""The client of a collection, against a real gateway, and what it makes of answers that no gateway gives."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from babelclip import (
+    AuthenticationError,
+    BabelclipError,
+    Backoff,
+    DeadlineExceeded,
+    ModelNotFound,
+    ProtocolError,
+    RequestRefused,
+    SpaceMismatch,
+    Term,
+    TransportError,
+    Unavailable,
+)
+from babelclip.collections import AsyncCollectionClient, CollectionClient, NewItem
+from babelclip.search.query import InvalidQuery
+from tests.clients.collections.scripted import Scripted, scripted
+from tests.e2e.support import PATIENCE
+from tests.gateway.collections.album import BROKEN, album, made, picture
+from tests.gateway.front import Front
+
+pytest.importorskip("lancedb", reason="a gateway's collections are kept by LanceDB")
+
+EMPTY = {"hits": [], "threshold": None, "fits": False, "next_offset": None, "space": "s", "version": "1.0"}
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A gateway with a collection that no test changes, and those that tests make."""
+    with album(tmp_path_factory.mktemp("album")) as front:
+        made(front, "shared")
+        yield front
+
+
+@pytest.fixture
+def shared(front: Front) -> Iterator[CollectionClient]:
+    with CollectionClient(front.addresses.http, "shared", token=front.key) as client:
+        yield client
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with scripted() as server:
+        yield server
+
+
+def patient(server: Scripted, **settings: Any) -> CollectionClient:
+    """A client that waits little between attempts."""
+    given = {"timeout": PATIENCE, "backoff": Backoff(attempts=3, base=0.001), **settings}
+    return CollectionClient(server.url, "x", token="key", **given)
+
+
+def test_a_collection_is_made_filled_changed_and_dropped(front: Front, tmp_path: Path) -> None:
+    """Whatever the calls on a collection do can be done with typed arguments and answers."""
+    (tmp_path / "a.png").write_bytes(picture(1))
+    with CollectionClient(front.addresses.http, "made", token=front.key) as client:
+        info = client.create(fields={"album": "text"})
+        assert (info.name, info.model, info.space, info.dim, info.fields, info.state) == (
+            *("made", "clip", "in-memory", 8),
+            {"album": "text"},
+            "ready",
+        )
+        with pytest.raises(RequestRefused, match="already") as refused:
+            client.create()
+        assert refused.value.code == "collection_exists"
+        outcomes = client.add(
+            [
+                NewItem(image=tmp_path / "a.png", id="a", caption="a beach", metadata={"album": "sea"}),
+                NewItem(image=tmp_path / "missing.png", id="gone"),
+                NewItem(image=BROKEN, id="broken", source="broken.png"),
+                NewItem(image=picture(3), source="city.png"),
+            ]
+        )
+        assert [(one.id, one.code) for one in outcomes[:3]] == [
+            ("a", ""),
+            ("gone", "unreadable_file"),
+            ("broken", "image_undecodable"),
+        ]
+        assert outcomes[3].added
+        assert not outcomes[1].added
+        assert (client.info().items, client.info().failed) == (2, 1)
+        item = client.get("a")
+        assert (item.caption, item.metadata, item.width, item.kind) == (
+            "a beach",
+            {"album": "sea"},
+            48,
+            "image",
+        )
+        assert client.thumbnail("a").media_type == "image/jpeg"
+        assert client.thumbnail("a").data[:2] == b"\xff\xd8"
+        job = client.start_job("dedup", kinds=["exact"])
+        while job.state == "running":
+            job = client.job(job.id)
+        assert (job.state, job.collection) == ("done", "made")
+        assert job.result is not None
+        assert client.cancel_job(job.id).state == "done"
+        assert client.delete(where={"album": "sea"}) == 1
+        assert client.delete(["broken", "never"]) == 1
+        client.drop()
+        with pytest.raises(RequestRefused, match="collection_not_found"):
+            client.info()
+
+
+def test_what_fits_is_found(shared: CollectionClient) -> None:
+    """Texts, images and items are searched for, in pages, with filters and a threshold."""
+    found = shared.search("beach -people", top=1)
+    (best,) = found.hits
+    assert (best.id, best.caption, best.metadata) == ("beach", "a beach", {"album": "sea"})
+    assert best.score == pytest.approx(0.9, abs=0.1)
+    assert best.match is not None
+    assert best.match > 0.5
+    assert (found.fits, found.space, found.version) == (True, "in-memory", "1.0")
+    assert [hit.id for hit in shared.search("city").hits] == ["city"]  # The others do not fit.
+    everything = shared.search("city", threshold=None)
+    assert everything.hits[0].id == "city"
+    assert len(everything.hits) == 3
+    rest = shared.search("city", threshold=None, top=1)
+    assert rest.next_offset is not None
+    following = shared.search("city", threshold=None, top=5, offset=rest.next_offset)
+    assert [hit.id for hit in (*rest.hits, *following.hits)] == [hit.id for hit in everything.hits]
+    by_image = shared.search([Term(image=picture(3)), Term(text="city", weight=0.5)], threshold=None)
+    assert by_image.hits[0].id == "city"
+    assert [hit.id for hit in shared.search("people", where={"album": "sea"}, threshold=None).hits] == [
+        "bathers",
+        "beach",
+    ]
+    assert "beach" not in [hit.id for hit in shared.similar("beach", threshold=None).hits]
+
+
+def test_items_get_labels(shared: CollectionClient) -> None:
+    """Which of some labels an item shows is told for ids and for filters."""
+    (label,) = shared.classify(["beach", "city"], ids=["city"])
+    assert (label.id, label.label, label.best) == ("city", "city", "city")
+    assert label.probability > 0.9
+    assert {one.id for one in shared.classify(["beach", "city"], where={"album": "sea"})} == {
+        "beach",
+        "bathers",
+    }
+    with pytest.raises(ValueError, match="exactly one"):
+        shared.classify(["beach"])
+
+
+def test_an_event_loop_has_the_same_calls(front: Front, tmp_path: Path) -> None:
+    """All calls can be awaited, and several at a time."""
+    (tmp_path / "a.png").write_bytes(picture(1))
+
+    async def run() -> None:
+        async with AsyncCollectionClient(front.addresses.http, "awaited", token=front.key) as client:
+            assert (await client.create()).name == "awaited"
+            outcomes = await client.add([NewItem(image=tmp_path / "a.png", id="a")])
+            assert [one.added for one in outcomes] == [True]
+            texts, images, like, item, labels, thumbnail, info = await asyncio.gather(
+                client.search("beach"),
+                client.search([Term(image=tmp_path / "a.png")]),
+                client.similar("a"),
+                client.get("a"),
+                client.classify(["beach", "city"], ids=["a"]),
+                client.thumbnail("a"),
+                client.info(),
+            )
+            assert texts.hits[0].id == images.hits[0].id == item.id == labels[0].id == "a"
+            assert like.hits == ()
+            assert thumbnail.data[:2] == b"\xff\xd8"
+            assert info.items == 1
+            with pytest.raises(RequestRefused, match="item_not_found"):
+                await client.content("a")
+            job = await client.start_job("compact")
+            assert (await client.job(job.id)).kind == "compact"
+            await client.cancel_job(job.id)
+            assert await client.delete(["a"]) == 1
+            await client.drop()
+
+    asyncio.run(run())
+
+
+def test_what_is_wrong_is_said(front: Front, shared: CollectionClient) -> None:
+    """A wrong query, filter or key is an error that says so, with the gateway's word for it."""
+    for wrong in ("", "  "):
+        with pytest.raises(InvalidQuery, match="empty"):
+            shared.search(wrong)
+    with pytest.raises(InvalidQuery, match="missing"):
+        shared.search([Term(image="missing.png")])
+    with pytest.raises(InvalidQuery, match="threshold"):
+        shared.search("beach", threshold=3.0)
+    with pytest.raises(RequestRefused) as refused:
+        shared.search("beach", where={"nothing": 3})
+    assert refused.value.code == "malformed_request"
+    assert "nothing" in refused.value.message
+    with pytest.raises(RequestRefused, match="item_not_found"):
+        shared.get("never")
+    with pytest.raises(ValueError, match="no id"):
+        shared.get("..")
+    with pytest.raises(TypeError, match="not one label"):
+        shared.classify("beach", ids=["city"])
+    with (
+        CollectionClient(front.addresses.http, "shared", token="bck_wrongkey") as client,
+        pytest.raises(AuthenticationError, match="refused the token") as error,
+    ):
+        client.info()
+    assert "bck_wrongkey" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "says"),
+    [
+        ("ftp://127.0.0.1", "x", "no address"),
+        ("grpc://127.0.0.1:1", "x", "over HTTP"),
+        ("http://user:pass@127.0.0.1", "x", "no user name"),
+        ("http://127.0.0.1", "", "name the collection"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_refused(url: str, name: str, says: str) -> None:
+    """A client that could never answer is not made."""
+    with pytest.raises(ValueError, match=says):
+        CollectionClient(url, name)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (400, "malformed_request", RequestRefused),
+        (401, "invalid_api_key", AuthenticationError),
+        (403, "insufficient_scope", AuthenticationError),
+        (404, "collection_not_found", RequestRefused),
+        (404, "model_not_found", ModelNotFound),
+        (409, "model_not_found", ModelNotFound),
+        (409, "space_mismatch", SpaceMismatch),
+        (413, "body_too_large", RequestRefused),
+        (429, "rate_limit_exceeded", Unavailable),
+        (503, "overloaded", Unavailable),
+        (504, "deadline_exceeded", DeadlineExceeded),
+        (500, "internal", TransportError),
+    ],
+)
+def test_errors_are_those_of_the_package(
+    server: Scripted, status: int, code: str, error: type[BabelclipError]
+) -> None:
+    """Whoever catches a branch of the error tree catches what a gateway says, too."""
+    server.fails(status, code)
+    with patient(server) as client, pytest.raises(error, match="so it is"):
+        client.info()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'{"hits": 3}', b'{"hits": [{"id": 1}]}', b"[" * 100_000, b"\xff"]
+)
+def test_what_no_gateway_says_is_a_protocol_error(server: Scripted, body: bytes) -> None:
+    """Another server's answer is told from a gateway's, and never a traceback of ours."""
+    server.will(200, body)
+    with patient(server) as client, pytest.raises(ProtocolError, match="another server"):
+        client.search("beach")
+
+
+def test_a_busy_gateway_is_asked_again(server: Scripted) -> None:
+    """What passes is waited for as long as the gateway asks; what lasts longer than a call may is told."""
+    server.fails(503, "overloaded", retry_after="0.01")
+    server.fails(429, "rate_limit_exceeded")
+    server.will(200, EMPTY)
+    with patient(server) as client:
+        assert client.search("beach").hits == ()
+    assert len(server.requests) == 3
+    server.answers.clear()
+    server.fails(429, "rate_limit_exceeded", retry_after="86400")
+    with patient(server) as client, pytest.raises(Unavailable, match="no room"):
+        client.search("beach")
+    assert len(server.requests) == 4
+
+
+def test_only_what_does_no_harm_is_repeated(server: Scripted) -> None:
+    """After a connection that broke a search is asked again, and a job is not begun a second time."""
+    server.breaks()
+    server.will(200, EMPTY)
+    with patient(server) as client:
+        client.search("beach")
+    assert len(server.requests) == 2
+    server.answers.clear()
+    server.breaks()
+    with patient(server) as client, pytest.raises(Unavailable) as lost:
+        client.start_job("dedup")
+    assert not lost.value.retryable
+    assert len(server.requests) == 3
+
+
+def test_a_key_that_has_changed_is_read_again(server: Scripted, tmp_path: Path) -> None:
+    """A key file that was written anew serves the next attempt, without a restart."""
+    file = tmp_path / "key"
+    file.write_text("old")
+    server.will(200, EMPTY)
+    with CollectionClient(server.url, "x", token_file=file) as client:
+        client.search("beach")
+        file.write_text("new")
+        server.answers.clear()
+        server.fails(401, "expired_api_key")
+        server.will(200, EMPTY)
+        client.search("beach")
+    assert [token for _, _, token, _ in server.requests] == ["Bearer old", "Bearer old", "Bearer new"]
+
+
+def test_no_more_is_read_than_was_asked_for(server: Scripted) -> None:
+    """An original that is larger than the caller wants does not fill the caller's memory."""
+    server.will(200, b"x" * 1000)
+    with patient(server) as client, pytest.raises(RequestRefused, match="more than 999 bytes"):
+        client.content("a", most_bytes=999)
+    with patient(server) as client:
+        assert len(client.content("a", most_bytes=1000).data) == 1000
+
+
+def test_many_items_are_sent_in_pieces(server: Scripted) -> None:
+    """However many items there are, no message is too large, and outcomes keep their order."""
+    with patient(server) as client:
+        sizes = [64, 64, 2]
+        for size in sizes:
+            server.will(200, {"items": [{"id": "a", "status": "added"}] * size})
+        items = [NewItem(image=b"x", id=str(n)) for n in range(sum(sizes))]
+        items.insert(70, NewItem(image="missing.png", id="missing"))
+        outcomes = client.add(iter(items))
+    assert [n for n, one in enumerate(outcomes) if not one.added] == [70]
+    assert [len(body["items"]) for *_, body in server.requests] == sizes
+    assert server.requests[0][3]["items"][1] == {"image": "eA==", "id": "1"}
+
+
+def test_names_are_quoted_in_addresses(server: Scripted) -> None:
+    """A name with a slash is a name, and not a way to another call."""
+    server.fails(404, "item_not_found")
+    with patient(server) as client, pytest.raises(RequestRefused):
+        client.get("../jobs?x=1")
+    assert server.requests[0][1] == "/v1/collections/x/items/..%2Fjobs%3Fx%3D1"
+
+
+def test_errors_travel_between_processes(server: Scripted) -> None:
+    """A pool of processes gets the error of a worker, and does not break over it."""
+    server.fails(503, "overloaded", retry_after="0.01")
+    with patient(server) as client, pytest.raises(Unavailable) as busy:
+        client.search("beach")
+    assert str(pickle.loads(pickle.dumps(busy.value))) == str(busy.value)  # noqa: S301
