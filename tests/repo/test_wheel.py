@@ -11,12 +11,21 @@ from tests.places import REPOSITORY
 
 pytestmark = pytest.mark.slow  # builds and installs the wheel
 
-# Prints where the package is, after importing every module of it but the one that runs the command line.
+# Prints where the package is, after importing every module of it but the one that runs the command line. What
+# is made of classes of another package says which extra to install.
 IMPORT_ALL = """
 import importlib, pkgutil, babelclip
+EXTRAS = {"babelclip.retrievers.langchain": "langchain", "babelclip.retrievers.llamaindex": "llamaindex"}
 for module in pkgutil.walk_packages(babelclip.__path__, "babelclip."):
-    if module.name != "babelclip.__main__":
+    if module.name == "babelclip.__main__":
+        continue
+    extra = EXTRAS.get(module.name)
+    try:
         importlib.import_module(module.name)
+        assert extra is None, module.name
+    except ImportError as error:
+        assert extra is not None, error
+        assert f"pip install 'babelclip[{extra}]'" in str(error), error
 print(babelclip.__file__)
 """
 
