@@ -75,16 +75,13 @@ def results(told: Any) -> CollectionResults:
 
 def labels(told: Any) -> list[ItemLabel]:
     """The label of each item."""
-    return [
-        ItemLabel(
-            id=str(one["id"]),
-            label=None if one["label"] is None else str(one["label"]),
-            best=None if one["best"] is None else str(one["best"]),
-            probability=float(one["probability"]),
-            match=_number(one["match"]),
-        )
-        for one in told["items"]
-    ]
+    return [_label(str(one["id"]), one) for one in told["items"]]
+
+
+def image_label(told: Any) -> ItemLabel:
+    """The label of an image that is no item."""
+    (one,) = told["data"]
+    return _label("", one)
 
 
 def deleted(told: Any) -> int:
@@ -124,6 +121,16 @@ def _item(told: Any) -> dict[str, Any]:
         "metadata": dict(told["metadata"]),
         "has_content": told["content"] is not None,
     }
+
+
+def _label(known: str, told: Any) -> ItemLabel:
+    return ItemLabel(
+        id=known,
+        label=None if told["label"] is None else str(told["label"]),
+        best=None if told["best"] is None else str(told["best"]),
+        probability=float(told["probability"]),
+        match=_number(told["match"]),
+    )
 
 
 def _number(value: Any) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from babelclip.client.flows import drive_async
+from babelclip.client.items import ImageInput
 from babelclip.client.retry import Backoff
 from babelclip.collections import bodies, exchange
 from babelclip.collections.core import BaseCollectionClient, Flow
@@ -133,6 +134,13 @@ class AsyncCollectionClient(BaseCollectionClient):
         return await self._drive(
             self._classify(labels, ids=ids, where=where, language=language, templates=templates)
         )
+
+    async def classify_image(
+        self, image: ImageInput, labels: Sequence[str], *, language: str | None = None
+    ) -> ItemLabel:
+        """See `CollectionClient.classify_image`; a file is read in a thread."""
+        body = await asyncio.to_thread(bodies.image, image, labels, language)
+        return await self._drive(self._classify_image(body))
 
     async def thumbnail(self, item: str) -> Content:
         """See `CollectionClient.thumbnail`."""

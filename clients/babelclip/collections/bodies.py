@@ -102,16 +102,29 @@ def labels(labels: Sequence[str], language: str | None, templates: Sequence[str]
     return body
 
 
+def image(image: ImageInput, names: Sequence[str], language: str | None) -> dict[str, Any]:
+    """An image that is no item, and labels.
+
+    Raises:
+        InvalidQuery: the image cannot be read.
+    """
+    return {"input": [_query_image(image)], "modality": "image", "top": 1, **labels(names, language, None)}
+
+
 def _term(term: Term) -> dict[str, Any]:
     if term.text is not None:
         return {"text": term.text, "weight": term.weight}
     if term.like is not None:
         return {"id": term.like, "weight": term.weight}
     assert term.image is not None
-    image = _image(0, term.image)
-    if isinstance(image, ItemError):
-        raise InvalidQuery(f"an image of the query cannot be sent: {image.message}")
-    return {"image": image, "weight": term.weight}
+    return {"image": _query_image(term.image), "weight": term.weight}
+
+
+def _query_image(image: ImageInput) -> str | dict[str, str]:
+    found = _image(0, image)
+    if isinstance(found, ItemError):
+        raise InvalidQuery(f"an image of the query cannot be sent: {found.message}")
+    return found
 
 
 def _image(place: int, image: ImageInput | Mapping[str, str]) -> str | dict[str, str] | ItemError:

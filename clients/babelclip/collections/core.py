@@ -128,6 +128,12 @@ class BaseCollectionClient:
         body = bodies.selection(ids, where) | bodies.labels(labels, language, templates)
         return self._ask(Request("POST", f"{self._path}/classify", body), self._reading(answers.labels))
 
+    def _classify_image(self, body: Mapping[str, Any]) -> Flow[ItemLabel]:
+        info = yield from self._info()
+        model = f"{info.model}@{info.version}" if info.version else info.model
+        request = Request("POST", "/v1/classify", {**body, "model": model})
+        return (yield from self._ask(request, self._reading(answers.image_label)))
+
     def _thumbnail(self, item: str) -> Flow[Content]:
         return self._ask(Request("GET", f"{self._item(item)}/thumbnail"), _content)
 

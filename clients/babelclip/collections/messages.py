@@ -133,6 +133,7 @@ class ItemLabel:
     """What an item shows.
 
     Attributes:
+        id: of the item; "" for an image that is none.
         label: the best label; None where none of them matches.
         best: the best label, also where it is no match.
         probability: of the best label among the labels.

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from babelclip.client.flows import drive
+from babelclip.client.items import ImageInput
 from babelclip.client.retry import Backoff
 from babelclip.collections import bodies, exchange
 from babelclip.collections.core import BaseCollectionClient, Flow
@@ -184,6 +185,18 @@ class CollectionClient(BaseCollectionClient):
         return self._drive(
             self._classify(labels, ids=ids, where=where, language=language, templates=templates)
         )
+
+    def classify_image(
+        self, image: ImageInput, labels: Sequence[str], *, language: str | None = None
+    ) -> ItemLabel:
+        """Labels → that of an image that is no item, by the model of the collection.
+
+        The key needs the scope `embed`, too.
+
+        Raises:
+            InvalidQuery: the image cannot be read.
+        """
+        return self._drive(self._classify_image(bodies.image(image, labels, language)))
 
     def thumbnail(self, item: str) -> Content:
         """A small JPEG of an item."""

@@ -17,7 +17,6 @@ from babelclip.collections.asynchronous import AsyncCollectionClient
 from babelclip.collections.messages import CollectionHit
 from babelclip.collections.sync import CollectionClient
 from babelclip.errors import RequestRefused
-from babelclip.index.base import DETAILS
 from babelclip.index.filters import Filter
 from babelclip.search.answering import Threshold
 from babelclip.search.query import SearchHit, Term, parse_query
@@ -118,11 +117,9 @@ def find(
     if isinstance(source, AsyncCollectionClient):
         raise TypeError("an AsyncCollectionClient can be awaited alone: call the asynchronous method")
     if isinstance(source, Searcher):
-        columns = (*DETAILS, "thumbnail") if thumbnails else DETAILS
-        hits = source.search(
-            query, top=top, where=where, diverse=diverse, threshold=threshold, columns=columns
-        ).hits
-        return [of_index(hit) for hit in hits]
+        hits = source.search(query, top=top, where=where, diverse=diverse, threshold=threshold).hits
+        pictures = stored_thumbnails(source, [hit.row.id for hit in hits]) if thumbnails else {}
+        return [of_index(hit, pictures.get(hit.row.id, b"")) for hit in hits]
     found = source.search(query, top=top, where=where, diverse=diverse, threshold=threshold).hits
     return [of_collection(hit, thumbnail_of(source, hit.id) if thumbnails else b"") for hit in found]
 
@@ -163,7 +160,7 @@ async def find_async(
     return [of_collection(hit, image) for hit, image in zip(found.hits, images, strict=True)]
 
 
-def of_index(hit: SearchHit) -> FoundImage:
+def of_index(hit: SearchHit, thumbnail: bytes = b"") -> FoundImage:
     """A hit of an index."""
     row = hit.row
     return FoundImage(
@@ -180,11 +177,11 @@ def of_index(hit: SearchHit) -> FoundImage:
         taken=row.taken,
         metadata=row.metadata,
         duplicates=hit.duplicates,
-        thumbnail=row.thumbnail,
+        thumbnail=thumbnail,
     )
 
 
-def of_collection(hit: CollectionHit, thumbnail: bytes) -> FoundImage:
+def of_collection(hit: CollectionHit, thumbnail: bytes = b"") -> FoundImage:
     """A hit of a gateway's collection."""
     return FoundImage(
         id=hit.id,
@@ -202,6 +199,15 @@ def of_collection(hit: CollectionHit, thumbnail: bytes) -> FoundImage:
         duplicates=hit.duplicates,
         thumbnail=thumbnail,
     )
+
+
+def stored_thumbnails(searcher: Searcher, ids: Sequence[str]) -> dict[str, bytes]:
+    """Of rows of an index that are still there, by id.
+
+    Read after a search, which looks at many more rows than it gives.
+    """
+    rows = searcher.index.get(ids, columns=("thumbnail",))
+    return {row.id: row.thumbnail for row in rows if row is not None}
 
 
 def thumbnail_of(client: CollectionClient, item: str) -> bytes:

@@ -74,6 +74,22 @@ class Searcher:
         self._lock = threading.Lock()
         self._pinned(settings)
 
+    @property
+    def index(self) -> Index:
+        """What is searched."""
+        return self._index
+
+    @property
+    def client(self) -> Client:
+        """What embeds by the model of the index, as that is now."""
+        return self._pinned(self._index.settings)
+
+    @property
+    def calibration(self) -> SearchCalibration | None:
+        """What a cosine means; None where that is not known for the model of the index as it is now."""
+        found = self._calibration
+        return found if found is not None and found.space == self._index.settings.space else None
+
     def search(
         self,
         query: str | Sequence[Term],

@@ -151,6 +151,16 @@ def test_items_get_labels(shared: CollectionClient) -> None:
         shared.classify(["beach"])
 
 
+def test_an_image_that_is_no_item_gets_a_label(shared: CollectionClient) -> None:
+    """Whoever has a picture at hand asks the collection's model what it shows."""
+    label = shared.classify_image(picture(3), ["beach", "city"])
+    assert (label.id, label.label, label.best) == ("", "city", "city")
+    assert label.match is not None
+    assert shared.classify_image(picture(3), ["people"]).label is None
+    with pytest.raises(RequestRefused, match="image_undecodable"):
+        shared.classify_image(BROKEN, ["people"])
+
+
 def test_an_event_loop_has_the_same_calls(front: Front, tmp_path: Path) -> None:
     """All calls can be awaited, and several at a time."""
     (tmp_path / "a.png").write_bytes(picture(1))
@@ -169,6 +179,7 @@ def test_an_event_loop_has_the_same_calls(front: Front, tmp_path: Path) -> None:
                 client.thumbnail("a"),
                 client.info(),
             )
+            assert (await client.classify_image(picture(3), ["beach", "city"])).label == "city"
             assert texts.hits[0].id == images.hits[0].id == item.id == labels[0].id == "a"
             assert like.hits == ()
             assert thumbnail.data[:2] == b"\xff\xd8"
