@@ -48,8 +48,7 @@ async def _serve(settings: Settings, known: keys.KeyFile | None, *, until_eof: b
     if until_eof:
         serve.stop_at_eof(loop, stop)
     models = serve.engine_models(settings)
-    find = None if known is None else known.find
-    await serve.run(settings, models, find, partial(_listening, settings), stop)
+    await serve.run(settings, models, known, partial(_listening, settings), stop)
 
 
 def _listening(settings: Settings, addresses: serve.Addresses) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from babelclip.keys.entries import DEFAULT_SCOPES, NO_LIMITS, Limits, Scope, written
+from babelclip.keys.entries import DEFAULT_SCOPES, NO_LIMITS, Key, Limits, Scope, written
 from babelclip.keys.file import KeysError, add, digest_of, load
 
 __all__ = ["Caller", "FindKey", "KeyExpired", "KeyFile", "KeysError", "add"]
@@ -71,6 +71,11 @@ class KeyFile:
         if key.expires is not None and key.expires <= datetime.now(UTC):
             raise KeyExpired(f"the key expired on {written(key.expires)}")
         return caller
+
+    def entries(self) -> list[Key]:
+        """All keys, those that have expired too."""
+        self._renew()
+        return [key for key, _ in self._keys]
 
     def _renew(self) -> None:
         signature = _signature(self._path)

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import httpx
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 _SECONDS = 5.0  # for a process to tell its metrics; Prometheus gives up after ten
+_NOTHING = "# EOF\n"
 _log = logging.getLogger(__name__)
 
 
@@ -45,11 +47,12 @@ class _Merged(Collector):
                 worker = {"worker": str(number)}
                 text = _fetch(client, address)
                 up.add_sample(up.name, worker, float(text is not None))
-                for family in text_string_to_metric_families(text or ""):
+                for family in text_string_to_metric_families(text or _NOTHING):
                     one = Metric(family.name, family.documentation, family.type)
                     one = families.setdefault(family.name, one)
                     for sample in family.samples:
-                        one.add_sample(sample.name, {**sample.labels, **worker}, sample.value)
+                        labels = {**sample.labels, **worker}
+                        one.add_sample(sample.name, labels, sample.value, exemplar=sample.exemplar)
         yield up
         yield from families.values()
 
@@ -58,7 +61,9 @@ def _fetch(client: httpx.Client, address: str) -> str | None:
     if not address:
         return None
     try:
-        return client.get(address).raise_for_status().text
+        # The only format that has exemplars.
+        answer = client.get(address, headers={"accept": CONTENT_TYPE_LATEST})
+        return answer.raise_for_status().text
     except httpx.HTTPError as error:
         _log.warning("the metrics at %s cannot be read: %s", address, error)
         return None

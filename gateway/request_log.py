@@ -19,8 +19,8 @@ import orjson
 
 HEADER = "x-request-id"
 _ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
-# Asked every few seconds by whatever watches; a line is worth writing when they do not succeed.
-_PROBES = frozenset({"/healthz", "/livez", "/readyz"})
+PROBES = frozenset({"/healthz", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+"""Asked every few seconds by whatever watches; a line is worth writing when they do not succeed."""
 _log = logging.getLogger("gateway.requests")
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
@@ -45,7 +45,7 @@ def set_up(*, enabled: bool) -> None:
 
 def write(*, key: str, call: str, model: str, items: int, status: str, seconds: float) -> None:
     """The line of a request that has ended."""
-    if not _log.isEnabledFor(logging.INFO) or (call in _PROBES and status == "200"):
+    if not _log.isEnabledFor(logging.INFO) or (call in PROBES and status == "200"):
         return
     facts = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),

@@ -19,11 +19,11 @@ from babelclip.fetching import Hosts
 from gateway.access.control import AccessControl
 from gateway.admission.towers import Admission
 from gateway.collections.service import Collections
-from gateway.collectors import CacheCollector, QueueCollector, ShadowCollector
+from gateway.collectors import CacheCollector, DiskCollector, QueueCollector, ShadowCollector
 from gateway.fetch import ItemFetcher, Limits
 from gateway.http.app import build
 from gateway.http.protocol import BoundedProtocol
-from gateway.keys import FindKey
+from gateway.keys import KeyFile
 from gateway.metrics import Metrics, MetricsServer
 from gateway.models import Models
 from gateway.rpc.server import RpcServer
@@ -100,7 +100,7 @@ def image_fetcher(settings: Settings) -> ItemFetcher | None:
 async def run(
     settings: Settings,
     models: Models,
-    find_key: FindKey | None,
+    keys: KeyFile | None,
     listening: Callable[[Addresses], None],
     stop: asyncio.Event,
     http_socket: socket.socket | None = None,
@@ -108,7 +108,7 @@ async def run(
     """Serve until `stop` is set; then answer what is under way, and return.
 
     Args:
-        find_key: a key → the caller; None lets everybody in.
+        keys: those of the callers; None lets everybody in.
         listening: told once where the gateway listens.
         http_socket: listens for HTTP already; closed at the end.
 
@@ -117,12 +117,14 @@ async def run(
     """
     with contextlib.ExitStack() as opened:
         metrics = Metrics()
-        access = None if find_key is None else AccessControl(find_key, metrics.refused)
+        metrics.expect(models.towers)
+        metrics.registry.register(DiskCollector(_folders(settings)))
+        access = None if keys is None else AccessControl(keys.find, metrics.refused)
         if models.admission is not None:
             models.admission.observer = metrics
             metrics.registry.register(QueueCollector(models.admission))
         if models.cache is not None:
-            metrics.registry.register(CacheCollector(models.cache))
+            metrics.registry.register(CacheCollector(models.cache, models.towers))
         metrics.registry.register(ShadowCollector(models.shadowed))
         collections = Collections(models, settings, metrics) if settings.collections else None
         if collections is not None:
@@ -148,7 +150,7 @@ async def run(
         server = _Server(config)
         rpc = RpcServer(models, settings, access, metrics, collections)
         grpc_address = await rpc.start()
-        watching = asyncio.create_task(_watch(models, rpc, metrics, settings.probe_seconds))
+        watching = asyncio.create_task(_watch(models, keys, rpc, metrics, settings.probe_seconds))
         serving = asyncio.create_task(server.serve([http_socket]))
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -241,10 +243,22 @@ def address(listener: socket.socket, scheme: str) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def _watch(models: Models, rpc: RpcServer, metrics: Metrics, seconds: float) -> None:
+def _folders(settings: Settings) -> dict[str, str]:
+    """The folders that the gateway writes to, by what is in them."""
+    folders = {"collections": settings.collections}
+    if settings.authentication:
+        folders["keys"] = os.path.dirname(settings.keys_file) or "."
+    return {name: folder for name, folder in folders.items() if folder}
+
+
+async def _watch(
+    models: Models, keys: KeyFile | None, rpc: RpcServer, metrics: Metrics, seconds: float
+) -> None:
     """Ask again and again which version is the default and whether it embeds, and tell whoever asks."""
     last: dict[str, str] = {}
     while True:
+        if keys is not None:
+            metrics.keys(keys.entries())
         try:
             states = await models.check()
         except Exception:  # A mistake of ours must not end the watch.

@@ -80,6 +80,13 @@ def call_span(name: str) -> Iterator[Any]:
         span.end()
 
 
+def exemplar(span: Any) -> dict[str, str] | None:
+    """What leads from a measured value to the trace of a span; None where nothing is kept of it."""
+    if span is None or not (context := span.get_span_context()).trace_flags.sampled:
+        return None
+    return {"trace_id": f"{context.trace_id:032x}"}
+
+
 @contextmanager
 def tower_span(tower: str, items: int, version: str) -> Iterator[None]:
     """The span of a question to a tower, within that of a call."""

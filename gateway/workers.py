@@ -192,9 +192,9 @@ async def _serve(settings: Settings, listener: socket.socket, tell: Connection) 
     parent = multiprocessing.parent_process()
     assert parent is not None
     loop.add_reader(parent.sentinel, stop.set)  # It was killed, and can end nothing.
-    find = KeyFile(settings.keys_file).find if settings.authentication else None
+    keys = KeyFile(settings.keys_file) if settings.authentication else None
     try:
-        await serve.run(settings, serve.engine_models(settings), find, tell.send, stop, listener)
+        await serve.run(settings, serve.engine_models(settings), keys, tell.send, stop, listener)
     finally:
         loop.remove_reader(parent.sentinel)
 

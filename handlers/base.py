@@ -88,6 +88,9 @@ class Handler(ABC):
         model_config: Mapping[str, Any] = context.model_yaml_config or {}
         model = (context.manifest or {}).get("model") or {}
         version = str(model.get("modelVersion") or "")
+        # First of all, so that a worker that ends before it is ready has been counted.
+        self._metrics = Metrics(context.metrics, tower=self.tower, version=version or "unknown")
+        self._metrics.started()
         self.meta = replace(read_meta(folder, tower=self.tower), version=version)
         self.settings = Settings.from_model_config(model_config)
         self.deadline = Deadline(response_timeout(model_config), self.clock)
@@ -117,7 +120,6 @@ class Handler(ABC):
         self.meta = replace(self.meta, numerics=f"{placement.kind} {placement.dtype} {placement.runtime}")
         self._shapes: set[tuple[int, int]] = set()
         """Rows and slots of the passes so far."""
-        self._metrics = Metrics(context.metrics, tower=self.tower, version=version or "unknown")
         self._metrics.info(
             space=self.meta.space,
             device=placement.device,

@@ -37,6 +37,33 @@ CANARY_MISMATCH = "canary_mismatch"
 OVERLOADED = "overloaded"
 INTERNAL = "internal"
 
+# All that an item, or a request, may fail of: what docs/errors.md lists, and what the metrics count from 0.
+ITEM_CODES = (
+    EMPTY_ITEM,
+    INVALID_UTF8,
+    TEXT_TOO_LONG,
+    IMAGE_UNDECODABLE,
+    IMAGE_TRUNCATED,
+    IMAGE_TOO_LARGE,
+    IMAGE_TOO_MANY_BYTES,
+    WRONG_TOWER,
+    INVALID_ITEM,
+    OVERLOADED,
+    INTERNAL,
+)
+REQUEST_CODES = (
+    MALFORMED_REQUEST,
+    EMPTY_REQUEST,
+    SPACE_MISMATCH,
+    TOO_MANY_ITEMS,
+    RESPONSE_TOO_LARGE,
+    OVERLOADED,
+    UNSUPPORTED_MEDIA_TYPE,
+    CANARY_MISMATCH,
+    UNKNOWN_PATH,
+    INTERNAL,
+)
+
 # The HTTP status of a request that is refused, or whose only raw item failed.
 STATUS: dict[str, int] = {
     EMPTY_ITEM: 400,

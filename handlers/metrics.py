@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handlers.batching import Group
-from handlers.errors import ItemError
+from handlers.errors import ITEM_CODES, REQUEST_CODES, ItemError
 from handlers.outcomes import Outcome
 from handlers.protocol.rendering import truncated, unknown
 from handlers.protocol.requests import Request
 
 _log = logging.getLogger(__name__)
 
+TRANSPORTS = ("grpc", "http")
+FLAGS = ("truncated", "unknown")
 _LABELS = ("tower", "version")
 # Name → type, unit, labels beyond _LABELS. A histogram of TorchServe has fixed buckets from 0.005 to 10,
 # which suit seconds; of babelclip_batch_items only sum and count are useful, which give the mean.
@@ -36,6 +38,7 @@ DEFINITIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "babelclip_batch_items": ("histogram", "Count", ()),
     "babelclip_stage_seconds": ("histogram", "Seconds", ("stage",)),
     "babelclip_shapes": ("gauge", "Count", ()),
+    "babelclip_worker_starts_total": ("counter", "Count", ()),
     "babelclip_info": ("gauge", "Count", ("space", "device", "dtype", "runtime")),
 }
 
@@ -96,6 +99,22 @@ class Metrics:
             types = importlib.import_module("ts.metrics.metric_type_enum").MetricTypes
             for name, (kind, unit, labels) in DEFINITIONS.items():
                 self._metrics[name] = _find_or_add(cache, name, types(kind), unit, [*_LABELS, *labels])
+
+    def started(self) -> None:
+        """Count the start of a worker, and show all outcomes that there may be as 0.
+
+        Prometheus sees no increase where a series begins: the first failure of a kind would be missed. As the
+        frontend adds what it is sent, a worker that is started again changes nothing of what was counted.
+        """
+        lines: list[tuple[str, float, tuple[str, ...]]] = [("babelclip_worker_starts_total", 1, ())]
+        lines += [("babelclip_items_total", 0, (code,)) for code in ("ok", *ITEM_CODES)]
+        lines += [("babelclip_flagged_items_total", 0, (flag,)) for flag in FLAGS]
+        lines += [
+            ("babelclip_requests_total", 0, (transport, code))
+            for transport in TRANSPORTS
+            for code in ("ok", *REQUEST_CODES)
+        ]
+        self._safely(lines)
 
     def info(self, *, space: str, device: str, dtype: str, runtime: str) -> None:
         """What this worker serves, as the labels of a gauge that is 1."""

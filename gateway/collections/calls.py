@@ -30,13 +30,14 @@ class Calls:
 
     Attributes:
         store: the collections.
+        metrics: count what is embedded, and the jobs.
         reading, writing: the threads of either kind.
     """
 
     def __init__(self, store: Store, models: Models, metrics: Metrics) -> None:
         self.store = store
         self.models = models
-        self._metrics = metrics
+        self.metrics = metrics
         self.reading = Threads("collections-read", READERS)
         self.writing = Threads("collections-write", WRITERS)
 
@@ -107,7 +108,7 @@ class Calls:
                 " migrate it to a version that is"
             )
             raise ApiError(409, MODEL_NOT_FOUND, message, param="collection") from error
-        self._metrics.items(chosen.name, items, found)
+        self.metrics.items(chosen.name, items, found)
         return replace(found, version=version.version)
 
     def close(self) -> None:

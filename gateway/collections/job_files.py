@@ -19,12 +19,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from babelclip.atomic_files import replacing
 from gateway.errors import JOB_NOT_FOUND, ApiError
 
 State = Literal["running", "done", "failed", "cancelled"]
+STATES: tuple[State, ...] = get_args(State)
 INTERRUPTED = "interrupted"
 KEPT = 100
 """Jobs that have ended and are remembered."""

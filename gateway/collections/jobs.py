@@ -16,7 +16,7 @@ from babelclip.errors import OVERLOADED, BabelclipError
 from gateway.access.account import ACCOUNT
 from gateway.collections.calls import Calls
 from gateway.collections.job_context import Cancelled, JobContext
-from gateway.collections.job_files import INTERRUPTED, Job, JobFiles
+from gateway.collections.job_files import INTERRUPTED, STATES, Job, JobFiles
 from gateway.collections.job_kinds import KINDS
 from gateway.collections.store import Opened
 from gateway.errors import ApiError, malformed
@@ -42,6 +42,7 @@ class Jobs:
         self._lock = threading.Lock()
         self._under_way = 0
         self._stopping = threading.Event()
+        calls.metrics.expect_jobs(KINDS, [state for state in STATES if state != "running"])
 
     async def start(self, collection: str, kind: str, parameters: Mapping[str, Any]) -> Job:
         """Begin a job.
@@ -122,12 +123,15 @@ class Jobs:
             begun(job)
             told = _Progress(job, self._files, self._stopping)
             context.progress = told
+            count = left.enter_context(self._calls.metrics.job(kind))
             try:
                 result = work(context)
             except Exception as error:
-                self._files.write(_ended(told, error, self._stopping.is_set()))
+                ended = _ended(told, error, self._stopping.is_set())
             else:
-                self._files.write(replace(told.job, state="done", result=result, updated=time.time()))
+                ended = replace(told.job, state="done", result=result, updated=time.time())
+            count(ended.state)
+            self._files.write(ended)
 
     def _left(self) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""How many requests wait in TorchServe's queues, as a Prometheus metric.
+"""How many requests wait in TorchServe's queues, and what its workers are, as Prometheus metrics.
 
 TorchServe 0.12 has no metric of it, and a handler cannot see the queue it is fed from; only the management
 address tells. `scripts/serve --queue-metrics-port 8083` runs this beside the server, and so does
@@ -9,6 +9,9 @@ for a TorchServe that was started in another way. Every scrape asks the server a
 
     babelclip_queue_depth{tower,version}    requests that no worker has taken yet
     babelclip_queue_free{tower,version}     requests that still fit; at 0 callers get 503
+    babelclip_workers{tower,version}        processes that serve the tower
+    babelclip_workers_ready{tower,version}  those of them that can take requests
+    babelclip_worker_memory_bytes{tower,version,worker}   what one has in memory
     babelclip_queue_up                      1; 0 without an answer, and then the others are absent
 """
 
@@ -21,9 +24,11 @@ import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -46,6 +51,11 @@ class QueueCollector(Collector):
         labels = ["tower", "version"]
         depth = GaugeMetricFamily("babelclip_queue_depth", "Requests that wait for a worker.", labels=labels)
         free = GaugeMetricFamily("babelclip_queue_free", "Requests that still fit.", labels=labels)
+        workers = GaugeMetricFamily("babelclip_workers", "Workers of a tower.", labels=labels)
+        ready = GaugeMetricFamily("babelclip_workers_ready", "Workers that take requests.", labels=labels)
+        memory = GaugeMetricFamily(
+            "babelclip_worker_memory_bytes", "Memory that a worker has.", labels=[*labels, "worker"]
+        )
         up = True
         try:
             # Keys are renewed under a running server, and are new at each start of one.
@@ -57,11 +67,18 @@ class QueueCollector(Collector):
                     which = [name, str(version["modelVersion"])]
                     depth.add_metric(which, float(queue["pendingRequests"]))
                     free.add_metric(which, float(queue["remainingCapacity"]))
+                    states = [worker["status"] for worker in version["workers"]]
+                    workers.add_metric(which, float(len(states)))
+                    ready.add_metric(which, float(states.count("READY")))
+                    for worker in version["workers"]:
+                        # Not what TorchServe says of it, which is ten minutes old.
+                        with suppress(psutil.Error, ValueError):
+                            size = psutil.Process(int(worker["pid"])).memory_info().rss
+                            memory.add_metric([*which, str(worker["id"])], float(size))
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
             up = False
         if up:
-            yield depth
-            yield free
+            yield from (depth, free, workers, ready, memory)
         yield GaugeMetricFamily("babelclip_queue_up", "Whether the server told.", value=float(up))
 
     def _get(self, path: str, token: str) -> Any:

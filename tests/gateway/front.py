@@ -59,9 +59,9 @@ def gateway(engine: Engine, folder: Path, **settings: Any) -> Iterator[Front]:
     async def serve() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        find = KeyFile(keys_file).find if given.authentication else None
+        keys = KeyFile(keys_file) if given.authentication else None
         served = models_of({"clip": towers(engine)}, given)
-        await run(given, served, find, lambda addresses: told.put((addresses, loop, stop)), stop)
+        await run(given, served, keys, lambda addresses: told.put((addresses, loop, stop)), stop)
 
     def work() -> None:
         try:

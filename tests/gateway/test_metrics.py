@@ -66,7 +66,7 @@ def test_calls_and_items_are_counted_by_what_came_of_them(tmp_path: Path) -> Non
         ):
             assert counted(front, "items_total", model="clip", tower=tower, outcome=outcome) == count
         exposition = httpx.get(front.addresses.metrics).text
-    assert "free" not in exposition
+    assert "choice" not in exposition
     assert front.key not in exposition
 
 
@@ -81,7 +81,7 @@ def test_addresses_that_name_a_model_count_together(tmp_path: Path) -> None:
             eventually(lambda call=call: counted(front, "requests_total", call=f"/v1/models/{call}") == 3)
         infer = "/v2/models/{model}/versions/{version}/infer"
         eventually(lambda: counted(front, "requests_total", call=infer) == 3)
-        assert "free" not in httpx.get(front.addresses.metrics).text
+        assert "choice" not in httpx.get(front.addresses.metrics).text
 
 
 def test_the_cache_is_seen(tmp_path: Path) -> None:
@@ -113,6 +113,8 @@ def test_a_promotion_is_seen(tmp_path: Path) -> None:
         assert counted(front, "model_info", **old) == 0
         engine.versions.clear()
         eventually(lambda: counted(front, "model_ready", model="clip") == 0)
+        eventually(lambda: counted(front, "self_tests_total", model="clip", outcome="model_not_found"))
+        assert counted(front, "self_tests_total", model="clip", outcome="ok")
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
 from handlers.deadline import Deadline
 from handlers.embedding_pb2 import EmbedRequest
-from handlers.metrics import DEFINITIONS, BatchStats, Metrics
+from handlers.errors import ITEM_CODES, REQUEST_CODES, STATUS
+from handlers.metrics import DEFINITIONS, FLAGS, BatchStats, Metrics
 from tests.handlers.images import encoded, motif
 from tests.handlers.worker import METRICS_YAML, Worker, grpc, http
+from tests.places import REPOSITORY
 
 IMAGE = encoded(motif(60, 40), "JPEG")
 
@@ -67,6 +70,45 @@ def test_a_batch_is_counted_once(text: Worker, caplog: pytest.LogCaptureFixture)
     }
     stages = ("idle", "parse", "decode", "forward", "encode")
     assert sorted(seconds) == sorted(f"babelclip_stage_seconds{{tower:text,stage:{s}}}" for s in stages)
+
+
+def test_every_outcome_counts_from_the_start(text: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    """The first failure of a kind is an increase, because its series stood at 0; a start is counted."""
+    with caplog.at_level(logging.INFO):
+        text.handler.initialize(text.service.context)
+    found = lines(caplog)
+    assert found.pop("babelclip_worker_starts_total{tower:text}") == 1
+    del found[next(name for name in found if name.startswith("babelclip_info"))]
+    expected = {f"babelclip_items_total{{tower:text,code:{code}}}" for code in ("ok", *ITEM_CODES)}
+    expected |= {f"babelclip_flagged_items_total{{tower:text,flag:{flag}}}" for flag in FLAGS}
+    for transport in ("grpc", "http"):
+        expected |= {
+            f"babelclip_requests_total{{tower:text,transport:{transport},code:{code}}}"
+            for code in ("ok", *REQUEST_CODES)
+        }
+    assert found == dict.fromkeys(expected, 0)
+
+
+def test_a_worker_that_cannot_be_loaded_has_been_counted(
+    text: Worker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """TorchServe starts it again and again, and only the starts show it."""
+    context = text.service.context
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(context.system_properties, "model_dir", str(tmp_path))
+        with caplog.at_level(logging.INFO), pytest.raises((OSError, ValueError)):
+            type(text.handler)().initialize(context)
+    assert lines(caplog)["babelclip_worker_starts_total{tower:text}"] == 1
+
+
+def test_the_codes_are_those_of_the_documentation() -> None:
+    """docs/errors.md lists what a tower counts, for items and for requests."""
+    page = (REPOSITORY / "docs" / "errors.md").read_text(encoding="utf-8")
+    for heading, codes in (("Item codes", ITEM_CODES), ("Request codes", REQUEST_CODES)):
+        table = page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+        listed = set(re.findall(r"^\| `(\w+)` \| \d+ \|", table, re.MULTILINE))
+        assert listed | {"internal"} == set(codes)
+    assert set(STATUS) == {*ITEM_CODES, *REQUEST_CODES}
 
 
 def test_what_answers_say_of_items_is_counted(text: Worker, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
 """How many requests wait: read from TorchServe's management address, whatever becomes of its tokens."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -35,7 +36,13 @@ class _Answer(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         versions = {"/models/text/all": ["1.0", "2.0"], "/models/vision/all": ["1.0"]}.get(path, [])
         queue = {"pendingRequests": 3, "remainingCapacity": 97}
-        answer: object = [{"modelVersion": version, "jobQueueStatus": queue} for version in versions]
+        workers = [
+            {"id": "9000", "pid": os.getpid(), "status": "READY"},
+            {"id": "9001", "pid": -1, "status": "UNLOADING"},  # TorchServe has not started its process yet.
+        ]
+        answer: object = [
+            {"modelVersion": version, "jobQueueStatus": queue, "workers": workers} for version in versions
+        ]
         if path == "/models":
             answer = {"models": [{"modelName": "text"}, {"modelName": "vision"}]}
         self.send_response(200)
@@ -83,7 +90,22 @@ def test_every_version_of_every_tower_has_its_queue(management: Management, toke
     queues = ('tower="text",version="1.0"', 'tower="text",version="2.0"', 'tower="vision",version="1.0"')
     expected = {f"babelclip_queue_depth{{{queue}}}": 3.0 for queue in queues}
     expected |= {f"babelclip_queue_free{{{queue}}}": 97.0 for queue in queues}
-    assert found == {**expected, "babelclip_queue_up": 1.0}
+    assert {name: value for name, value in found.items() if "worker" not in name} == {
+        **expected,
+        "babelclip_queue_up": 1.0,
+    }
+
+
+def test_the_workers_of_every_tower_are_seen(management: Management, tokens: Path) -> None:
+    """How many there are, how many of them are ready, and the memory of each that has a process."""
+    metrics = QueueMetrics(management.url, tokens, port=0)
+    found = scrape(metrics.url)
+    metrics.close()
+    which = 'tower="text",version="1.0"'
+    assert found[f"babelclip_workers{{{which}}}"] == 2
+    assert found[f"babelclip_workers_ready{{{which}}}"] == 1
+    assert found[f'babelclip_worker_memory_bytes{{{which},worker="9000"}}'] > 1_000_000
+    assert f'babelclip_worker_memory_bytes{{{which},worker="9001"}}' not in found
 
 
 def test_a_renewed_token_is_read_again(management: Management, tokens: Path) -> None:
