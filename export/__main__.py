@@ -120,7 +120,8 @@ def main() -> None:
     if to_triton and (given.lean or given.if_needed):
         parser.error("--lean and --if-needed are for archives, not for --target triton")
     options = _options(parser, given)
-    torch.set_num_threads(usable_cores())
+    # Those of the container, which torch does not look at, or fewer, where OMP_NUM_THREADS says so.
+    torch.set_num_threads(min(usable_cores(), torch.get_num_threads()))
     transformers.logging.set_verbosity_error()  # What is wrong with a model is said here, in one line.
     transformers.logging.disable_progress_bar()
     try:

@@ -152,7 +152,8 @@ def languages_of(options: argparse.Namespace, data: RetrievalData) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     outputs.check("training.evaluation", "--output", options.output)
-    torch.set_num_threads(usable_cores())
+    # Those of the container, which torch does not look at, or fewer, where OMP_NUM_THREADS says so.
+    torch.set_num_threads(min(usable_cores(), torch.get_num_threads()))
     failures: list[str] = []
     try:
         # A baseline that cannot be read must not be found out after the work.

@@ -175,7 +175,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the whole report as JSON")
     options = parser.parse_args()
     outputs.check("training.recipes.mini.evaluate", "--output", options.output)
-    torch.set_num_threads(usable_cores())
+    # Those of the container, which torch does not look at, or fewer, where OMP_NUM_THREADS says so.
+    torch.set_num_threads(min(usable_cores(), torch.get_num_threads()))
     try:
         report = evaluate(options.checkpoint, ensure(options.data), options.locales)
     except (PackageError, checkpoint.CheckpointError) as error:
