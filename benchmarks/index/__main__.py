@@ -4,6 +4,8 @@ Rows of 512 values in clusters are added through `babelclip.index`, and compacte
 the index and asks queries that lie off the clusters: one caller and several, with a filter that keeps one row
 in a hundred, and while rows are added. Hits come with all their details. FAISS IVF and exact search are
 measured beside it.
+
+`--engine milvus` asks a Milvus instead: the one of `--address`, or of the package `milvus`, which is started.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from babelclip.index import create_index
 from benchmarks import options, report
 from benchmarks.index.beside import Exact, faiss_ivf
 from benchmarks.index.measure import Timed
+from benchmarks.index.milvus_server import milvus_server, missing
 from benchmarks.index.rows import EVERY, SPACE, row, settings
 from benchmarks.index.vectors import Source
 from benchmarks.towers import REPOSITORY
@@ -29,31 +33,44 @@ from benchmarks.towers import REPOSITORY
 
 def main() -> None:
     parser = options.make_parser("index", __doc__)
+    parser.add_argument("--engine", choices=("lancedb", "milvus"), default="lancedb")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--callers", type=int, default=8, help="that ask at once")
     parser.add_argument("--seconds", type=float, default=20.0, help="of the load by several callers")
     parser.add_argument("--piece", type=int, default=10_000, help="rows of one commit")
-    parser.add_argument("--address", help="of the index: a temporary folder unless given; it must not exist")
+    parser.add_argument("--address", help="of the index, which must not exist; a temporary one unless given")
     parser.add_argument("--no-faiss", action="store_true", help="leave out FAISS")
     given = options.parse(
         parser,
         {"rows": 12_000, "dim": 64, "queries": 20, "seconds": 0.5, "piece": 4000},
     )
-    with tempfile.TemporaryDirectory(prefix="babelclip-index-") as folder:
-        measure(given, Path(folder))
+    with ExitStack() as held:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="babelclip-index-")))
+        address, pid = given.address or str(folder / "index"), None
+        if given.engine == "milvus" and not given.address:
+            if reason := missing():
+                parser.error(f"give the --address of a Milvus: {reason}")
+            server = held.enter_context(milvus_server(folder / "milvus"))
+            address, pid = f"{server.address}/benchmark", server.pid
+        measure(given, folder, address, pid)
 
 
-def measure(given: Any, folder: Path) -> None:
+def measure(given: Any, folder: Path, address: str, pid: int | None) -> None:
+    """Fill an index, ask it in another process, and report.
+
+    Args:
+        pid: of the server that holds it; None where the process that asks does, or the server is elsewhere.
+    """
     source = Source(given.rows, given.dim)
     queries = source.queries(given.queries)
     exact = Exact(queries, 10, EVERY)
-    address = given.address or str(folder / "index")
     filled = fill(source, address, given.piece, exact)
     np.save(folder / "queries.npy", queries)
     task = {
         "address": address,
+        "server": pid,
         "queries": str(folder / "queries.npy"),
         "callers": given.callers,
         "seconds": given.seconds,

@@ -65,7 +65,7 @@ def searches_per_second(search: Callable[[Any], Any], queries: Any, callers: int
     return asked / (time.perf_counter() - begun)
 
 
-def resident_mb() -> float:
-    """Of this process, now; without the kernel's cache of files."""
-    with open("/proc/self/statm", encoding="ascii") as numbers:
+def resident_mb(process: int | str = "self") -> float:
+    """Of a process, now; without the kernel's cache of files."""
+    with open(f"/proc/{process}/statm", encoding="ascii") as numbers:
         return int(numbers.read().split()[1]) * 4096 / 1e6

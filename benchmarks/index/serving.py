@@ -36,7 +36,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         info = index.info()
         return {
             "reopen_s": reopened,
-            "memory_mb": resident_mb(),
+            "memory_mb": resident_mb(task["server"] or "self"),
             "memory_before_mb": before,
             "searches_per_s": rate,
             "method": info.method,

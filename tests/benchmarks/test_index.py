@@ -15,16 +15,25 @@ from benchmarks import towers
 from tests.benchmarks.commands import command_module
 
 
+@pytest.mark.parametrize(("engine", "method"), [("lancedb", "ivf_rq"), ("milvus", "ivf_flat")])
 def test_it_fills_builds_and_searches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    engine: str,
+    method: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Rows are found through a structure, with a filter, by several callers and beside FAISS."""
+    words = ["index", "--quick", "--engine", engine]
+    if engine == "milvus":
+        words += ["--address", f"{request.getfixturevalue('milvus_address')}/benchmark"]
     monkeypatch.setattr(towers, "FOLDER", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["index", "--quick"])
+    monkeypatch.setattr(sys, "argv", words)
     command_module("index").main()
     result = json.loads(capsys.readouterr().out.strip().splitlines()[-1].removeprefix("result: "))
     details = json.loads((tmp_path / "index.json").read_text(encoding="utf-8"))
-    assert details["served"]["method"] == "ivf_rq"
+    assert details["served"]["method"] == method
     assert result["recall_at_10"] > 0.9
     assert result["filter_recall_at_10"] > 0.9
     assert details["beside"]["FAISS IVF"]["recall_at_10"] > 0.9
