@@ -90,8 +90,8 @@ class Settings:
         max_image_url_bytes: bytes of such an image.
         max_image_urls: such addresses in a request.
         collections: the folder of the collections that callers make; "" for none.
-        collections_index: where their indexes are kept, such as s3://BUCKET/PATH; with
-            "" in that folder.
+        collections_index: where their indexes are kept, such as s3://BUCKET/PATH or milvus://HOST:19530;
+            with "" in that folder.
         content_roots: folders whose images and films are given back where an item names one as its source.
         models: by the names callers use; the first is the default.
     """

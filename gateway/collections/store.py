@@ -17,6 +17,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from babelclip.index import (
     Settings,
     check_address,
     create_index,
+    drop_index,
     open_index,
 )
 from gateway.collections.names import is_name, not_found
@@ -74,8 +76,8 @@ class Store:
 
     Args:
         root: the folder; made where there is none.
-        indexes: an address of `babelclip.index` below which the indexes are kept, such as `s3://bucket/photos`;
-            "" for the folder itself.
+        indexes: an address of `babelclip.index` below which the indexes are kept, such as `s3://bucket/photos`
+            or `milvus://host:19530`; "" for the folder itself.
 
     Raises:
         OSError: the folder cannot be made.
@@ -85,11 +87,11 @@ class Store:
     def __init__(self, root: str | os.PathLike[str], indexes: str = "") -> None:
         self.root = Path(root).resolve()
         self.root.mkdir(parents=True, exist_ok=True)
+        self._indexes = indexes.rstrip("/")
         try:
-            check_address(indexes or self.root)
+            check_address(f"{indexes.removesuffix('/')}/NAME" if indexes else self.root)
         except SearchIndexError as error:
             raise ValueError(f"there can be no collections: {error}") from error
-        self._indexes = indexes.rstrip("/")
         self._lock = threading.Lock()
         self._opened: dict[str, tuple[_Signature, Opened]] = {}
 
@@ -169,7 +171,8 @@ class Store:
                 raise not_found(name) from None
         self._forget(name)
         if self._indexes:  # What is in the folder goes with it.
-            opened.index.delete(where={})
+            with suppress(IndexNotFound):
+                drop_index(opened.record.index)
         for left in self._left():
             shutil.rmtree(left, ignore_errors=True)
 

@@ -15,7 +15,9 @@ from benchmarks import towers
 from tests.benchmarks.commands import command_module
 
 
-@pytest.mark.parametrize(("engine", "method"), [("lancedb", "ivf_rq"), ("milvus", "ivf_flat")])
+@pytest.mark.parametrize(
+    ("engine", "method"), [("lancedb", "ivf_rq"), pytest.param("milvus", "ivf_flat", marks=pytest.mark.slow)]
+)
 def test_it_fills_builds_and_searches(
     engine: str,
     method: str,

@@ -26,7 +26,14 @@ from babelclip.index.errors import (
     InvalidFilter,
     SearchIndexError,
 )
-from babelclip.index.opening import check_address, create_index, is_index, open_index, place_of
+from babelclip.index.opening import (
+    check_address,
+    create_index,
+    drop_index,
+    is_index,
+    open_index,
+    place_of,
+)
 
 __all__ = [
     "DETAILS",
@@ -43,6 +50,7 @@ __all__ = [
     "Settings",
     "check_address",
     "create_index",
+    "drop_index",
     "is_index",
     "open_index",
     "place_of",

@@ -67,13 +67,13 @@ class LanceIndex:
         return _run(address, made)
 
     @classmethod
-    def open(cls, address: str, *, generation: str | None = None) -> Index:
+    def open(cls, address: str, *, generation: str | None = None) -> LanceIndex:
         """See `open_index`."""
         missing = f"there is no index at {address}; `babelclip index create` makes one"
         if "://" not in address and not Path(address).is_dir():
             raise IndexNotFound(missing)
 
-        async def opened() -> Index:
+        async def opened() -> LanceIndex:
             database = await connect(address)
             try:
                 generations = await Generations.open(database)
@@ -271,6 +271,10 @@ class LanceIndex:
     def drop_generation(self, name: str) -> None:
         """See `Index.drop_generation`."""
         self._run(lambda: self._generations.drop(name))
+
+    def drop(self) -> None:
+        """See `drop_index`."""
+        self._run(self._generations.drop_all)
 
     def close(self) -> None:
         """See `Index.close`."""

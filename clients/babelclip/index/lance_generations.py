@@ -141,6 +141,14 @@ class Generations:
                 with suppress(ValueError):  # another process dropped it, too
                     await self._database.drop_table(known[name].table)
 
+    async def drop_all(self) -> None:
+        """All generations, and their table first: who opens the index from then on finds none."""
+        known, _ = await self.all()
+        await self._database.drop_table(TABLE)
+        for generation in known.values():
+            with suppress(ValueError):  # another process dropped it, too
+                await self._database.drop_table(generation.table)
+
     async def set_structure(self, name: str, structure: Structure | None) -> None:
         text = "" if structure is None else structure.to_json()
         await self._update({"structure": literal(text)}, f"name = {literal(name)}")

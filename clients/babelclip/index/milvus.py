@@ -74,7 +74,7 @@ class MilvusIndex:
             return index
 
     @classmethod
-    def open(cls, address: str, *, generation: str | None = None) -> Index:
+    def open(cls, address: str, *, generation: str | None = None) -> MilvusIndex:
         """See `open_index`."""
         missing = f"there is no index at {address}; `babelclip index create` makes one"
         file = file_of(address)
@@ -277,6 +277,11 @@ class MilvusIndex:
         """See `Index.drop_generation`."""
         with calling(self._address):
             self._generations.drop(name)
+
+    def drop(self) -> None:
+        """See `drop_index`."""
+        with calling(self._address):
+            self._generations.drop_all()
 
     def close(self) -> None:
         """See `Index.close`."""

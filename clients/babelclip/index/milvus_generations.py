@@ -126,6 +126,13 @@ class Generations:
         if name in known:
             self._client.drop_collection(known[name].collection)
 
+    def drop_all(self) -> None:
+        """All generations, and the alias first: who opens the index from then on finds none."""
+        known = self.all()
+        self._client.drop_alias(self._alias)
+        for generation in known.values():
+            self._client.drop_collection(generation.collection)
+
     def set_structure(self, generation: Generation, structure: Structure | None) -> None:
         text = "" if structure is None else structure.to_json()
         self._client.alter_collection_properties(generation.collection, {_STRUCTURE: text})

@@ -89,5 +89,20 @@ def open_index(address: str | os.PathLike[str], *, generation: str | None = None
         IndexNotFound: there is none, or no generation of that name.
         SearchIndexError: the engine cannot be reached, or is not installed.
     """
+    return _open(address, generation)
+
+
+def drop_index(address: str | os.PathLike[str]) -> None:
+    """Delete an index with all its generations.
+
+    Raises:
+        IndexNotFound: there is none.
+        SearchIndexError: the engine cannot be reached, or is not installed.
+    """
+    with _open(address) as index:
+        index.drop()
+
+
+def _open(address: str | os.PathLike[str], generation: str | None = None) -> LanceIndex | MilvusIndex:
     plain = check_address(address)
     return (MilvusIndex if is_milvus(plain) else LanceIndex).open(plain, generation=generation)

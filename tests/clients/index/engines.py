@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-ENGINES = ("lancedb", "milvus", "milvus-lite")
+MILVUS = pytest.param("milvus", marks=pytest.mark.slow)
+"""A real server, which takes its time to start, and for each index."""
+
+ENGINES = ("lancedb", MILVUS, "milvus-lite")
 
 
 def new_address(request: pytest.FixtureRequest, engine: str, folder: Path) -> str:

@@ -19,6 +19,7 @@ from babelclip.index import (
     SearchIndexError,
     Settings,
     create_index,
+    drop_index,
     open_index,
     row_id,
 )
@@ -190,6 +191,18 @@ def test_an_index_is_made_once(unchanged: Index) -> None:
     """A second index never takes the place of one that is there."""
     with pytest.raises(IndexExists):
         create_index(unchanged.info().address, SETTINGS)
+
+
+def test_an_index_is_dropped_with_all_its_generations(index: Index, address: str) -> None:
+    """Nothing is left at its address, and a new one may be made there."""
+    index.begin_generation("2", SETTINGS).close()
+    drop_index(address)
+    with pytest.raises(IndexNotFound):
+        open_index(address)
+    with pytest.raises(IndexNotFound):
+        drop_index(address)
+    with create_index(address, SETTINGS) as again:
+        assert (again.count(), list(again.generations())) == (0, ["1"])
 
 
 def test_what_is_no_index_is_not_opened(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from babelclip.index import milvus_structure as structure_module
 from babelclip.index.milvus_address import parse_address
 from tests.clients.index.together import work_together
 
+pytestmark = pytest.mark.slow
+
 COUNT, DIM = 3000, 32
 SETTINGS = Settings(space="s", dim=DIM, fields={"year": "integer"})
 

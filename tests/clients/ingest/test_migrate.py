@@ -20,6 +20,7 @@ from babelclip.ingest.images import describe_image
 from babelclip.ingest.locks import migrating
 from babelclip.ingest.migrate import MigrationIncomplete, migrate
 from babelclip.ingest.sources.folder import FolderSource
+from tests.clients.index.engines import MILVUS, new_address
 from tests.clients.ingest.counting import Counting
 from tests.clients.ingest.pictures import fill
 from tests.places import REPOSITORY
@@ -58,9 +59,10 @@ def models(folder: Path) -> Models:
 
 
 @pytest.fixture
-def index(tmp_path: Path, folder: Path, models: Models) -> Iterator[Index]:
+def index(request: pytest.FixtureRequest, tmp_path: Path, folder: Path, models: Models) -> Iterator[Index]:
     """All images, by version 1.0."""
-    with create_index(tmp_path / "index", Settings(space="space-1.0", dim=32, version="1.0")) as index:
+    address = new_address(request, getattr(request, "param", "lancedb"), tmp_path)
+    with create_index(address, Settings(space="space-1.0", dim=32, version="1.0")) as index:
         add(index, models.clients["1.0"], FolderSource(folder))
         models.servers["1.0"].images()
         yield index
@@ -216,7 +218,8 @@ class Searcher:
             return query.space
 
 
-def test_searches_go_on_meanwhile(index: Index, models: Models, tmp_path: Path) -> None:
+@pytest.mark.parametrize("index", ["lancedb", MILVUS], indirect=True)
+def test_searches_go_on_meanwhile(index: Index, models: Models) -> None:
     """Under a steady load of threads and another process no search fails, and each is wholly of one space."""
     stop = threading.Event()
     failures: Queue[BaseException] = Queue()
@@ -230,7 +233,7 @@ def test_searches_go_on_meanwhile(index: Index, models: Models, tmp_path: Path) 
         except BaseException as error:
             failures.put(error)
 
-    process = child(SEARCHER, str(tmp_path / "index"))
+    process = child(SEARCHER, index.info().address)
     assert process.stdout is not None
     threads = [threading.Thread(target=load, args=(spaces,)) for spaces in seen]
     try:
