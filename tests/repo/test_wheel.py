@@ -15,7 +15,11 @@ pytestmark = pytest.mark.slow  # builds and installs the wheel
 # is made of classes of another package says which extra to install.
 IMPORT_ALL = """
 import importlib, pkgutil, babelclip
-EXTRAS = {"babelclip.retrievers.langchain": "langchain", "babelclip.retrievers.llamaindex": "llamaindex"}
+EXTRAS = {
+    "babelclip.mcp": "mcp",
+    "babelclip.retrievers.langchain": "langchain",
+    "babelclip.retrievers.llamaindex": "llamaindex",
+}
 for module in pkgutil.walk_packages(babelclip.__path__, "babelclip."):
     if module.name == "babelclip.__main__":
         continue

@@ -23,6 +23,7 @@ from babelclip.cli import classify as classify_cli
 from babelclip.cli import dedup as dedup_cli
 from babelclip.cli import index as index_cli
 from babelclip.cli import keys as keys_cli
+from babelclip.cli import mcp as mcp_cli
 from babelclip.cli import models as models_cli
 from babelclip.cli import report
 from babelclip.cli import search as search_cli
@@ -61,6 +62,7 @@ app.command()(classify_cli.classify)
 app.command()(dedup_cli.dedup)
 app.add_typer(video_cli.app, name="video")
 app.command()(video_cli.moments)
+app.command()(mcp_cli.mcp)
 
 
 @app.command(cls=ManyImages)

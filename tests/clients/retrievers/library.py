@@ -15,7 +15,7 @@ from babelclip import Client, SearchCalibration, Searcher
 from babelclip.collections import AsyncCollectionClient, CollectionClient
 from babelclip.index import Index, Row, Settings, create_index
 from babelclip.testing import InMemoryTransport
-from tests.gateway.collections.album import CALIBRATION, DIM, VECTORS, album, made, picture
+from tests.gateway.collections.album import BROKEN, CALIBRATION, DIM, VECTORS, album, made, picture
 from tests.gateway.front import Front
 
 SPACE = CALIBRATION.space
@@ -23,7 +23,9 @@ SPACE = CALIBRATION.space
 
 def model() -> Client:
     """A client of hand-made vectors."""
-    return Client("", transport=InMemoryTransport(dim=DIM, vectors=VECTORS, failing={"": ("x", "empty")}))
+    broken = ("image_undecodable", "the tower cannot read it")
+    failing = {"": ("text_too_long", "no"), BROKEN: broken}
+    return Client("", transport=InMemoryTransport(dim=DIM, vectors=VECTORS, failing=failing))
 
 
 def thumbnail(seed: int) -> bytes:
