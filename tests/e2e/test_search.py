@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,30 +11,22 @@ import pytest
 from babelclip import Client, SearchCalibration, Searcher, Term
 from babelclip.index import Row, Settings, create_index, row_id
 from babelclip.search.measure import calibrate_index
+from tests.guides import blocks, run_block
 from tests.places import REPOSITORY, SAMPLES
 
 DOG = SAMPLES / "1f415.png"
 
 
-def blocks() -> list[tuple[str, str]]:
-    """(language, code) of docs/search.md."""
-    text = (REPOSITORY / "docs" / "search.md").read_text(encoding="utf-8")
-    return re.findall(r"```(bash|python)\n(.*?)```", text, re.DOTALL)
-
-
-def test_the_guide_works_from_top_to_bottom(store: Path, tmp_path: Path) -> None:
+def test_the_guide_works_from_top_to_bottom(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Protects a reader from commands that were true once; each block goes on with what one made."""
     here = {".run/": f"{tmp_path}/", "mar:model_store": f"mar:{store}"}
-    here[".venv/bin/"] = f"{Path(sys.executable).parent}/"
     said = []
-    for language, code in blocks():
+    for language, code in blocks("search.md"):
         for written, actual in here.items():
             code = code.replace(written, actual)
-        shell = ["bash", "-euo", "pipefail", "-c", code]
-        command = [sys.executable, "-c", code] if language == "python" else shell
-        done = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        said.append(done.stdout + done.stderr)
+        said.append(run_block(language, code, REPOSITORY, monkeypatch))
     made, searched, found, classified = said
     assert "rows=" in made
     assert "nothing fits 'quarterly tax report'" in searched
