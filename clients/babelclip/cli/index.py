@@ -46,7 +46,9 @@ app = typer.Typer(
 )
 app.command()(index_migrate.migrate)
 app.command()(index_migrate.drop)
-Address = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, or s3://bucket/name.")]
+Address = Annotated[
+    str, typer.Argument(metavar="INDEX", help="A folder, s3://bucket/name or milvus://host/name.")
+]
 Fields = Annotated[
     list[str] | None,
     typer.Option(

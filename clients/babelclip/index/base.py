@@ -106,7 +106,7 @@ class IndexInfo:
     """What an index says of itself.
 
     Attributes:
-        address, engine: where it is, and what keeps it: `lancedb`.
+        address, engine: where it is, and what keeps it: `lancedb` or `milvus`.
         generation: the name of the current generation.
         settings: of the current generation.
         rows, failed: with a vector, and without one.
@@ -154,7 +154,7 @@ class Index(Protocol):
         ...
 
     def upsert(self, rows: Sequence[Row], *, space: str) -> None:
-        """Add rows, in place of those of the same ids; all of them or, when it raises, none.
+        """Add rows, in place of those of the same ids; all of them or, where one is not valid, none.
 
         Args:
             rows: with a vector, or with an error code; where an id stands twice the last one counts.
@@ -209,7 +209,10 @@ class Index(Protocol):
         columns: Sequence[str] = DETAILS,
         batch_size: int = 1024,
     ) -> Iterator[list[Row]]:
-        """All rows that a filter keeps, with or without a vector, as they were at the start; in no order."""
+        """All rows that a filter keeps, with or without a vector, in no order.
+
+        They come as they were at the start; those that others change meanwhile may come as they are by then.
+        """
         ...
 
     def compact(self) -> None:

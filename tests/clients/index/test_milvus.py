@@ -17,12 +17,10 @@ from babelclip.index import (
     Row,
     SearchIndexError,
     Settings,
-    check_address,
     create_index,
     open_index,
 )
 from babelclip.index import milvus_structure as structure_module
-from babelclip.index.milvus_address import parse_address
 from tests.clients.index.together import work_together
 
 pytestmark = pytest.mark.slow
@@ -171,46 +169,3 @@ def test_one_handle_is_closed_and_another_goes_on(milvus_address: str) -> None:
 def test_processes_add_compact_and_search_together(milvus_address: str) -> None:
     """No row is lost, none stands twice, and no search fails."""
     work_together(new_name(milvus_address), pieces=3, compactions=2)
-
-
-@pytest.mark.parametrize(
-    ("address", "uri", "database", "name"),
-    [
-        ("milvus://host/photographs", "http://host:19530", "", "photographs"),
-        ("milvus+https://host:443/family/photos-2", "https://host:443", "family", "photos-2"),
-        ("MILVUS://[::1]:19530/a/", "http://[::1]:19530", "", "a"),
-    ],
-)
-def test_addresses_are_read(address: str, uri: str, database: str, name: str) -> None:
-    """Server, database and name are where people write them."""
-    assert check_address(address) == address
-    parsed = parse_address(address)
-    assert (parsed.uri, parsed.database, parsed.name) == (uri, database, name)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "milvus://host",
-        "milvus:///photographs",
-        "milvus://host:x/photographs",
-        "milvus://host/a/b/c",
-        "milvus://host/photo graphs",
-        "milvus://host/é",
-        "milvus://root:secret@host/photographs",
-        "milvus://host/photographs?token=secret",
-    ],
-)
-def test_a_bad_address_is_explained(address: str) -> None:
-    """What is no address of Milvus is refused with what one is, and no password is repeated."""
-    with pytest.raises(SearchIndexError, match=r"milvus://HOST|valid port") as caught:
-        check_address(address)
-    assert "secret" not in str(caught.value)
-
-
-def test_a_server_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is an error with the address, without the token."""
-    monkeypatch.setenv("MILVUS_TOKEN", "root:secret")
-    with pytest.raises(SearchIndexError, match="cannot be used") as caught:
-        open_index("milvus://127.0.0.1:1/photographs")
-    assert "secret" not in str(caught.value)
