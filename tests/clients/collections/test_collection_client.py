@@ -29,6 +29,7 @@ from tests.clients.collections.scripted import Scripted, scripted
 from tests.e2e.support import PATIENCE
 from tests.gateway.collections.album import BROKEN, album, made, picture
 from tests.gateway.front import Front
+from tests.places import REPOSITORY
 
 pytest.importorskip("lancedb", reason="a gateway's collections are kept by LanceDB")
 
@@ -193,6 +194,22 @@ def test_an_event_loop_has_the_same_calls(front: Front, tmp_path: Path) -> None:
             await client.drop()
 
     asyncio.run(run())
+
+
+def test_the_program_of_the_documentation_runs(
+    front: Front, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What docs/collections.md shows of the client does what it says."""
+    text = (REPOSITORY / "docs" / "collections.md").read_text(encoding="utf-8")
+    code = text.partition("## From Python")[2].split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(REPOSITORY)
+    exec(code.replace("http://127.0.0.1:8000", front.addresses.http).replace("bck_…", front.key), {})
+    out = capsys.readouterr().out
+    assert out.count("\n") == 2, out
+    added, hit = out.splitlines()
+    assert added == "[AddOutcome(id='apple', code='', message='')]"
+    assert hit.startswith("apple ")
+    assert "{'shelf': 'left'}" in hit
 
 
 def test_what_is_wrong_is_said(front: Front, shared: CollectionClient) -> None:
