@@ -16,7 +16,10 @@ from tests.clients.retrievers.library import Library, library, thumbnail
 from tests.places import REPOSITORY
 
 pytest.importorskip("lancedb", reason="an index in a folder is kept by LanceDB")
-pytest.importorskip("langchain_openai", reason="LangChain is not installed")
+# Not by importing it, which takes seconds, in every process that collects the tests.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("langchain_openai") is None, reason="LangChain is not installed"
+)
 
 
 @pytest.fixture(scope="module")

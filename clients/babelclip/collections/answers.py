@@ -1,6 +1,6 @@
 """JSON of the calls on collections → types.
 
-What is no such answer raises KeyError, TypeError, ValueError or AttributeError.
+What is no such answer raises KeyError, TypeError, ValueError, AttributeError or OverflowError.
 """
 
 from __future__ import annotations

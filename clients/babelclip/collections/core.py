@@ -162,7 +162,7 @@ class BaseCollectionClient:
         def from_answer(answer: Answer) -> Result:
             try:
                 return read(parsed(answer, self.url))
-            except (KeyError, TypeError, ValueError, AttributeError):
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 raise foreign(self.url) from None
 
         return from_answer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from babelclip.collections.messages import CollectionHit, CollectionResults, ItemLabel
 from babelclip.collections.sync import CollectionClient
@@ -11,7 +10,7 @@ from babelclip.errors import RequestRefused
 from babelclip.index.base import Hit, Row
 from babelclip.index.filters import Filter
 from babelclip.mcp.library import Facts, FoundRange, Label, NotAvailable, Original, Page
-from babelclip.retrievers.finding import AT_A_TIME, of_collection, thumbnail_of
+from babelclip.retrievers.finding import fetched_thumbnails, of_collection
 from babelclip.search.query import Term
 from babelclip.video.finding import DEPTH, merge_hits
 from babelclip.video.indexing import KIND
@@ -62,7 +61,7 @@ class CollectionLibrary:
         )
         hits = {hit.id: hit for hit in results.hits}
         ranges = merge_hits([Hit(_row(hit), hit.score) for hit in results.hits], top=top)
-        pictures = self._thumbnails([one.row.id for one in ranges]) if thumbnails else {}
+        pictures = fetched_thumbnails(self._client, [one.row.id for one in ranges]) if thumbnails else {}
         return [
             FoundRange(
                 id=one.row.id,
@@ -91,7 +90,7 @@ class CollectionLibrary:
         return Original(found.data, found.media_type)
 
     def _page(self, found: CollectionResults, thumbnails: bool) -> Page:
-        pictures = self._thumbnails([hit.id for hit in found.hits]) if thumbnails else {}
+        pictures = fetched_thumbnails(self._client, [hit.id for hit in found.hits]) if thumbnails else {}
         return Page(
             images=[of_collection(hit, pictures.get(hit.id, b"")) for hit in found.hits],
             threshold=found.threshold,
@@ -99,12 +98,6 @@ class CollectionLibrary:
             next_offset=found.next_offset,
             originals=frozenset(hit.id for hit in found.hits if hit.has_content and hit.kind == "image"),
         )
-
-    def _thumbnails(self, ids: Sequence[str]) -> dict[str, bytes]:
-        with ThreadPoolExecutor(AT_A_TIME) as threads:
-            return dict(
-                zip(ids, threads.map(lambda item: thumbnail_of(self._client, item), ids), strict=True)
-            )
 
 
 def _label(found: ItemLabel) -> Label:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -121,7 +122,8 @@ def find(
         pictures = stored_thumbnails(source, [hit.row.id for hit in hits]) if thumbnails else {}
         return [of_index(hit, pictures.get(hit.row.id, b"")) for hit in hits]
     found = source.search(query, top=top, where=where, diverse=diverse, threshold=threshold).hits
-    return [of_collection(hit, thumbnail_of(source, hit.id) if thumbnails else b"") for hit in found]
+    pictures = fetched_thumbnails(source, [hit.id for hit in found]) if thumbnails else {}
+    return [of_collection(hit, pictures.get(hit.id, b"")) for hit in found]
 
 
 async def find_async(
@@ -210,9 +212,14 @@ def stored_thumbnails(searcher: Searcher, ids: Sequence[str]) -> dict[str, bytes
     return {row.id: row.thumbnail for row in rows if row is not None}
 
 
-def thumbnail_of(client: CollectionClient, item: str) -> bytes:
-    """The thumbnail of an item; empty where it has none, or is gone by now."""
-    try:
-        return client.thumbnail(item).data
-    except RequestRefused:
-        return b""
+def fetched_thumbnails(client: CollectionClient, ids: Sequence[str]) -> dict[str, bytes]:
+    """Of items of a collection by id, several at a time; empty of what has none, or is gone by now."""
+
+    def fetch(item: str) -> bytes:
+        try:
+            return client.thumbnail(item).data
+        except RequestRefused:
+            return b""
+
+    with ThreadPoolExecutor(AT_A_TIME) as threads:
+        return dict(zip(ids, threads.map(fetch, ids), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -22,10 +23,12 @@ from tests.clients.fake_server import DIM, SPACE, FakeServer, http_server, vecto
 from tests.clients.retrievers.library import Library, thumbnail
 from tests.e2e.support import PATIENCE
 
-pytest.importorskip("mcp", reason="the SDK of MCP is not installed")
 pytest.importorskip("lancedb", reason="an index in a folder is kept by LanceDB")
 
-pytestmark = pytest.mark.slow  # starts processes
+pytestmark = [
+    pytest.mark.slow,  # starts processes
+    pytest.mark.skipif(importlib.util.find_spec("mcp") is None, reason="the SDK of MCP is not installed"),
+]
 
 COMMAND = str(Path(sys.executable).with_name("babelclip"))
 

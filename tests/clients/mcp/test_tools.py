@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import logging
 from collections.abc import Mapping
@@ -19,7 +20,10 @@ from babelclip.retrievers.finding import FoundImage
 from tests.clients.retrievers.library import Library, row
 from tests.gateway.collections.album import BROKEN, DIM, VECTORS, direction, encoded, picture
 
-pytest.importorskip("mcp", reason="the SDK of MCP is not installed")
+# Not by importing it, which takes seconds, in every process that collects the tests.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("mcp") is None, reason="the SDK of MCP is not installed"
+)
 
 if TYPE_CHECKING:
     from babelclip.mcp import ImageServer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,10 @@ from tests.gateway.collections.album import DIM, VECTORS, picture
 if TYPE_CHECKING:
     from babelclip.retrievers.langchain import BabelclipRetriever
 
-pytest.importorskip("langchain_core", reason="LangChain is not installed")
+# Not by importing it, which takes seconds, in every process that collects the tests.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("langchain_core") is None, reason="LangChain is not installed"
+)
 
 
 def retriever(images: Library, kind: str, **settings: Any) -> BabelclipRetriever:

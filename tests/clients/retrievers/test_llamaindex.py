@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,10 @@ from tests.gateway.collections.album import DIM, VECTORS, picture
 if TYPE_CHECKING:
     from babelclip.retrievers.llamaindex import BabelclipRetriever
 
-pytest.importorskip("llama_index.core", reason="LlamaIndex is not installed")
+# Not by importing it, which takes seconds, in every process that collects the tests.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("llama_index") is None, reason="LlamaIndex is not installed"
+)
 
 
 def retriever(images: Library, kind: str, **settings: Any) -> BabelclipRetriever:

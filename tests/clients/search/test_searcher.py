@@ -210,6 +210,7 @@ def test_a_search_follows_the_index_to_another_model(tmp_path: Path) -> None:
         index.upsert(rows(), space=SPACE)
         searcher = Searcher(index, Client("", transport=server), CALIBRATION)
         assert searcher.search("beach").threshold is not None
+        assert (searcher.index, searcher.client.space, searcher.calibration) == (index, SPACE, CALIBRATION)
         newer = Settings(space="newer", dim=4, version="2.0")
         with index.begin_generation("2", newer) as filled:
             filled.upsert(rows(turn=1), space="newer")
@@ -217,6 +218,7 @@ def test_a_search_follows_the_index_to_another_model(tmp_path: Path) -> None:
         del server.models["1.0"]
         found = searcher.search("forest")
         assert (ids(found)[0], found.space, found.version, found.threshold) == ("wood", "newer", "2.0", None)
+        assert (searcher.client.space, searcher.calibration) == ("newer", None)
 
 
 class Moving:
