@@ -14,6 +14,8 @@ pytest.importorskip("faiss", reason="FAISS is not installed")
 from benchmarks import towers
 from tests.benchmarks.commands import command_module
 
+pytestmark = pytest.mark.slow  # starts processes
+
 
 @pytest.mark.parametrize(
     ("engine", "method"), [("lancedb", "ivf_rq"), pytest.param("milvus", "ivf_flat", marks=pytest.mark.slow)]

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.ingest import measure
+
+pytestmark = pytest.mark.slow  # starts processes and kills
 
 
 def test_an_interruption_costs_little(tmp_path: Path) -> None:

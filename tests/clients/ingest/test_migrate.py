@@ -177,6 +177,7 @@ def child(script: str, address: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_migration_that_is_killed_goes_on(index: Index, models: Models, tmp_path: Path) -> None:
     """After kill -9 the next run embeds only what was not committed, and searches never noticed."""
     killed = child(CHILD, str(tmp_path / "index"))
@@ -218,6 +219,7 @@ class Searcher:
             return query.space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", ["lancedb", MILVUS], indirect=True)
 def test_searches_go_on_meanwhile(index: Index, models: Models) -> None:
     """Under a steady load of threads and another process no search fails, and each is wholly of one space."""

@@ -48,6 +48,7 @@ def test_a_file_of_before_is_read(tmp_path: Path) -> None:
     assert load(file)[0] == Key("a", bytes(32), "", DEFAULT_SCOPES, None, NO_LIMITS)
 
 
+@pytest.mark.slow
 def test_keys_that_are_made_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
     """Two operators lose nothing to each other."""
     file = tmp_path / "keys.json"

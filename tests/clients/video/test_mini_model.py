@@ -28,6 +28,7 @@ def drawing(emoji: str) -> np.ndarray:  # type: ignore[type-arg]
     return np.asarray(canvas.convert("RGB"))
 
 
+@pytest.mark.slow
 def test_drawings_in_a_film_are_found_by_their_names(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

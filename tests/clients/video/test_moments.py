@@ -138,6 +138,7 @@ with open_index(sys.argv[1]) as index:
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_where_it_was(index: Index, film: Path, tmp_path: Path) -> None:
     """What was committed before the kill is not embedded again, and the end is as if nobody had killed it."""
     with create_index(tmp_path / "whole.index", SETTINGS) as whole:

@@ -175,6 +175,7 @@ def test_another_space_in_the_shadow_is_judged_by_neighbours(front: Front) -> No
     assert 0 <= report["overlap"]["text → text"] <= 1
 
 
+@pytest.mark.slow
 def test_a_candidate_that_fails_or_is_too_slow_costs_callers_nothing(front: Front) -> None:
     """Its failures are counted by their codes, and what it cannot keep up with is dropped."""
     engine = front.engine

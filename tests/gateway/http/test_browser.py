@@ -17,6 +17,8 @@ from tests.e2e.support import PATIENCE
 from tests.gateway.engine import Engine
 from tests.gateway.front import gateway
 
+pytestmark = pytest.mark.slow  # starts a browser
+
 TEXTS = ["a red heart", "ቀይ ልብ"]
 # The page calls as docs/dialects.md says, and tells its own server what came of it.
 PAGE = """<!doctype html><meta charset="utf-8"><script type="module">

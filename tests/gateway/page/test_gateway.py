@@ -11,6 +11,8 @@ from tests.gateway.collections.album import BROKEN, album, call, made, picture, 
 from tests.gateway.front import Front
 from tests.gateway.page.browser import Browser, chromium, opened, search
 
+pytestmark = pytest.mark.slow  # starts a browser
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:

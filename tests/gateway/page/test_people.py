@@ -10,6 +10,8 @@ from PIL import Image
 from tests.gateway.page.browser import Browser, chromium, opened, search, serious_findings
 from tests.gateway.page.catalogue import Catalogue, Item, serving
 
+pytestmark = pytest.mark.slow  # starts a browser
+
 KEY = "bck_a-key-of-the-test"
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 from tests.gateway.page.browser import Browser, chromium, opened, search
 from tests.gateway.page.catalogue import Catalogue, Item, decoded, drawing, serving
 
+pytestmark = pytest.mark.slow  # starts a browser
+
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>"\'.jpg'
 
 
