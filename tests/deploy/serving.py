@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ import httpx
 
 from tests.deploy.confinement import UID, Confined
 from tests.e2e.support import summed
+from tests.places import REPOSITORY
 
 HTTP, METRICS = 8000, 8002
 ITEMS = 40
@@ -91,6 +94,9 @@ def check_confined(container: Confined) -> None:
 def check_serving(serving: Serving) -> None:
     """Both towers give their golden items, the page and the metrics are there, and texts are embedded."""
     assert serving.get("/readyz").status_code == 200
+    health = [sys.executable, str(REPOSITORY / "deploy" / "containers" / "healthcheck.py")]
+    checked = serving.container.inside(lambda: subprocess.run(health, capture_output=True, text=True))
+    assert checked.returncode == 0, checked.stdout
     assert serving.get("/ui/").status_code == 200
     answer = serving.embed(["ein roter Apfel", "школа"])
     assert answer.status_code == 200, answer.text

@@ -1,6 +1,6 @@
 """A built image, run confined as an engine would; deploy/containers/try builds one and runs these tests.
 
-BABELCLIP_IMAGE names the image `cpu` in buildah's storage, BABELCLIP_BUILDAH the words that reach it
+BABELCLIP_TRY_IMAGE names the image `cpu` in buildah's storage, BABELCLIP_TRY_BUILDAH the words that reach it
 (default: `buildah --storage-driver vfs`).
 """
 
@@ -43,12 +43,12 @@ class Image:
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
     """The image that the environment names."""
-    name = os.environ.get("BABELCLIP_IMAGE")
+    name = os.environ.get("BABELCLIP_TRY_IMAGE")
     if not name:
-        pytest.skip("BABELCLIP_IMAGE names no image; deploy/containers/try builds one")
+        pytest.skip("BABELCLIP_TRY_IMAGE names no image; deploy/containers/try builds one")
     if reason := confinement.why_not():
         pytest.skip(reason)
-    buildah = shlex.split(os.environ.get("BABELCLIP_BUILDAH", "buildah --storage-driver vfs"))
+    buildah = shlex.split(os.environ.get("BABELCLIP_TRY_BUILDAH", "buildah --storage-driver vfs"))
 
     def ask(*words: str) -> str:
         return subprocess.run([*buildah, *words], check=True, capture_output=True, text=True).stdout.strip()
