@@ -204,7 +204,8 @@ class Metrics:
                 took = time.perf_counter() - began
                 self._seconds.labels(name).observe(took, tracing.exemplar(span))
                 if span is not None:
-                    span.set_attributes({f"babelclip.{key}": value for key, value in vars(observed).items()})
+                    facts = {f"babelclip.{key}": value for key, value in vars(observed).items()}
+                    tracing.note(span, facts, failed=observed.status in known.ERRORS)
                 request_log.write(call=name, seconds=took, **vars(observed))
                 self._requests.labels(name, observed.model, observed.key, observed.status).inc()
                 if name not in request_log.PROBES:

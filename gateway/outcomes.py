@@ -38,6 +38,8 @@ STATUSES = (
     *("INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED"),
 )
 """HTTP's numbers and gRPC's names."""
+ERRORS = frozenset({"500", "503", "504", "INTERNAL", "UNKNOWN", "UNAVAILABLE", "DEADLINE_EXCEEDED"})
+"""Those of them that are ours to mend, and no fault of the caller's."""
 CHECKS = (OK, "canary_mismatch", "space_mismatch", "model_not_found", "unavailable", "deadline_exceeded")
 """What comes of asking a model for its golden items."""
 

@@ -80,6 +80,15 @@ def call_span(name: str) -> Iterator[Any]:
         span.end()
 
 
+def note(span: Any, facts: Mapping[str, Any], *, failed: bool) -> None:
+    """Write down what has come of a call; a collector keeps the traces of errors by their status."""
+    span.set_attributes(facts)
+    if failed:
+        from opentelemetry.trace import StatusCode
+
+        span.set_status(StatusCode.ERROR)
+
+
 def exemplar(span: Any) -> dict[str, str] | None:
     """What leads from a measured value to the trace of a span; None where nothing is kept of it."""
     if span is None or not (context := span.get_span_context()).trace_flags.sampled:

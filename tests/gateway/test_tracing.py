@@ -1,22 +1,33 @@
 """Traces, with a receiver of OTLP: from the caller's span through the gateway's to the tower's call."""
 
+import contextlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from babelclip import Client
+from babelclip.errors import Unavailable
+from babelclip.tracing import trace_headers
 from gateway import tracing
+from gateway.merged_metrics import merged
+from gateway.metrics import MetricsServer
 from gateway.rpc import embedder_pb2 as pb
 from tests.e2e.support import PATIENCE
 from tests.gateway.engine import Engine
 from tests.gateway.front import Front, gateway
+from tests.gateway.test_metrics import eventually
 from tests.places import REPOSITORY
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -92,6 +103,85 @@ def test_a_trace_leads_from_the_caller_to_the_towers(
         assert span.parent_span_id == spans[name].span_id
         sent = [call.headers for call in engine.calls if call.model == tower]
         assert f"00-{TRACE}-{span.span_id.hex()}-01" in [dict(headers).get("traceparent") for headers in sent]
+
+
+@pytest.fixture
+def traces(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """The gateway sends its spans to the receiver; what is given sends the last ones."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{receiver.server_port}")
+    ended = contextlib.ExitStack()
+    ended.callback(tracing.start({"OTEL_EXPORTER_OTLP_ENDPOINT": "set"}))
+    with ended:
+        yield ended.close
+
+
+def test_a_client_its_gateway_and_the_towers_are_one_trace(
+    receiver: Receiver, traces: Callable[[], None], tmp_path: Path
+) -> None:
+    """With `headers=trace_headers` what the gateway adds is below the span of the client's program."""
+    provider = TracerProvider()
+    tracer = provider.get_tracer("program")
+    with gateway(Engine(), tmp_path) as front, tracer.start_as_current_span("search") as span:
+        for url in (front.addresses.http, front.addresses.grpc):
+            with Client(url, token=front.key, headers=trace_headers) as client:
+                client.embed_texts(["a"])
+    traces()
+    provider.shutdown()
+    own = span.get_span_context()
+    spans = {one.span_id: one for one in receiver.spans if one.trace_id == own.trace_id.to_bytes(16, "big")}
+    asked = [one for one in spans.values() if one.name == "embed text"]
+    assert len(asked) == 2
+    for one in asked:
+        call = spans[one.parent_span_id]
+        assert call.parent_span_id == own.span_id.to_bytes(8, "big")
+        assert call.start_time_unix_nano <= one.start_time_unix_nano
+        assert one.end_time_unix_nano <= call.end_time_unix_nano
+
+
+def test_a_failure_of_ours_is_an_error_of_its_span(
+    receiver: Receiver, traces: Callable[[], None], tmp_path: Path
+) -> None:
+    """A collector keeps the traces of what failed; the mistakes of callers are none of them."""
+    engine = Engine()
+    with gateway(engine, tmp_path) as front:
+        assert front.post(json={"input": [{"image": "*"}]}).status_code == 400
+        engine.fail_with(Unavailable("away"))
+        assert front.post(json={"input": "a"}).status_code == 503
+    traces()
+    calls = [one for one in receiver.spans if one.name == "/v1/embeddings"]
+    failed = {
+        attribute.value.string_value: one.status.code == Status.STATUS_CODE_ERROR
+        for one in calls
+        for attribute in one.attributes
+        if attribute.key == "babelclip.status"
+    }
+    assert failed == {"400": False, "503": True}
+
+
+@pytest.mark.usefixtures("traces")
+def test_a_measured_call_leads_to_its_trace(tmp_path: Path) -> None:
+    """A slow bucket names a trace to look at, for one process and for what shows several at one address."""
+    with gateway(Engine(), tmp_path) as front:
+        traced(front, "HTTP")
+        server = MetricsServer(merged(lambda: {0: front.addresses.metrics}), 0)
+        try:
+            for address in (front.addresses.metrics, server.address):
+                found: list[dict[str, str]] = []
+
+                def seen(address: str = address, found: list[dict[str, str]] = found) -> bool:
+                    text = httpx.get(address, headers={"accept": CONTENT_TYPE_LATEST}).text
+                    found[:] = [
+                        sample.exemplar.labels
+                        for family in text_string_to_metric_families(text)
+                        for sample in family.samples
+                        if sample.exemplar is not None
+                    ]
+                    return bool(found)
+
+                eventually(seen)
+                assert found == [{"trace_id": TRACE}]
+        finally:
+            server.close()
 
 
 def test_nothing_of_it_is_imported_when_it_is_off() -> None:
