@@ -22,8 +22,10 @@ from babelclip.index.structure import Structure
 FIRST = "1"  # the generation that a new index has
 METHOD = "IVF_FLAT"
 NLIST = 256
-"""Partitions of each of Milvus's segments, if it has 40 times as many rows; else fewer. More cost more time
-to make, which Milvus does again whenever it merges segments."""
+"""Partitions of each of Milvus's segments, if it has 40 times as many rows; else fewer.
+
+More of them take more time to make, and Milvus makes them again whenever it merges segments.
+"""
 
 _INDEX, _GENERATION, _SETTINGS, _STRUCTURE = (
     f"babelclip.{name}" for name in ("index", "generation", "settings", "structure")

@@ -32,6 +32,9 @@ _SAMPLE = 4096  # rows that queries are made of
 _AT_ONCE = 4096  # vectors of one answer
 _CHANGED = 0.1  # share of the rows that may be others before the recall is measured again
 _PAUSE = 0.2  # seconds
+_LEAST_PROBES = 32
+"""Of each segment. Fewer would do for many small ones, but Milvus merges them later, and looks into one's."""
+
 _BITS = 32  # of a value: the partitions hold the vectors themselves
 _UNINDEXED = 1024  # rows of a segment that is too small to be partitioned, whatever the server's setting
 
@@ -46,7 +49,7 @@ def bring_up_to_date(server: Server, generation: Generation) -> Iterator[Structu
         return
     if not server.lite:
         _wait(client, collection)
-    structure = generation.structure or Structure(METHOD.lower(), rows, NLIST, _BITS, probes=16, refine=1)
+    structure = generation.structure or Structure(METHOD.lower(), rows, NLIST, _BITS, _LEAST_PROBES, refine=1)
     structure = replace(structure, rows=rows)
     if structure.recall_at_10 is None or abs(rows - structure.measured_rows) > _CHANGED * rows:
         structure = measured(client, collection, structure)
