@@ -25,6 +25,7 @@ STRONG, SESSION = "Strong", "Session"
 
 _CONNECT = 10.0  # seconds
 _INFIX_SINCE = (2, 4)  # the server's version that compares with `like "%middle%"`
+_UNAVAILABLE = 2  # pymilvus's code, for a wrong token, too
 _MISSING = (100, 1600)  # Milvus's codes: there is no such collection, alias
 
 
@@ -49,11 +50,24 @@ def connect(address: MilvusAddress) -> Server:
         SearchIndexError: it does not answer, or does not know the token.
     """
     from pymilvus import MilvusClient
+    from pymilvus.exceptions import MilvusException
 
-    # It logs each call that fails before it raises, and what is wrong is said by who called.
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    # They log each call that fails before they raise, and what is wrong is said by who called.
+    for name in ("pymilvus", "milvus_lite"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     token = "" if address.is_file else os.environ.get(TOKEN, "")
-    client = MilvusClient(uri=address.uri, token=token, db_name=address.database, timeout=_CONNECT)
+    try:
+        client = MilvusClient(uri=address.uri, token=token, db_name=address.database, timeout=_CONNECT)
+    except MilvusException as error:
+        if address.is_file:
+            raise SearchIndexError(
+                f"{address.uri} cannot be opened: Milvus Lite serves one process, and another may have it"
+            ) from error
+        if error.code != _UNAVAILABLE:
+            raise
+        raise SearchIndexError(
+            f"the Milvus at {address.uri} does not answer, or not to the token in {TOKEN}"
+        ) from error
     version = str(client.get_server_version())
     lite = "lite-" in version  # `milvus_lite-3.2.2`; the server in a package is `v2.3.5-lite`
     numbers = tuple(int(one) for one in re.findall(r"\d+", version)[:2])
@@ -107,8 +121,7 @@ def calling(address: str) -> Iterator[None]:
 
 def is_missing(error: Exception) -> bool:
     """Whether an error of Milvus's is that of a collection or an alias that is not there."""
-    text = first_line(error).lower()
-    return getattr(error, "code", None) in _MISSING or "not found" in text or "not exist" in text
+    return getattr(error, "code", None) in _MISSING or "collection not found" in first_line(error)
 
 
 def first_line(error: Exception) -> str:

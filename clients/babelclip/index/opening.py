@@ -31,10 +31,9 @@ def check_address(address: str | os.PathLike[str]) -> str:
     """
     plain = os.fspath(address)
     if is_milvus(plain):
-        _need("pymilvus", "an index in Milvus", "milvus")
-        parsed = parse_address(plain)
-        if parsed.is_file:
-            _need("milvus_lite", "an index in a file of Milvus Lite", "milvus-lite")
+        file = parse_address(plain).is_file
+        for package in ("milvus_lite", "pymilvus") if file else ("pymilvus",):
+            _need(package, "an index in Milvus", "milvus-lite" if file else "milvus")
         return plain
     if "://" in plain and not plain.lower().startswith(tuple(f"{store}://" for store in STORES)):
         stores = ", ".join(f"{store}://" for store in STORES)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("pymilvus", reason="pymilvus is not installed")
 
-from babelclip.index import SearchIndexError, check_address, open_index
+from babelclip.index import SearchIndexError, Settings, check_address, create_index, open_index
 from babelclip.index.milvus_address import parse_address
 
 
@@ -46,8 +51,32 @@ def test_a_bad_address_is_explained(address: str) -> None:
 
 
 def test_a_server_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is an error with the address, without the token."""
+    """It is an error with the server's address and the name of what has the token, without the token."""
     monkeypatch.setenv("MILVUS_TOKEN", "root:secret")
-    with pytest.raises(SearchIndexError, match="cannot be used") as caught:
+    with pytest.raises(SearchIndexError, match=r"127\.0\.0\.1:1 does not answer.*MILVUS_TOKEN") as caught:
         open_index("milvus://127.0.0.1:1/photographs")
     assert "secret" not in str(caught.value)
+
+
+def test_a_file_is_of_one_process(tmp_path: Path) -> None:
+    """A second process that opens an index of Milvus Lite is told why it cannot."""
+    pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed")
+    address = str(tmp_path / "photographs.db")
+    with create_index(address, Settings(space="s", dim=2)):
+        code = "import sys; from babelclip.index import open_index; open_index(sys.argv[1])"
+        done = subprocess.run(
+            [sys.executable, "-c", code, address],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+        )
+    assert "Milvus Lite serves one process" in done.stderr.splitlines()[-1]
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its package an address is refused with the extra that brings it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SearchIndexError, match=r"pip install 'babelclip\[milvus\]'"):
+        check_address("milvus://host/photographs")
+    with pytest.raises(SearchIndexError, match=r"pip install 'babelclip\[milvus-lite\]'"):
+        check_address("photographs.db")
