@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib.util
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from babelclip import Client, Searcher
-from babelclip.index import Row, Settings, create_index
+from babelclip import CollectionClient, Searcher
+from babelclip.index import Row, Settings, create_index, open_index
 from babelclip.retrievers.finding import FoundImage
-from tests.clients.retrievers.library import Library, row
-from tests.gateway.collections.album import BROKEN, DIM, VECTORS, direction, encoded, picture
+from tests.clients.retrievers.library import SPACE, Library, model, row, thumbnail
+from tests.gateway.collections.album import BROKEN, DIM, direction, encoded, picture
 
 # Not by importing it, which takes seconds, in every process that collects the tests.
 pytestmark = pytest.mark.skipif(
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 if TYPE_CHECKING:
-    from babelclip.mcp import ImageServer
+    from babelclip.mcp import ImageLibrary, ImageServer
 
 KINDS = pytest.mark.parametrize("kind", ["index", "collection"])
 
@@ -337,41 +338,68 @@ def test_limits_that_cannot_hold_are_refused(limits: dict[str, int]) -> None:
         Limits(**limits)
 
 
-def test_moments_of_films_are_ranges(tmp_path: Path) -> None:
+def moment(film: str, begin: float, **parts: float) -> Row:
+    """A second of a film that shows these."""
+    vector = np.asarray(direction(**parts), np.float32)
+    unit = (vector / np.linalg.norm(vector)).astype(np.float32)
+    return Row(
+        id=f"{film}-{begin}",
+        vector=unit,
+        source=film,
+        kind="moment",
+        begin=begin,
+        end=begin + 1.0,
+        thumbnail=thumbnail(1),
+    )
+
+
+@contextlib.contextmanager
+def films(images: Library, kind: str, folder: Path) -> Iterator[ImageLibrary]:
+    """Two films and an image: in an index, or where a gateway keeps a collection."""
+    from babelclip.mcp import CollectionLibrary, IndexLibrary
+
+    rows = [
+        moment("a.mp4", 0.0, city=1),
+        moment("a.mp4", 1.0, beach=1),
+        moment("a.mp4", 2.0, beach=1, people=0.3),
+        moment("a.mp4", 3.0, city=1),
+        moment("b.mp4", 0.0, people=1),
+        row("image", 1, source="beach.png"),
+    ]
+    if kind == "index":
+        with create_index(folder / "films", Settings(space=SPACE, dim=DIM, version="1.0")) as index:
+            index.upsert(rows, space=SPACE)
+            with model() as client:
+                yield IndexLibrary(Searcher(index, client))
+        return
+    url, key = images.front.addresses.http, images.front.key
+    with CollectionClient(url, "films", token=key) as collection:
+        collection.create()
+        with open_index(folder_of(images) / "collections" / "films" / "index") as index:
+            index.upsert(rows, space=SPACE)
+        yield CollectionLibrary(collection)
+        collection.drop()
+
+
+@KINDS
+def test_moments_of_films_are_ranges(images: Library, kind: str, tmp_path: Path) -> None:
     """A model is told from when to when something is to be seen, and sees the frame that fits best."""
-    from babelclip.mcp import IndexLibrary, build_server
-    from babelclip.testing import InMemoryTransport
+    from babelclip.mcp import build_server
     from tests.clients.mcp.asking import found, pictures, texts
 
-    def moment(film: str, begin: float, **parts: float) -> Row:
-        made = row(f"{film}-{begin}", 1, source=film, kind="moment", begin=begin, end=begin + 1.0)
-        vector = np.asarray(direction(**parts), np.float32)
-        vars(made)["vector"] = (vector / np.linalg.norm(vector)).astype(np.float32)
-        return made
-
-    settings = Settings(space="in-memory", dim=DIM, version="1.0")
-    with (
-        create_index(tmp_path / "films", settings) as index,
-        Client("", transport=InMemoryTransport(dim=DIM, vectors=VECTORS)) as client,
-    ):
-        rows = [
-            moment("a.mp4", 0.0, city=1),
-            moment("a.mp4", 1.0, beach=1),
-            moment("a.mp4", 2.0, beach=1, people=0.3),
-            moment("a.mp4", 3.0, city=1),
-            moment("b.mp4", 0.0, people=1),
-            row("image", 1, source="beach.png"),
-        ]
-        index.upsert(rows, space="in-memory")
-        made = build_server(IndexLibrary(Searcher(index, client)))
+    with films(images, kind, tmp_path) as library:
+        made = build_server(library)
         answer = call(made, "find_moments", query="beach", limit=1)
         (best,) = found(answer)["moments"]
         assert (best["source"], best["begin"], best["end"], best["kind"]) == ("a.mp4", 1.0, 3.0, "moment")
         assert 1.0 <= best["best"] <= 2.0
+        assert (best["match"] is None) == (kind == "index")  # The gateway of the test is calibrated.
         assert "from 1.0 s to 3.0 s" in texts(answer)[1]
         assert len(pictures(answer)) == 1
         other = found(call(made, "find_moments", query="people", source="b.mp4", pictures=False))
         assert [one["source"] for one in other["moments"]] == ["b.mp4"]
+        some = found(call(made, "search_images", query="beach", filter={"kind": "image"}))
+        assert [one["id"] for one in some["images"]] == ["image"]
 
 
 def test_a_collection_without_films_has_no_moments(images: Library) -> None:
