@@ -191,8 +191,6 @@ class CollectionClient(BaseCollectionClient):
     ) -> ItemLabel:
         """Labels → that of an image that is no item, by the model of the collection.
 
-        The key needs the scope `embed`, too.
-
         Raises:
             InvalidQuery: the image cannot be read.
         """

@@ -24,6 +24,7 @@ from babelclip import (
     Unavailable,
 )
 from babelclip.collections import AsyncCollectionClient, CollectionClient, NewItem
+from babelclip.keys.file import add
 from babelclip.search.query import InvalidQuery
 from tests.clients.collections.scripted import Scripted, scripted
 from tests.e2e.support import PATIENCE
@@ -150,6 +151,19 @@ def test_items_get_labels(shared: CollectionClient) -> None:
     }
     with pytest.raises(ValueError, match="exactly one"):
         shared.classify(["beach"])
+
+
+def test_a_key_that_searches_is_enough_to_look(front: Front) -> None:
+    """Tools for a language model need a key that changes nothing and embeds nothing."""
+    key = add(front.keys_file, "looks", scopes=["search"])
+    with CollectionClient(front.addresses.http, "shared", token=key) as client:
+        assert client.search("city").hits[0].id == "city"
+        assert client.classify_image(picture(3), ["beach", "city"]).label == "city"
+        assert client.classify(["beach", "city"], ids=["city"])[0].label == "city"
+        assert client.thumbnail("city").data
+        assert client.info().items == 3
+        with pytest.raises(AuthenticationError, match="write"):
+            client.delete(["city"])
 
 
 def test_an_image_that_is_no_item_gets_a_label(shared: CollectionClient) -> None:
