@@ -12,14 +12,15 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 Result = TypeVar("Result")
 
 
-def ask(server: Any, talk: Callable[[Client], Awaitable[Result]]) -> Result:
+def ask(server: Any, talk: Callable[[Client], Awaitable[Result]], mode: str = "auto") -> Result:
     """What a conversation with a server comes to: an `MCPServer`, an address or a command.
 
-    An error that the server answers with is raised as it is, and not in a group of one.
+    The mode "legacy" begins it with the handshake of the protocol's earlier versions. An error that
+    the server answers with is raised as it is, and not in a group of one.
     """
 
     async def run() -> Result | MCPError:
-        async with Client(server) as client:
+        async with Client(server, mode=mode) as client:
             try:
                 return await talk(client)
             except MCPError as error:

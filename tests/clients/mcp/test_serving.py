@@ -76,7 +76,8 @@ def address(index: Path, web: FakeServer) -> Iterator[str]:
         yield address
 
 
-def test_a_desktop_client_starts_it_and_searches(images: Library) -> None:
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_desktop_client_starts_it_and_searches(images: Library, mode: str) -> None:
     """Over standard input and output nothing but the protocol is said, whatever is logged."""
     from mcp import StdioServerParameters
 
@@ -98,7 +99,7 @@ def test_a_desktop_client_starts_it_and_searches(images: Library) -> None:
             await client.read_resource("babelclip://library"),
         ]
 
-    tools, searched, missing, label, library = ask(parameters, talk)
+    tools, searched, missing, label, library = ask(parameters, talk, mode)
     assert len(tools.tools) == 4
     assert [one["id"] for one in found(searched)["images"]] == ["beach"]
     assert len(pictures(searched)) == 1
@@ -107,13 +108,16 @@ def test_a_desktop_client_starts_it_and_searches(images: Library) -> None:
     assert '"name": "shared"' in library.contents[0].text
 
 
-def test_streamable_http_serves_an_index(address: str) -> None:
-    """Clients that connect over HTTP get the same tools, one after the other and without a session."""
-    from tests.clients.mcp.asking import call, found
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_streamable_http_serves_an_index(address: str, mode: str) -> None:
+    """Clients that connect over HTTP get the same tools, one after the other, by old and new versions."""
+    from tests.clients.mcp.asking import ask, found
 
     assert address.startswith("http://127.0.0.1:")
+    asked = {"query": "beach", "limit": 1}
     for _ in range(2):
-        (image,) = found(call(address, "search_images", query="beach", limit=1))["images"]
+        answer = ask(address, lambda client: client.call_tool("search_images", asked), mode)
+        (image,) = found(answer)["images"]
         assert (image["id"], image["source"]) == ("beach", "beach.jpg")
         assert np.isclose(image["score"], 1.0, atol=1e-5)
 
