@@ -18,6 +18,7 @@ With --target triton the programs go into a model repository for Triton Inferenc
 """
 
 import argparse
+import gc
 import json
 import sys
 from pathlib import Path
@@ -141,4 +142,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # What was imported stays: each search for garbage between the steps would go through it.
     main()

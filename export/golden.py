@@ -5,8 +5,10 @@ modes, orientations and proportions that decoders treat differently. Six are pho
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -138,10 +140,11 @@ def photographs() -> dict[str, bytes]:
     return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.jpg"))}
 
 
-def images() -> dict[str, bytes]:
-    """Encoded images by name."""
+@cache
+def images() -> Mapping[str, bytes]:
+    """Encoded images by name; drawn once, as several parts of an export ask for them."""
     found = {name: make() for name, make in SPECIAL_IMAGES.items()}
     found |= {f"exif-{i}": turned(i) for i in range(1, 9)}
     found |= photographs()
     found |= {f"picture-{i}": encode(picture(100 + i, 224, 224), "PNG") for i in range(8)}
-    return found
+    return MappingProxyType(found)
