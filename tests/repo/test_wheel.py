@@ -1,6 +1,7 @@
 """The published wheel holds the client and nothing else, and works where nothing else is."""
 
 import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def test_the_wheel_holds_only_the_client(wheel: Path) -> None:
     }
     assert names - metadata == sources
     assert {"licenses/LICENSE", "licenses/NOTICE"} <= {name.partition("/")[2] for name in metadata}
+
+
+def test_the_wheel_is_the_same_when_it_is_built_again(wheel: Path, tmp_path: Path) -> None:
+    """Who builds the tag gets the published bytes, and can tell that nothing else is in them."""
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, REPOSITORY)
+    assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
 
 
 def test_the_wheel_has_no_newest_python(wheel: Path) -> None:
