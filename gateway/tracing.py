@@ -7,7 +7,7 @@ The SDK reads the other variables: sampling, names, headers, batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -78,6 +78,38 @@ def call_span(name: str) -> Iterator[Any]:
         yield span
     finally:
         span.end()
+
+
+def stage_spans(stages: Sequence[tuple[str, float]], began: int, ended: int) -> None:
+    """The spans of what a tower did for a message, within that of the question.
+
+    The tower tells seconds and no times of day: its clock may be another one. So they stand one after the
+    other up to the answer, in their true lengths; what is left before them is the way and the queue.
+
+    Args:
+        began, ended: when the message was sent, and its answer was there, in nanoseconds since 1970.
+    """
+    if _tracer is None or not stages:
+        return
+    at = max(began, ended - sum(_nanoseconds(seconds) for _, seconds in stages))
+    _tracer.start_span("wait", start_time=began).end(at)
+    for name, seconds in stages:
+        span = _tracer.start_span(name, start_time=at)
+        at = min(at + _nanoseconds(seconds), ended)
+        span.end(at)
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def in_call() -> bool:
+    """Whether there is a span that is kept, in which what is done now is done."""
+    if _tracer is None:
+        return False
+    from opentelemetry.trace import get_current_span
+
+    return bool(get_current_span().is_recording())
 
 
 def note(span: Any, facts: Mapping[str, Any], *, failed: bool) -> None:

@@ -154,7 +154,11 @@ class Handler(ABC):
         parsed = self.clock()
         outcomes = self._embed(requests, payloads, stats)
         embedded = self.clock()
-        bodies = self._respond(requests, outcomes, context)
+        stats.seconds |= {
+            "parse": parsed - began,
+            "decode": embedded - parsed - stats.seconds["forward"],
+        }
+        bodies = self._respond(requests, outcomes, context, stats.seconds)
         for request in requests:
             stats.add_request(request, outcomes[request.items])
         if len(self._shapes) > shapes_before:
@@ -162,8 +166,6 @@ class Handler(ABC):
         ended = self.clock()
         stats.seconds |= {
             "idle": began - (began if self._ended is None else self._ended),
-            "parse": parsed - began,
-            "decode": embedded - parsed - stats.seconds["forward"],
             "encode": ended - embedded,
         }
         self._ended = ended
@@ -208,13 +210,19 @@ class Handler(ABC):
         self._check_device(done.values())
         return [done[position] for position in range(len(payloads))]
 
-    def _respond(self, requests: Sequence[Request], outcomes: list[Outcome], context: Any) -> list[bytes]:
+    def _respond(
+        self,
+        requests: Sequence[Request],
+        outcomes: list[Outcome],
+        context: Any,
+        seconds: Mapping[str, float],
+    ) -> list[bytes]:
         """The bodies of the responses; a probe is refused where its self-test has failed."""
         for request in requests:
             if request.self_test:
                 request.error = check_self_test(self.meta.self_test, outcomes[request.items][0])
         max_bytes = self.settings.max_response_bytes
-        return build_responses(requests, outcomes, self.meta, context, max_bytes=max_bytes)
+        return build_responses(requests, outcomes, self.meta, context, max_bytes=max_bytes, seconds=seconds)
 
     def _pass_over(
         self, payloads: list[Payload], order: Iterable[int], done: dict[int, Outcome], stats: BatchStats

@@ -7,21 +7,23 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EmbedRequest(_message.Message):
-    __slots__ = ("texts", "images", "space", "canary", "timeout_ms")
+    __slots__ = ("texts", "images", "space", "canary", "timeout_ms", "stages")
     TEXTS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
     texts: _containers.RepeatedScalarFieldContainer[bytes]
     images: _containers.RepeatedScalarFieldContainer[bytes]
     space: str
     canary: bool
     timeout_ms: int
-    def __init__(self, texts: _Optional[_Iterable[bytes]] = ..., images: _Optional[_Iterable[bytes]] = ..., space: _Optional[str] = ..., canary: bool = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+    stages: bool
+    def __init__(self, texts: _Optional[_Iterable[bytes]] = ..., images: _Optional[_Iterable[bytes]] = ..., space: _Optional[str] = ..., canary: bool = ..., timeout_ms: _Optional[int] = ..., stages: bool = ...) -> None: ...
 
 class EmbedResponse(_message.Message):
-    __slots__ = ("space", "dim", "logit_scale", "vectors", "errors", "truncated", "error", "version", "unknown", "tokens")
+    __slots__ = ("space", "dim", "logit_scale", "vectors", "errors", "truncated", "error", "version", "unknown", "tokens", "stages")
     SPACE_FIELD_NUMBER: _ClassVar[int]
     DIM_FIELD_NUMBER: _ClassVar[int]
     LOGIT_SCALE_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +34,7 @@ class EmbedResponse(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
     space: str
     dim: int
     logit_scale: float
@@ -42,7 +45,16 @@ class EmbedResponse(_message.Message):
     version: str
     unknown: _containers.RepeatedScalarFieldContainer[int]
     tokens: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, space: _Optional[str] = ..., dim: _Optional[int] = ..., logit_scale: _Optional[float] = ..., vectors: _Optional[bytes] = ..., errors: _Optional[_Iterable[_Union[ItemError, _Mapping]]] = ..., truncated: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[RequestError, _Mapping]] = ..., version: _Optional[str] = ..., unknown: _Optional[_Iterable[int]] = ..., tokens: _Optional[_Iterable[int]] = ...) -> None: ...
+    stages: _containers.RepeatedCompositeFieldContainer[Stage]
+    def __init__(self, space: _Optional[str] = ..., dim: _Optional[int] = ..., logit_scale: _Optional[float] = ..., vectors: _Optional[bytes] = ..., errors: _Optional[_Iterable[_Union[ItemError, _Mapping]]] = ..., truncated: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[RequestError, _Mapping]] = ..., version: _Optional[str] = ..., unknown: _Optional[_Iterable[int]] = ..., tokens: _Optional[_Iterable[int]] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ...) -> None: ...
+
+class Stage(_message.Message):
+    __slots__ = ("name", "seconds")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    seconds: float
+    def __init__(self, name: _Optional[str] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class ItemError(_message.Message):
     __slots__ = ("index", "code", "message")

@@ -18,6 +18,7 @@ from babelclip.transports.url import open_async_transport
 from babelclip.wire import Tower
 from gateway import tracing
 from gateway.towers.base import ModelVersion
+from gateway.towers.traced import TracedTransport
 
 # Versions whose clients are kept; callers may name any, and one that is asked for again is found again.
 _KEPT = 16
@@ -47,6 +48,8 @@ class EngineTowers:
         self._url = url
         self._timeout = timeout
         self._transport = transport or open_async_transport(url)
+        if tracing.is_on():
+            self._transport = TracedTransport(self._transport)
         self._shared: dict[str, Any] = {
             "text_model": text_model,
             "vision_model": vision_model,

@@ -37,6 +37,8 @@ class Request:
     """A probe: its one item is the tower's own, and is not counted."""
     timeout: float | None = None
     """Seconds that its caller waits for the response; None where it does not say."""
+    wants_stages: bool = False
+    """Whether the response is to tell how long each stage took."""
 
 
 def read_request(
@@ -57,6 +59,7 @@ def read_request(
         payloads += [content.items.item] if isinstance(content.items, SelfTest) else content.items
         request.items = slice(request.items.start, len(payloads))
         request.timeout = content.timeout
+        request.wants_stages = content.wants_stages
     except RequestError as error:
         request.error = error.kept()
     except Exception as error:

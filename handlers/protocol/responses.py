@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from handlers.config import TowerMeta
+from handlers.embedding_pb2 import EmbedResponse, Stage
 from handlers.errors import INTERNAL, OVERLOADED, RESPONSE_TOO_LARGE, RequestError
 from handlers.incidents import log_incident
 from handlers.outcomes import Outcome
+from handlers.protocol.envelope import PROTOBUF
 from handlers.protocol.rendering import Response
 from handlers.protocol.requests import Request
 
@@ -16,20 +19,29 @@ from handlers.protocol.requests import Request
 # worker sends from its beginning with each piece that arrives, so its time grows with the square of the size:
 # 57 MB took it 7 seconds of a core, and the time counts as the worker's, which responseTimeout ends.
 _LARGEST_RESPONSES = 2
+# What is known of a batch before its responses are written.
+_STAGES = ("parse", "decode", "forward")
 
 
 def build_responses(
-    requests: Sequence[Request], outcomes: list[Outcome], meta: TowerMeta, context: Any, *, max_bytes: int
+    requests: Sequence[Request],
+    outcomes: list[Outcome],
+    meta: TowerMeta,
+    context: Any,
+    *,
+    max_bytes: int,
+    seconds: Mapping[str, float],
 ) -> list[bytes]:
     """N requests and the outcomes of all their items → the bodies of N responses, in the same order.
 
-    Statuses and headers go to `context`. A request whose response must not be sent has an error afterwards.
+    The `seconds` of each stage go to the requests that want to know. Statuses and headers go to `context`. A
+    request whose response must not be sent has an error afterwards.
     """
     bodies = [b""] * len(requests)
     room = _LARGEST_RESPONSES * max_bytes
     # Small ones first, so that it is a large one for which there may be no room.
     for index in sorted(range(len(requests)), key=lambda index: _count(requests[index])):
-        response = _build(requests[index], outcomes, meta, room=room, max_bytes=max_bytes)
+        response = _build(requests[index], outcomes, meta, seconds, room=room, max_bytes=max_bytes)
         room -= len(response.body)
         _set_headers(index, requests[index], response, context)
         bodies[index] = response.body
@@ -41,17 +53,31 @@ def _count(request: Request) -> int:
 
 
 def _build(
-    request: Request, outcomes: list[Outcome], meta: TowerMeta, *, room: int, max_bytes: int
+    request: Request,
+    outcomes: list[Outcome],
+    meta: TowerMeta,
+    seconds: Mapping[str, float],
+    *,
+    room: int,
+    max_bytes: int,
 ) -> Response:
     try:
         if request.error is None:
             response = request.dialect.render(request.envelope, outcomes[request.items], meta)
+            if request.wants_stages and response.content_type == PROTOBUF:
+                response = _with_stages(response, seconds)
             request.error = _check_size(len(response.body), room=room, max_bytes=max_bytes)
         if request.error is None:
             return response
     except Exception as error:
         request.error = RequestError(INTERNAL, log_incident("encoding", error))
     return request.dialect.refuse(request.envelope, request.error, meta)
+
+
+def _with_stages(response: Response, seconds: Mapping[str, float]) -> Response:
+    stages = [Stage(name=name, seconds=seconds[name]) for name in _STAGES]
+    # What follows a message of protobuf is merged into it.
+    return replace(response, body=response.body + EmbedResponse(stages=stages).SerializeToString())
 
 
 def _check_size(size: int, *, room: int, max_bytes: int) -> RequestError | None:

@@ -1,6 +1,7 @@
 """Traces, with a receiver of OTLP: from the caller's span through the gateway's to the tower's call."""
 
 import contextlib
+import itertools
 import subprocess
 import sys
 import threading
@@ -17,8 +18,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from babelclip import Client
+from babelclip import Call, Client
+from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
 from babelclip.errors import Unavailable
+from babelclip.testing import InMemoryTransport
 from babelclip.tracing import trace_headers
 from gateway import tracing
 from gateway.merged_metrics import merged
@@ -136,6 +139,51 @@ def test_a_client_its_gateway_and_the_towers_are_one_trace(
         assert call.parent_span_id == own.span_id.to_bytes(8, "big")
         assert call.start_time_unix_nano <= one.start_time_unix_nano
         assert one.end_time_unix_nano <= call.end_time_unix_nano
+
+
+class Telling(InMemoryTransport):
+    """An engine whose towers say how long each stage took."""
+
+    def send(self, call: Call) -> bytes:
+        answer = EmbedResponse.FromString(super().send(call))
+        if EmbedRequest.FromString(call.body).stages:
+            answer.stages.add(name="parse", seconds=1e-6)
+            answer.stages.add(name="forward", seconds=2e-6)
+        return answer.SerializeToString()
+
+
+def test_the_stages_of_a_tower_are_spans(
+    receiver: Receiver, traces: Callable[[], None], tmp_path: Path
+) -> None:
+    """A slow call shows whether it waited, or what the tower did so long; all within the question to it."""
+    with gateway(Engine(Telling()), tmp_path) as front:
+        traced(front, "HTTP")
+    traces()
+    spans = [one for one in receiver.spans if one.trace_id.hex() == TRACE]
+    for tower in ("text", "vision"):
+        (question,) = [one for one in spans if one.name == f"embed {tower}"]
+        stages = [one for one in spans if one.parent_span_id == question.span_id]
+        stages.sort(key=lambda one: one.end_time_unix_nano)
+        assert [one.name for one in stages] == ["wait", "parse", "forward"]
+        assert stages[1].end_time_unix_nano - stages[1].start_time_unix_nano == 1000
+        assert question.start_time_unix_nano <= stages[0].start_time_unix_nano
+        assert stages[-1].end_time_unix_nano <= question.end_time_unix_nano
+        for before, after in itertools.pairwise(stages):
+            assert before.end_time_unix_nano == after.start_time_unix_nano
+
+
+def test_a_tower_of_before_tells_no_stages(
+    receiver: Receiver, traces: Callable[[], None], tmp_path: Path
+) -> None:
+    """An archive that was exported by an earlier version answers as ever; its question has no parts."""
+    with gateway(Engine(), tmp_path) as front:
+        traced(front, "gRPC")
+    traces()
+    assert {one.name for one in receiver.spans if one.trace_id.hex() == TRACE} == {
+        "Embed",
+        "embed text",
+        "embed vision",
+    }
 
 
 def test_a_failure_of_ours_is_an_error_of_its_span(

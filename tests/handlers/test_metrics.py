@@ -154,6 +154,20 @@ def test_the_stages_fill_the_time_of_a_worker(
     assert sum(seconds.values()) == vision.handler._ended - ended
 
 
+def test_a_request_is_told_its_stages_if_it_asks(text: Worker) -> None:
+    """A trace shows what the worker did; who does not ask gets the same bytes as ever."""
+    asked, silent = (EmbedRequest(texts=[b"a red heart"], stages=stages) for stages in (True, False))
+    first, second = text.send(
+        *(http(one.SerializeToString(), "application/x-protobuf") for one in (asked, silent))
+    )
+    stages = {stage.name: stage.seconds for stage in first.message.stages}
+    assert list(stages) == ["parse", "decode", "forward"]
+    assert all(seconds >= 0 for seconds in stages.values())
+    assert stages["forward"] > 0
+    assert not second.message.stages
+    assert first.message.vectors == second.message.vectors
+
+
 def test_work_of_the_decoding_threads_is_counted(vision: Worker, caplog: pytest.LogCaptureFixture) -> None:
     """Decoding that a pass hides from the stages is still seen, and how full the passes were."""
     with caplog.at_level(logging.INFO):

@@ -26,6 +26,8 @@ class Content:
     """The embedding space it insists on; "" for any."""
     timeout: float | None = None
     """Seconds that its caller waits for the response; None where it does not say."""
+    wants_stages: bool = False
+    """Whether the response is to tell how long each stage took."""
 
 
 class Dialect(ABC):

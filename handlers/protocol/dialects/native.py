@@ -135,7 +135,7 @@ def _read_protobuf(body: Any, meta: TowerMeta) -> Content:
         images = [wrong_tower("text") for _ in images]
     else:
         texts = [wrong_tower("vision") for _ in texts]
-    return Content(texts + images, request.space, request.timeout_ms / 1000 or None)
+    return Content(texts + images, request.space, request.timeout_ms / 1000 or None, request.stages)
 
 
 def _read_json(body: Any, tower: str, settings: Settings) -> Content:
