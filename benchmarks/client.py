@@ -27,9 +27,9 @@ import psutil
 
 from babelclip import AsyncClient
 from babelclip.wire import MAX_ITEMS
-from benchmarks import inputs, load, report, towers
-from benchmarks.options import make_parser, parse
-from benchmarks.server import Server, serving
+from benchmarks.support import inputs, load, report, towers
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.server import Server, serving
 
 CONCURRENCIES = (2, 4, 8)
 TRIES = 3

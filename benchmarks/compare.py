@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import inputs, load, report
-from benchmarks.options import make_parser, parse
-from benchmarks.server import Server, serving
+from benchmarks.support import inputs, load, report
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.server import Server, serving
 
 WARM_UP = 1.0
 COMPARED = 64

@@ -24,8 +24,8 @@ from babelclip import Client
 from babelclip.dedup import DuplicateGroups, find_duplicates
 from babelclip.index import Index, Row, Settings, create_index, row_id
 from babelclip.ingest.images import describe_image
-from benchmarks import planted, report, towers
-from benchmarks.options import make_parser, parse
+from benchmarks.support import planted, report, towers
+from benchmarks.support.options import make_parser, parse
 from handlers.runtime.machine import usable_cores
 
 BATCH = 256

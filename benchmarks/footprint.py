@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import inputs, load, report, towers
-from benchmarks.options import make_parser, parse
-from benchmarks.server import Server, serving
+from benchmarks.support import inputs, load, report, towers
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.server import Server, serving
 from export.options import Options
 from export.pipeline import export
 

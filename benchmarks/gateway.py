@@ -35,11 +35,11 @@ from babelclip.embedding_pb2 import EmbedResponse
 from babelclip.keys.entries import SCOPES
 from babelclip.keys.file import add
 from babelclip.transports.torchserve import bearer
-from benchmarks import inputs, load, report, towers
 from benchmarks.client import between
-from benchmarks.options import make_parser, parse
-from benchmarks.server import Server, serving
-from benchmarks.towers import REPOSITORY
+from benchmarks.support import inputs, load, report, towers
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.server import Server, serving
+from benchmarks.support.towers import REPOSITORY
 from gateway.rpc import embedder_pb2 as pb
 
 SERVICE = "/babelclip.v1.Embedder/Embed"

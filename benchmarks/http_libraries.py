@@ -27,8 +27,8 @@ from babelclip.transports import http_wire
 from babelclip.transports.base import Call
 from babelclip.transports.http import HttpTransport
 from babelclip.transports.http_async import AsyncHttpTransport
-from benchmarks import report
-from benchmarks.towers import FOLDER
+from benchmarks.support import report
+from benchmarks.support.towers import FOLDER
 
 DIM = 512
 Cost = tuple[float, float]

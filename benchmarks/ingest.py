@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from babelclip.index import DETAILS, open_index
-from benchmarks import report, towers
-from benchmarks.options import make_parser, parse
+from benchmarks.support import report, towers
+from benchmarks.support.options import make_parser, parse
 
 KILLED_AT = 0.9
 # Of the vectors of two runs: batches may be cut in other places, and sum in another order.

@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks import report, towers
-from benchmarks.inprocess import InProcess
-from benchmarks.options import make_parser, parse
+from benchmarks.support import report, towers
+from benchmarks.support.inprocess import InProcess
+from benchmarks.support.options import make_parser, parse
 from handlers.batching import Group
 from models.modules import ModelConfig
 

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from babelclip.embedding_pb2 import EmbedResponse
-from benchmarks import inputs, load, report, towers
 from benchmarks.gateway import Gateway, GrpcSender, HttpSender, gateway_before, grpc_bodies, json_bodies
-from benchmarks.options import make_parser, parse
-from benchmarks.server import serving
+from benchmarks.support import inputs, load, report, towers
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.server import serving
 
 CALLERS = 64
 # How the senders say that the gateway has refused a request because there is too much.

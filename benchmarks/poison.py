@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelclip.embedding_pb2 import EmbedResponse
-from benchmarks import inputs, load, report, towers
-from benchmarks.options import make_parser, parse
-from benchmarks.server import Server, serving
+from benchmarks.support import inputs, load, report, towers
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.server import Server, serving
 
 Vector = NDArray[np.float32]
 

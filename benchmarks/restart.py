@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from babelclip import Backoff, Client, Embeddings, concatenate
 from babelclip.wire import smallest_message
-from benchmarks import inputs, report, towers
-from benchmarks.options import make_parser, parse
-from benchmarks.towers import REPOSITORY
+from benchmarks.support import inputs, report, towers
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.towers import REPOSITORY
 
 SAMPLES = REPOSITORY / "training" / "recipes" / "mini" / "samples"
 SAME = 0.9999

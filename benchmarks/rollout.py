@@ -27,9 +27,10 @@ import torch
 from babelclip import BabelclipError, Client, Registry, SpaceMismatch
 from babelclip.client.retry import Backoff
 from babelclip.embedding_pb2 import EmbedResponse
-from benchmarks import inputs, load, report, rollout_gateway, towers
-from benchmarks.options import make_parser, parse
-from benchmarks.server import Server, serving
+from benchmarks import rollout_gateway
+from benchmarks.support import inputs, load, report, towers
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.server import Server, serving
 from export.manifest import is_current, sources
 from export.options import Options
 from export.pipeline import export

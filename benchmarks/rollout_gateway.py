@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from babelclip.embedding_pb2 import EmbedResponse
 from babelclip.versions.gateway import GatewayVersions
-from benchmarks import inputs, load
 from benchmarks.gateway import Gateway, GrpcSender, HttpSender, gateway_before
-from benchmarks.server import Server
+from benchmarks.support import inputs, load
+from benchmarks.support.server import Server
 from gateway.rpc import embedder_pb2 as pb
 
 NAME = "clip"

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import load, report, towers
-from benchmarks.inprocess import InProcess
-from benchmarks.options import make_parser, parse
-from benchmarks.server import Server, serving
+from benchmarks.support import load, report, towers
+from benchmarks.support.inprocess import InProcess
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.server import Server, serving
 
 GAUDI2_ARTICLE = 54.7  # images a second, one card: the figure of the public Gaudi 2 CLIP workflow
 ANSWERS = 4

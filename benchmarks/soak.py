@@ -18,10 +18,10 @@ import numpy as np
 import psutil
 
 from babelclip.embedding_pb2 import EmbedResponse
-from benchmarks import inputs, load, report, towers
-from benchmarks.options import make_parser, parse
 from benchmarks.poison import EVERY, poison
-from benchmarks.server import Server, serving
+from benchmarks.support import inputs, load, report, towers
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.server import Server, serving
 
 CALLERS = 16
 

@@ -25,10 +25,10 @@ from typing import Any
 
 import torch
 
-from benchmarks import inputs, report, towers
-from benchmarks.options import make_parser, parse
-from benchmarks.towers import REPOSITORY
-from benchmarks.vocabularies import ROBERTA_MARKERS, tokenizer
+from benchmarks.support import inputs, report, towers
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.towers import REPOSITORY
+from benchmarks.support.vocabularies import ROBERTA_MARKERS, tokenizer
 from training import devices
 
 ARTICLE = "15 min 01 s for three epochs of COCO on one Gaudi 2, projections alone, initialisation included"

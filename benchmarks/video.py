@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from babelclip.video import Sampling, find_scenes, open_video
-from benchmarks import report, towers
-from benchmarks.options import make_parser, parse
+from benchmarks.support import report, towers
+from benchmarks.support.options import make_parser, parse
 
 SCENES = 12
 RATE = 25

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from babelclip.index import create_index
-from benchmarks import options, report
 from benchmarks.index.beside import Exact, faiss_ivf
 from benchmarks.index.measure import Timed
 from benchmarks.index.milvus_server import milvus_server, missing
 from benchmarks.index.rows import EVERY, SPACE, row, settings
 from benchmarks.index.vectors import Source
-from benchmarks.towers import REPOSITORY
+from benchmarks.support import options, report
+from benchmarks.support.towers import REPOSITORY
 
 
 def main() -> None:

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from babelclip.embedding_pb2 import EmbedResponse
-from benchmarks import inputs, load, report, towers
-from benchmarks.options import make_parser, parse
 from benchmarks.peers import infinity, plain
-from benchmarks.server import Server, serving
+from benchmarks.support import inputs, load, report, towers
+from benchmarks.support.options import make_parser, parse
+from benchmarks.support.server import Server, serving
 
 CONCURRENCY = 64
 MANY = infinity.BATCH

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import load, towers
 from benchmarks.peers.other_servers import free_port, process
+from benchmarks.support import load, towers
 
 VERSION = "0.0.78"
 DTYPES = ("float32", "bfloat16")

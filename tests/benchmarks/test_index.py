@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("lancedb", reason="LanceDB is not installed")
 pytest.importorskip("faiss", reason="FAISS is not installed")
 
-from benchmarks import towers
+from benchmarks.support import towers
 from tests.benchmarks.commands import command_module
 
 pytestmark = pytest.mark.slow  # starts processes

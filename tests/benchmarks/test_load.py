@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from babelclip.embedding_pb2 import EmbedResponse, ItemError
-from benchmarks import inputs, load, report
+from benchmarks.support import inputs, load, report
 
 
 class Echo:

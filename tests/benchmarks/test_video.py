@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("av", reason="films are decoded by PyAV")
 
-from benchmarks import towers, video
+from benchmarks import video
+from benchmarks.support import towers
 
 
 def test_all_planted_scenes_are_found(

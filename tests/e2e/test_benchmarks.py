@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from babelclip.wire import MAX_ITEMS
-from benchmarks import rollout, towers
-from benchmarks import server as servers
+from benchmarks import rollout
+from benchmarks.support import server as servers
+from benchmarks.support import towers
 from tests.benchmarks.commands import command_module
 
 Run = Callable[..., dict[str, Any]]

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, normalizers
 from transformers import Siglip2Tokenizer
 
-from benchmarks.vocabularies import ROBERTA_MARKERS, gemma, tokenizer
+from benchmarks.support.vocabularies import ROBERTA_MARKERS, gemma, tokenizer
 from export.archive import tower_meta
 from export.options import Options
 from models.checkpoint import Checkpoint, CheckpointError

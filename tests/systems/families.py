@@ -40,8 +40,8 @@ from transformers import (
     XLMRobertaForMaskedLM,
 )
 
-from benchmarks import towers
-from benchmarks.vocabularies import (
+from benchmarks.support import towers
+from benchmarks.support.vocabularies import (
     CLIP_MARKERS,
     ROBERTA_MARKERS,
     SMALL_VOCABULARY,

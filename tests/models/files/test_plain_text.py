@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from benchmarks import vocabularies
+from benchmarks.support import vocabularies
 from export import golden
 from export.vocabulary import trim
 from models import checkpoint

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import towers
+from benchmarks.support import towers
 from handlers.runtime.device import has_native_bfloat16
 from handlers.runtime.machine import usable_cores
 

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from benchmarks.towers import REPOSITORY
+from benchmarks.support.towers import REPOSITORY
 from export import golden
 
 SIZES = ((480, 360), (360, 480), (400, 400), (512, 288), (320, 240))

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Sequence
 
-from benchmarks.towers import REPOSITORY
+from benchmarks.support.towers import REPOSITORY
 from export import golden
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks import inputs
+from benchmarks.support import inputs
 from handlers.base import Handler
 from handlers.batching import Group, PreprocessResult
 from handlers.clip_text import TextHandler

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from benchmarks import towers
-from benchmarks.load import GrpcSender, HttpSender, Sender
-from benchmarks.towers import REPOSITORY
+from benchmarks.support import towers
+from benchmarks.support.load import GrpcSender, HttpSender, Sender
+from benchmarks.support.towers import REPOSITORY
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer, normalizers
 from tokenizers.models import BPE
 
-MINI = Path(__file__).resolve().parents[1] / "training" / "recipes" / "mini" / "checkpoint" / "tokenizer.json"
+MINI = Path(__file__).resolve().parents[2] / "training" / "recipes" / "mini" / "checkpoint" / "tokenizer.json"
 SMALL_VOCABULARY = 42_000
 ROBERTA_MARKERS = ("<s>", "</s>")
 CLIP_MARKERS = ("<|startoftext|>", "<|endoftext|>")

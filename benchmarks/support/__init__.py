@@ -1,0 +1,1 @@
+"""What the benchmarks share: inputs, load, servers, options, reports."""
