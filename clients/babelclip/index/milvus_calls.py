@@ -87,6 +87,8 @@ def pages(
 ) -> Iterator[list[dict[str, Any]]]:
     """What an expression keeps, in the order of the ids: of more rows Milvus gives the first ones in it.
 
+    pymilvus's own iterators do the same, with parameters by which Milvus 2.3 gives rows that were deleted.
+
     Args:
         names: of the columns, of which `id` is one.
         size: of a page, at most `MOST`.

@@ -121,6 +121,17 @@ def test_new_rows_are_found_before_the_next_compaction(index: Index) -> None:
     assert index.info().rows == COUNT
 
 
+def test_a_scan_in_pages_holds_each_row_once(index: Index) -> None:
+    """Rows of partitions, rows that came since, and none that was deleted, however small the pages are."""
+    added = [f"added-{n}" for n in range(200)]
+    index.upsert([Row(id=one, source="x", vector=VECTORS[0]) for one in added], space="s")
+    assert index.delete(added[::2]) == 100
+    found = [row.id for rows in index.scan(columns=(), batch_size=300) for row in rows]
+    assert sorted(found) == sorted([*(str(n) for n in range(COUNT)), "broken", *added[1::2]])
+    assert index.delete(where={"id": {"$prefix": "added-"}}) == 100
+    assert index.count() == COUNT + 1
+
+
 def test_long_texts_and_pictures_come_back(milvus_address: str) -> None:
     """What is longer than a column is in several, cut nowhere; what is too long for all is refused."""
     metadata = {"text": "é海" * 15_000}
