@@ -153,7 +153,7 @@ ANY_ITEM = (
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS + OPTIONS), ITEM | st.lists(ITEM, max_size=3) | JSON))
-@settings(max_examples=200)
+@settings(max_examples=60)
 def test_any_body_is_a_request_or_an_error(body: dict[str, Any]) -> None:
     """No JSON makes a parser of these calls fail otherwise than with a sentence."""
     statuses = []
@@ -175,7 +175,7 @@ def test_any_body_is_a_request_or_an_error(body: dict[str, Any]) -> None:
         },
     ),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40)
 def test_no_request_is_a_failure_of_the_gateway(front: Front, path: str, body: dict[str, Any]) -> None:
     """Whatever the items of a request are, even what is no Unicode, the answer is one or a sentence."""
     answer = front.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
