@@ -16,6 +16,7 @@ def loaded(tmp_path, small_model: BabelCLIP, words) -> Checkpoint:
     return Checkpoint(tmp_path, small_model, words, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tower", ["text", "vision"])
 def test_a_faithful_program_passes(loaded: Checkpoint, tower: str) -> None:
     """Protects the gate from refusing what is right."""
@@ -47,6 +48,7 @@ def test_a_program_that_differs_is_refused_by_name(loaded: Checkpoint, damage: s
         assert report.worst_input == inputs.names[3]
 
 
+@pytest.mark.slow
 def test_a_program_that_reads_its_padding_is_refused(loaded: Checkpoint) -> None:
     """Protects vectors from depending on the batch they came in: the gate must see leaking padding."""
     inputs = parity.Golden(loaded, "text")
@@ -57,6 +59,7 @@ def test_a_program_that_reads_its_padding_is_refused(loaded: Checkpoint) -> None
     assert not parity.compare("text", inputs, inputs.embed(leaking), "float32").passed
 
 
+@pytest.mark.slow
 def test_bfloat16_has_its_own_tolerance(loaded: Checkpoint) -> None:
     """Protects the bfloat16 export from the float32 tolerance, and from having none."""
     inputs = parity.Golden(loaded, "vision")

@@ -123,6 +123,7 @@ def test_an_entry_module_has_one_class(module: Any) -> None:
     assert len(list_classes_from_module(module)) == 1
 
 
+@pytest.mark.slow
 def test_the_archive_is_self_contained(tmp_path: Path) -> None:
     """The entry file beside the folder handlers/ is importable by basename, with nothing else of ours."""
     source = Path(clip_text.__file__).parent

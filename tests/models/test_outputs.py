@@ -27,6 +27,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
         outputs.check("command", "--out", tmp_path / "file" / "out")
 
 
+@pytest.mark.slow
 def test_another_users_folder_is_refused(tmp_path: Path) -> None:
     """A user without rights is told so in one sentence."""
     (tmp_path / "shared").mkdir(mode=0o555)

@@ -79,6 +79,7 @@ def some_texts(letters: str, count: int) -> list[str]:
 needs_jdk = pytest.mark.skipif(shutil.which("javac") is None, reason="a JDK runs the program that reads")
 
 
+@pytest.mark.slow
 @needs_jdk
 def test_java_reads_what_is_written(tmp_path: Path) -> None:
     """Whatever a path holds, Java finds it: letters of any alphabet, spaces, separators, backslashes."""
@@ -87,6 +88,7 @@ def test_java_reads_what_is_written(tmp_path: Path) -> None:
     assert java_reads(tmp_path, [write_properties(pairs).encode("ascii") for pairs in written]) == written
 
 
+@pytest.mark.slow
 @needs_jdk
 def test_a_file_says_the_same_here_as_to_java(tmp_path: Path) -> None:
     """Separators, comments, continued lines and escapes hold as Java has them."""

@@ -242,6 +242,7 @@ def compiled_shapes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return shapes
 
 
+@pytest.mark.slow
 def test_only_declared_shapes_are_compiled(
     monkeypatch: pytest.MonkeyPatch, text_folder: Path, text: Worker, compiled_shapes: list[tuple[int, ...]]
 ) -> None:

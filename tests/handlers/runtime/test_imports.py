@@ -33,6 +33,7 @@ def test_nothing_is_written_about_the_machine(runtime: str, tmp_path: Path) -> N
     assert not list(tmp_path.rglob("*"))
 
 
+@pytest.mark.slow
 def test_the_parts_that_load_programs_import_them_so(tmp_path: Path) -> None:
     """The export's proof of a program, and the handlers: neither imports a runtime in another way."""
     code = (
