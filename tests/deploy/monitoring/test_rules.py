@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.outcomes import ERRORS, STATUSES
 from tests.deploy.monitoring.tools import MONITORING, run
 from tests.places import REPOSITORY
 
@@ -65,3 +66,22 @@ def test_no_section_is_without_its_alert() -> None:
     """A runbook of an alert that is gone would be looked for in vain."""
     text = (REPOSITORY / "docs" / "runbooks.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [*ALERTS]
+
+
+def test_errors_are_the_same_everywhere() -> None:
+    """What an SLO counts as an error is what its trace is kept for."""
+    text = (RULES / "recording.yml").read_text(encoding="utf-8")
+    (pattern,) = {*re.findall(r'babelclip_gateway_answers_total\{status=~"(.*?)"\}', text)}
+    assert {one for one in STATUSES if re.fullmatch(pattern, one)} == ERRORS
+
+
+def test_the_collector_has_all_that_it_names() -> None:
+    """Each part of the pipeline is there, and what was slow or failed is kept before it is sent."""
+    given = yaml.safe_load((MONITORING / "otel-collector.yaml").read_text(encoding="utf-8"))
+    pipeline = given["service"]["pipelines"]["traces"]
+    for part in ("receivers", "processors", "exporters"):
+        assert set(pipeline[part]) == set(given[part])
+    assert pipeline["processors"].index("tail_sampling") < pipeline["processors"].index("batch")
+    policies = given["processors"]["tail_sampling"]["policies"]
+    assert [policy["type"] for policy in policies] == ["status_code", "latency", "probabilistic"]
+    assert all(policy["type"] in policy for policy in policies)
