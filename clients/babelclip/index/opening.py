@@ -37,8 +37,9 @@ def check_address(address: str | os.PathLike[str]) -> str:
         return plain
     if "://" in plain and not plain.lower().startswith(tuple(f"{store}://" for store in STORES)):
         stores = ", ".join(f"{store}://" for store in STORES)
+        scheme = plain.partition("://")[0]  # The rest may hold a password.
         raise SearchIndexError(
-            f"no index can be kept at {plain!r}: give a folder, {stores}BUCKET/NAME or milvus://HOST:PORT/NAME"
+            f"no index can be kept at {scheme}://…: give a folder, {stores}BUCKET/NAME or milvus://HOST:PORT/NAME"
         )
     _need("lancedb", "an index", "search")
     return plain
