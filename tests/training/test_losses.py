@@ -138,6 +138,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(PROCESSES)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "labels"), CASES)
 def test_two_processes_learn_what_one_does(kind: str, labels: str, two: list[dict[str, Any]]) -> None:
     """Protects gathered negatives: loss and every gradient are those of one process with the whole batch."""

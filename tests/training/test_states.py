@@ -81,6 +81,7 @@ def processes() -> multiprocessing.context.ForkServerContext:
     return context
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_as_if_never_stopped(
     tmp_path: Path, processes: multiprocessing.context.ForkServerContext
 ) -> None:
