@@ -95,7 +95,8 @@ def prometheus(facts: dict[str, Any], folder: Path) -> Iterator[Prometheus]:
         def scraped() -> bool:
             assert process.poll() is None, "Prometheus ended"
             try:
-                return len(running.query("up == 1")) == len(_JOBS)
+                ready = httpx.get(f"{running.url}/-/ready", timeout=60).status_code == 200
+                return ready and len(running.query("up == 1")) == len(_JOBS)
             except httpx.TransportError:
                 return False
 
