@@ -63,9 +63,12 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What addresses of indexes in a real Milvus begin with; it ends with the tests."""
+    """What addresses of indexes in a real Milvus begin with.
+
+    Of a file of tests, for Milvus takes a fifth of a core while nobody asks it.
+    """
     from benchmarks.index.milvus_server import milvus_server, missing
 
     pytest.importorskip("pymilvus", reason="pymilvus is not installed")
