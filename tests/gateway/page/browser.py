@@ -70,9 +70,9 @@ def is_mistake(message: Any) -> bool:
 
 
 def search(page: Page, text: str) -> None:
-    """Write a query, and wait for what comes of it."""
-    page.locator("#field").fill(text)
+    """Write a query, and wait for what comes of it: at Enter, or before it where the page was quicker."""
     with page.expect_response(lambda answer: answer.url.endswith("/search")):
+        page.locator("#field").fill(text)
         page.locator("#field").press("Enter")
 
 

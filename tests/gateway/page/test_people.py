@@ -74,7 +74,7 @@ def test_the_keyboard_is_enough(browser: Browser, shop: Catalogue) -> None:
         page.keyboard.press("/")
         page.keyboard.type("dog")
         page.keyboard.press("Enter")
-        page.locator(".tile").first.wait_for()
+        page.locator("#note").get_by_text("10 results fit").wait_for()
         page.keyboard.press("ArrowDown")
         assert focused(page) == 0
         page.keyboard.press("ArrowRight")
