@@ -36,14 +36,20 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where processes share the files of tests, long ones go first: none ends long after the others."""
     if hasattr(config, "workerinput"):  # set by pytest-xdist
-        items.sort(key=_turn)
+        turns: dict[Path, int] = {}
+        for item in items:
+            turns[item.path] = min(_turn(item), turns.get(item.path, _LAST))
+        items.sort(key=lambda item: turns[item.path])  # in a file the order stays
 
 
 def _turn(item: pytest.Item) -> int:
     if item.get_closest_marker("slow"):
         return 0
     # Then the servers, which stay up until the end.
-    return 1 if item.get_closest_marker("e2e") else 2
+    return 1 if item.get_closest_marker("e2e") else _LAST
+
+
+_LAST = 2
 
 
 def run(*command: str | Path, cwd: Path = REPOSITORY) -> str:

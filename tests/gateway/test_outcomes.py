@@ -8,9 +8,9 @@ import httpx
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from babelclip.errors import IMAGE_NOT_FETCHED
 from babelclip.keys.file import add, revoke
 from gateway import outcomes
-from gateway.fetch import IMAGE_NOT_FETCHED
 from tests.gateway.engine import Engine
 from tests.gateway.front import Front, gateway
 from tests.gateway.test_metrics import counted, eventually
@@ -57,7 +57,7 @@ def test_every_outcome_counts_from_the_start(tmp_path: Path) -> None:
             ],
             "jobs": [
                 labels(kind=kind, state=state)
-                for kind in ("compact", "dedup", "import")
+                for kind in ("compact", "dedup", "import", "migrate")
                 for state in ("done", "failed", "cancelled")
             ],
         }

@@ -176,30 +176,32 @@ def test_another_space_in_the_shadow_is_judged_by_neighbours(front: Front) -> No
 
 
 @pytest.mark.slow
-def test_a_candidate_that_fails_or_is_too_slow_costs_callers_nothing(front: Front) -> None:
+def test_a_candidate_that_fails_or_is_too_slow_costs_callers_nothing(tmp_path: Path) -> None:
     """Its failures are counted by their codes, and what it cannot keep up with is dropped."""
-    engine = front.engine
+    engine = Engine(OLD, NEW, NEXT)
     held = {"3.0": True}
 
     async def during(call: Call) -> None:
         while call.version == "3.0" and held["3.0"] and not EmbedRequest.FromString(call.body).canary:
             await asyncio.sleep(0.01)
 
-    admin(front, "shadow", version="3.0", share=1)
-    engine.versions["3.0"].failing[b"fails"] = ("text_too_long", "too long")
-    engine.during = during
-    try:
-        assert front.post(json={"input": ["fails"]}).status_code == 200
-        for number in range(80):
-            assert asked_for(front, f"flood {number}") == "clip@1.0"
-        assert counted(front, "shadow_items_total", outcome="dropped") > 0
-        held["3.0"] = False
-        eventually(lambda: shadow_of(front).get("failed") == {"text_too_long": 1})
-    finally:
-        held["3.0"] = False
-        engine.versions["3.0"].failing.clear()
-    assert counted(front, "shadow_items_total", outcome="text_too_long") == 1
-    assert any("the candidate alone fails 1" in reason for reason in shadow_of(front)["reasons"])
+    with gateway(engine, tmp_path, cache_mb=1) as front:
+        decide(front, ModelVersions("1.0"))
+        admin(front, "shadow", version="3.0", share=1)
+        engine.versions["3.0"].failing[b"fails"] = ("text_too_long", "too long")
+        engine.during = during
+        try:
+            assert front.post(json={"input": ["fails"]}).status_code == 200
+            for number in range(80):
+                assert asked_for(front, f"flood {number}") == "clip@1.0"
+            assert counted(front, "shadow_items_total", outcome="dropped") > 0
+            held["3.0"] = False
+            eventually(lambda: shadow_of(front).get("failed") == {"text_too_long": 1})
+        finally:
+            held["3.0"] = False
+            engine.versions["3.0"].failing.clear()
+        assert counted(front, "shadow_items_total", outcome="text_too_long") == 1
+        assert any("the candidate alone fails 1" in reason for reason in shadow_of(front)["reasons"])
 
 
 def asked_for(front: Front, text: str) -> str:
