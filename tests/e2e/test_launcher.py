@@ -157,7 +157,7 @@ def test_what_is_not_as_the_manifest_says_is_not_served(
     with launched("--store", changed, "--run-dir", tmp_path / "run", "--ports", "auto") as launcher:
         status, printed = launcher.wait_ended()
     assert status == 1
-    assert says in printed
+    assert says in printed, printed
     assert "ready:" not in printed
     assert "Traceback" not in printed
 
