@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from serving.settings import HOSTS, Settings
 STOP_SECONDS = 20.0
 # A Unix socket has a path of at most 107 bytes; a worker's ends in /.ts.sock.NNNN.
 LONGEST_TEMP_PATH = 90
+# The last line of the traceback of a worker, and how many of them are shown.
+_ERROR = re.compile(r" MODEL_LOG - [\w.]*(Error|Exception|Exit|Interrupt)\b")
+_ERRORS = 3
 # What the command lines of TorchServe's processes hold: its launcher's, the front end's, a worker's.
 PARTS = ("ts.model_server", "org.pytorch.serve.ModelServer", "model_service_worker.py")
 
@@ -103,11 +107,15 @@ class RunFolder:
         return found
 
     def last_lines(self, count: int = 25) -> str:
-        """Return the last `count` lines of each log, for the operator who is told of a failure."""
+        """Return the last `count` lines of each log, for the operator who is told of a failure.
+
+        Before them stand the errors of workers that were logged earlier: other workers write on meanwhile.
+        """
         parts = []
         for log in (self.console, self.log):
             if log.exists() and (lines := log.read_text(encoding="utf-8", errors="replace").splitlines()):
-                parts += [f"--- {log}", *lines[-count:]]
+                errors = [line for line in lines[:-count] if _ERROR.search(line)]
+                parts += [f"--- {log}", *errors[-_ERRORS:], *lines[-count:]]
         return "\n".join(parts)
 
 

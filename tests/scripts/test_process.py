@@ -59,3 +59,15 @@ except LaunchError as problem:
     tmp_path.chmod(0o755)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "Permission denied; choose another folder with --run-dir" in done.stdout, done.stderr
+
+
+def test_an_error_is_told_though_others_write_on(tmp_path: Path) -> None:
+    """The reason of a worker's death is among what an operator is shown, however much follows in the log."""
+    folder = RunFolder(tmp_path / "run")
+    folder.log.parent.mkdir(parents=True)
+    begun = "2026-01-01T00:00:00,000 INFO  W-9000-text_1.0-stdout MODEL_LOG - "
+    reason = f"{begun}ValueError: meta.json is not of format 2"
+    others = [f"{begun}Python runtime: 3.11.{number}" for number in range(60)]
+    folder.log.write_text("\n".join([*others, f"{begun}Traceback (most recent call last):", reason, *others]))
+    shown = folder.last_lines().splitlines()
+    assert shown == [f"--- {folder.log}", reason, *others[-25:]]
