@@ -14,10 +14,10 @@ from pathlib import Path
 
 from babelclip.index.base import Index, Settings
 from babelclip.index.errors import SearchIndexError
-from babelclip.index.lance import LanceIndex
-from babelclip.index.lance_generations import TABLE
-from babelclip.index.milvus import MilvusIndex
-from babelclip.index.milvus_address import is_milvus, parse_address
+from babelclip.index.lance.generations import TABLE
+from babelclip.index.lance.index import LanceIndex
+from babelclip.index.milvus.address import is_milvus, parse_address
+from babelclip.index.milvus.index import MilvusIndex
 
 STORES = ("s3", "gs", "az")
 """Of addresses: the object stores that LanceDB keeps an index in."""

@@ -11,7 +11,7 @@ pytest.importorskip("lancedb", reason="LanceDB is not installed")
 
 from babelclip.embeddings import Embeddings, Vectors
 from babelclip.index import Index, Row, Settings, create_index, open_index
-from babelclip.index import lance_structure as structure_module
+from babelclip.index.lance import structure as structure_module
 
 COUNT, DIM = 3000, 32
 SETTINGS = Settings(space="s", dim=DIM, fields={"year": "integer"})

@@ -20,7 +20,7 @@ from babelclip.index import (
     create_index,
     open_index,
 )
-from babelclip.index import milvus_structure as structure_module
+from babelclip.index.milvus import structure as structure_module
 from tests.clients.index.together import work_together
 
 pytestmark = pytest.mark.slow

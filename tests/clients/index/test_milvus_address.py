@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("pymilvus", reason="pymilvus is not installed")
 
 from babelclip.index import SearchIndexError, Settings, check_address, create_index, open_index
-from babelclip.index.milvus_address import parse_address
+from babelclip.index.milvus.address import parse_address
 
 
 @pytest.mark.parametrize(

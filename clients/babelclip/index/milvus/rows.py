@@ -15,7 +15,7 @@ import numpy as np
 
 from babelclip.index.base import DETAILS, Row, Settings
 from babelclip.index.filters import COLUMNS
-from babelclip.index.milvus_filters import DECLARED, EMBEDDED, PRESENT
+from babelclip.index.milvus.filters import DECLARED, EMBEDDED, PRESENT
 from babelclip.index.rows import (
     INTEGERS,
     NUMBERS,

@@ -17,12 +17,12 @@ from babelclip.index.base import DETAILS, Hit, Index, IndexInfo, Row, Settings
 from babelclip.index.errors import IndexExists, IndexNotFound, SearchIndexError
 from babelclip.index.event_loop import run
 from babelclip.index.filters import Filter, parse_filter
-from babelclip.index.lance_calls import committed, connect, first_line
-from babelclip.index.lance_generations import Generation, Generations
-from babelclip.index.lance_rows import rows_from, schema_of, selected, table_of
-from babelclip.index.lance_structure import EMBEDDED, bring_up_to_date, cosines_of, nearest, uncovered
+from babelclip.index.lance.calls import committed, connect, first_line
+from babelclip.index.lance.generations import Generation, Generations
+from babelclip.index.lance.rows import rows_from, schema_of, selected, table_of
+from babelclip.index.lance.sql import literal, to_sql
+from babelclip.index.lance.structure import EMBEDDED, bring_up_to_date, cosines_of, nearest, uncovered
 from babelclip.index.rows import check_query, check_space
-from babelclip.index.sql import literal, to_sql
 
 if TYPE_CHECKING:
     import lancedb

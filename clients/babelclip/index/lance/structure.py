@@ -13,9 +13,9 @@ import numpy as np
 
 from babelclip.embeddings import Vectors
 from babelclip.index.base import Settings
-from babelclip.index.lance_calls import committed
+from babelclip.index.lance.calls import committed
+from babelclip.index.lance.sql import DECLARED
 from babelclip.index.recall import AIM, QUERIES, ExactTop, queries_off_clusters, recall
-from babelclip.index.sql import DECLARED
 from babelclip.index.structure import FLAT_BELOW, Structure
 
 if TYPE_CHECKING:

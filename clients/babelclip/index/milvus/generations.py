@@ -14,9 +14,9 @@ from typing import Any
 
 from babelclip.index.base import Settings
 from babelclip.index.errors import IndexExists, IndexNotFound
-from babelclip.index.milvus_address import MilvusAddress
-from babelclip.index.milvus_calls import Server, is_missing
-from babelclip.index.milvus_rows import VECTOR, check_milvus_settings, schema_of
+from babelclip.index.milvus.address import MilvusAddress
+from babelclip.index.milvus.calls import Server, is_missing
+from babelclip.index.milvus.rows import VECTOR, check_milvus_settings, schema_of
 from babelclip.index.structure import Structure
 
 FIRST = "1"  # the generation that a new index has

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from babelclip.index.base import Settings
 from babelclip.index.errors import IndexBusy, IndexExists, IndexNotFound, SearchIndexError
-from babelclip.index.lance_calls import committed
-from babelclip.index.lance_rows import schema_of
-from babelclip.index.sql import literal
+from babelclip.index.lance.calls import committed
+from babelclip.index.lance.rows import schema_of
+from babelclip.index.lance.sql import literal
 from babelclip.index.structure import Structure
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from babelclip.index.errors import SearchIndexError
-from babelclip.index.milvus_address import TOKEN, MilvusAddress
-from babelclip.index.milvus_filters import literal
+from babelclip.index.milvus.address import TOKEN, MilvusAddress
+from babelclip.index.milvus.filters import literal
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from babelclip.index.base import DETAILS, FIELD_TYPES, Row, Settings
+from babelclip.index.lance.sql import DECLARED
 from babelclip.index.rows import (
     COLUMNS,
     INTEGERS,
@@ -25,7 +26,6 @@ from babelclip.index.rows import (
     field_of,
     read_details,
 )
-from babelclip.index.sql import DECLARED
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,10 +15,10 @@ import numpy as np
 
 from babelclip.embeddings import Vectors
 from babelclip.index.errors import SearchIndexError
-from babelclip.index.milvus_calls import MOST, Server, count, pages
-from babelclip.index.milvus_filters import WITH_VECTOR, listed
-from babelclip.index.milvus_generations import METHOD, NLIST, Generation
-from babelclip.index.milvus_rows import VECTOR
+from babelclip.index.milvus.calls import MOST, Server, count, pages
+from babelclip.index.milvus.filters import WITH_VECTOR, listed
+from babelclip.index.milvus.generations import METHOD, NLIST, Generation
+from babelclip.index.milvus.rows import VECTOR
 from babelclip.index.recall import AIM, QUERIES, TOP, ExactTop, queries_off_clusters, recall
 from babelclip.index.structure import FLAT_BELOW, Structure
 

@@ -14,8 +14,8 @@ from babelclip.embeddings import Embeddings
 from babelclip.index.base import DETAILS, Hit, Index, IndexInfo, Row, Settings
 from babelclip.index.errors import IndexExists, IndexNotFound, SearchIndexError
 from babelclip.index.filters import Compare, Filter, parse_filter
-from babelclip.index.milvus_address import file_of, parse_address
-from babelclip.index.milvus_calls import (
+from babelclip.index.milvus.address import file_of, parse_address
+from babelclip.index.milvus.calls import (
     MOST,
     SESSION,
     STRONG,
@@ -26,7 +26,7 @@ from babelclip.index.milvus_calls import (
     is_missing,
     pages,
 )
-from babelclip.index.milvus_filters import (
+from babelclip.index.milvus.filters import (
     ALL_ROWS,
     NO_ROW,
     WITH_VECTOR,
@@ -36,9 +36,9 @@ from babelclip.index.milvus_filters import (
     presence_of,
     to_expression,
 )
-from babelclip.index.milvus_generations import NLIST, Generation, Generations
-from babelclip.index.milvus_rows import VECTOR, entities_of, requests_of, row_from, selected
-from babelclip.index.milvus_structure import bring_up_to_date, covered
+from babelclip.index.milvus.generations import NLIST, Generation, Generations
+from babelclip.index.milvus.rows import VECTOR, entities_of, requests_of, row_from, selected
+from babelclip.index.milvus.structure import bring_up_to_date, covered
 from babelclip.index.rows import check_query, check_space
 
 T = TypeVar("T")

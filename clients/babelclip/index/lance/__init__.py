@@ -1,0 +1,1 @@
+"""The engine that keeps an index in a folder or an object store: LanceDB."""
