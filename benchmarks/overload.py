@@ -8,8 +8,8 @@ became of those before: the goodput is the rate of those that are answered, and 
 once. The capacity is measured before and after, and the mean of both is told.
 
 Then two keys: a modest one, which asks for a part of the capacity, alone and beside a greedy one, which asks
-for three times the capacity. A refusal counts from the moment it was asked for, everything else from the
-moment it was due.
+for three times the capacity; `both_of_capacity` is what fair turns leave of it. A refusal counts from the
+moment it was asked for, everything else from the moment it was due.
 """
 
 import argparse
@@ -82,11 +82,14 @@ class Overload:
             await sender.close()
         return {**self._found(outcomes, sender), "offered_per_s": round(rate, 2)}
 
-    async def beside(self, modest: Gateway, greedy: Gateway, share: float, rate: float) -> dict[str, Any]:
-        """What came of a modest key beside a greedy one."""
+    async def beside(
+        self, modest: Gateway, greedy: Gateway, share: float, rate: float
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What came of a modest key beside a greedy one, and of the greedy one."""
         seconds = self._options.fair_seconds
         both = (self.offered(modest, share, seconds), self.offered(greedy, rate, seconds))
-        return (await asyncio.gather(*both))[0]
+        of_modest, of_greedy = await asyncio.gather(*both)
+        return of_modest, of_greedy
 
     def _sender(self, gateway: Gateway) -> TimedSender:
         return TimedSender(HttpSender(gateway) if self._options.transport == "http" else GrpcSender(gateway))
@@ -113,13 +116,14 @@ def measure(gateway: Gateway, options: argparse.Namespace) -> tuple[dict[str, An
     share = options.share * capacity
     modest, greedy = gateway.with_key("modest"), gateway.with_key("greedy")
     alone = asyncio.run(overload.offered(modest, share, options.fair_seconds))
-    beside = asyncio.run(overload.beside(modest, greedy, share, options.times * capacity))
+    beside, crowding = asyncio.run(overload.beside(modest, greedy, share, options.times * capacity))
     loads = {
         "at capacity, before": before,
         f"{options.times:g} times the capacity": crowd,
         "at capacity, after": after,
         "a modest key alone": alone,
         "the same beside a greedy one": beside,
+        "the greedy one": crowding,
     }
     figures = ("offered_per_s", "items_per_s", "p50_ms", "p99_ms", "refused", "refused_p99_ms")
     report.table(
@@ -137,6 +141,7 @@ def measure(gateway: Gateway, options: argparse.Namespace) -> tuple[dict[str, An
         "refused_within_ms_p99": crowd["refused_p99_ms"],
         "other_p99_of_alone": round(beside["p99_ms"] / alone["p99_ms"], 3),
         "other_refused": beside["refused"],
+        "both_of_capacity": round((beside["items_per_s"] + crowding["items_per_s"]) / capacity, 3),
     }
     return result, {"loads": loads}
 

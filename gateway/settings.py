@@ -71,9 +71,10 @@ class Settings:
         timeout: seconds until an answer must be there, unless the caller names fewer.
         workers: processes, which share the ports.
         probe_seconds: how often the engine is asked for its default version and its golden items.
-        items_at_tower: items that a tower is given at a time; the others wait in the gateway, for fair turns.
-        max_wait: seconds for which a request may wait for its turn in any case; with 0 no longer than a tower
-            takes for three quarters of what it is given at a time.
+        items_at_tower: items that a tower is given at a time, fewer where it is slow; the others wait in the
+            gateway, for fair turns.
+        max_wait: seconds for which a request may wait for its turn in any case; with 0 no longer than until a
+            tower has done with one and a half times `items_at_tower`.
         max_items: inputs of a request.
         max_body_bytes: bytes of a request.
         body_timeout: seconds in which a body must have arrived.

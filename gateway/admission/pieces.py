@@ -91,7 +91,8 @@ class Pieces:
         task.add_done_callback(partial(self._end, size))
 
     def _end(self, size: int, task: asyncio.Task[Embeddings]) -> None:
-        self._queue.done(size)
+        embedded = not task.cancelled() and task.exception() is None and not task.result().errors
+        self._queue.done(size, embedded=embedded)
         if self._finished.done():
             return
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -1,7 +1,8 @@
 """Who is next at a tower: so many items are there at a time, and the others wait here, where turns are fair.
 
-Keys have their turns round robin, by items (deficit round robin: M. Shreedhar and G. Varghese, 1996). A key's
-requests have theirs the same way, piece by piece, so that a small one passes a large one.
+Of the keys that wait, the one that has had least since it began to wait is next (start-time fair queueing:
+P. Goyal, H. Vin and H. Cheng, 1996). A key's requests have their turns round robin, piece by piece, so that a
+small one passes a large one.
 """
 
 from __future__ import annotations
@@ -11,19 +12,26 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from gateway.admission.alone import TimeAlone
 from gateway.admission.rate import Rate
 from gateway.errors import OVERLOADED, ApiError
 
 PIECE = 32
 """Items of a request that are passed on together; a batch of the handlers."""
-# Where several keys call, a tower has fewer items: what one has passed on is what the next must wait for.
-_SHARED = 16
 # A tower that is fast has more items at a time than it must: as many as it embeds in this time.
-_SECONDS = 0.05
+_FAST_SECONDS = 0.05
 # TorchServe's queue of a tower holds 200 requests, and more than one gateway may fill it.
 _MOST = 192
-# So much of what the tower has may wait for its turn.
-_WAITING = 0.75
+# A tower that is slow has fewer: what it has is what the next caller must wait for, whoever that is.
+_SLOW_SECONDS = 0.5
+# Fewer still where several keys call. So many until the tower's rate and its time for one item are known, and
+# from so many on it is busy enough to tell its rate.
+_SHARED = 16
+# Then so many times what it has under way at full rate without a queue (rate × time for one item, the
+# "bandwidth-delay product" of which BBR, 2016, keeps twice in flight): what is computed, and what is next.
+_IN_FLIGHT = 2
+# A tower's items and those that are before a new one are at most so many times what it may have.
+_QUEUE = 1.5
 _RETRY_AFTER_MOST = 60
 
 
@@ -44,7 +52,7 @@ class TowerQueue:
     """The turns at one tower. Used within one event loop.
 
     Args:
-        at_once: items that the tower is given at a time while one key calls.
+        at_once: items that the tower is given at a time, at most unless it is fast.
         max_wait: seconds for which a request may wait at least, however short the queue is meant to be.
         clock: seconds that never go back.
 
@@ -60,11 +68,15 @@ class TowerQueue:
         self._max_wait = max_wait
         self._clock = clock
         self._rate = Rate()
+        self._alone = TimeAlone()
         self.at_tower = 0
         self.waiting = 0
         self._requests: dict[str, deque[Waiting]] = {}
-        self._turns: deque[str] = deque()
-        self._credit: dict[str, int] = {}
+        # The fair order counts items; it has come so far.
+        self._passed = 0
+        # Where in it the next piece of each key that waits begins, and where each key that waited has ended.
+        self._next: dict[str, int] = {}
+        self._end: dict[str, int] = {}
         # The keys that have called in this second, and in the one before.
         self._callers: set[str] = set()
         self._before: set[str] = set()
@@ -74,9 +86,9 @@ class TowerQueue:
     def pass_at_once(self, key: str, count: int) -> bool:
         """Whether `count` items, at most a piece, need not wait: then they are at the tower until `done`."""
         self._note(key)
-        if self._turns or self.at_tower >= self._limit():
+        if self._requests or self.at_tower >= self._limit():
             return False
-        self.at_tower += count
+        self._take(count)
         return True
 
     def enter(self, key: str, count: int, seconds: float | None, begin: Callable[[int], None]) -> Waiting:
@@ -90,13 +102,12 @@ class TowerQueue:
             ApiError: it would wait too long.
         """
         self._note(key)
-        if self._turns or self.at_tower >= self._limit():
+        if self._requests or self.at_tower >= self._limit():
             self._check(key, count, seconds)
         request = Waiting(key, count, begin)
         if key not in self._requests:
             self._requests[key] = deque()
-            self._turns.append(key)
-            self._credit[key] = PIECE
+            self._next[key] = max(self._passed, self._end.pop(key, 0))
         self._requests[key].append(request)
         self.waiting += count
         self._pass_on()
@@ -110,44 +121,66 @@ class TowerQueue:
             self.waiting -= request.left
             self._drop_if_empty(request.key)
 
-    def done(self, count: int) -> None:
-        """Items are at the tower no more."""
+    def done(self, count: int, *, embedded: bool = True) -> None:
+        """Items are at the tower no more, with their vectors or without."""
         self.at_tower -= count
-        self._rate.done(count, self._clock(), others_wait=bool(self._turns))
+        now = self._clock()
+        self._rate.done(count, now, busy=bool(self._requests) or self.at_tower >= _SHARED)
+        self._alone.done(now, embedded=embedded)
         self._pass_on()
 
     def _pass_on(self) -> None:
         limit = self._limit()
-        while self._turns and self.at_tower < limit:
-            key = self._turns[0]
+        while self._requests and self.at_tower < limit:
+            key = min(self._next, key=self._next.__getitem__)
             requests = self._requests[key]
             request = requests[0]
-            size = min(PIECE, request.left)
-            if size > self._credit[key]:
-                self._credit[key] += PIECE
-                self._turns.rotate(-1)
-                continue
-            self._credit[key] -= size
+            size = min(PIECE, limit, request.left)
+            self._passed = self._next[key]
+            self._next[key] += size
             request.left -= size
             requests.popleft()
             if request.left:
                 requests.append(request)
             self._drop_if_empty(key)
             self.waiting -= size
-            self.at_tower += size
+            self._take(size)
             request.begin(size)
+
+    def _take(self, count: int) -> None:
+        self._alone.begin(count, self.at_tower, self._clock())
+        self.at_tower += count
 
     def _drop_if_empty(self, key: str) -> None:
         if not self._requests[key]:
-            del self._requests[key], self._credit[key]
-            self._turns.remove(key)
+            del self._requests[key]
+            self._end[key] = self._next.pop(key)
+            if not self._requests:  # Whoever comes next is before or behind nobody.
+                self._end.clear()
+                self._passed = 0
 
-    def _limit(self, keys: int | None = None) -> int:
-        """Items that the tower has at a time while so many keys call; as many as do now, unless given."""
-        keys = keys or self._keys
-        least = self._at_once if keys < 2 else max(min(_SHARED, self._at_once), self._at_once // keys)
-        fast = self._rate.per_second
-        return least if fast is None else max(least, min(int(fast * _SECONDS), _MOST))
+    def _limit(self) -> int:
+        """Items that the tower has at a time while as many keys call as do now."""
+        rate, alone = self._rate.per_second, self._alone.seconds
+        if rate is None:
+            return (
+                self._at_once
+                if self._keys < 2
+                else max(min(_SHARED, self._at_once), self._at_once // self._keys)
+            )
+        in_flight = _IN_FLIGHT if alone is None else max(_IN_FLIGHT, round(_IN_FLIGHT * rate * alone))
+        if self._keys < 2:
+            wanted = max(int(rate * _SLOW_SECONDS), in_flight)
+        elif alone is None:
+            wanted = max(_SHARED, self._at_once // self._keys)
+        else:
+            wanted = in_flight
+        return max(min(wanted, self._at_once), self._fast())
+
+    def _fast(self) -> int:
+        """Items that a fast tower has at a time, even if `at_once` is less."""
+        rate = self._rate.per_second
+        return 0 if rate is None else min(int(rate * _FAST_SECONDS), _MOST)
 
     def _note(self, key: str) -> None:
         """Who has called within the last second or two."""
@@ -163,8 +196,8 @@ class TowerQueue:
     def _check(self, key: str, count: int, seconds: float | None) -> None:
         rate = self._rate.per_second
         before = self._ahead(key, min(count, PIECE), PIECE)
-        allowed = max(_WAITING * self._limit(keys=1), self._max_wait * (rate or 0.0))
-        if before > allowed:
+        allowed = max(_QUEUE * max(self._at_once, self._fast()), self._max_wait * (rate or 0.0))
+        if self.at_tower + before > allowed:
             raise _overloaded("the model has more to do than it can in time", self.at_tower + before, rate)
         if seconds is not None and rate is not None:
             items = self.at_tower + self._ahead(key, count, count) + count

@@ -11,7 +11,7 @@ _ENOUGH = 0.25
 
 
 class Rate:
-    """A mean over the last seconds in which items waited; others say only how much was asked for."""
+    """A mean over the last seconds in which the tower was busy; others say only how much was asked for."""
 
     def __init__(self) -> None:
         self._items = 0.0
@@ -20,14 +20,14 @@ class Rate:
 
     @property
     def per_second(self) -> float | None:
-        """Items a second; None while nobody has had to wait."""
+        """Items a second; None while the tower was never busy."""
         return self._items / self._seconds if self._seconds >= _ENOUGH else None
 
-    def done(self, items: int, now: float, *, others_wait: bool) -> None:
-        """Items have left the tower at `now`, in seconds of a monotonic clock."""
+    def done(self, items: int, now: float, *, busy: bool) -> None:
+        """Items have left the tower at `now`, in seconds of a monotonic clock; `busy` with others."""
         if self._since is not None:
             passed = now - self._since
             kept = math.exp(-passed / _MEMORY)
             self._items = self._items * kept + items
             self._seconds = self._seconds * kept + passed
-        self._since = now if others_wait else None
+        self._since = now if busy else None

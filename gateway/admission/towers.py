@@ -98,10 +98,13 @@ class AdmittedTowers:
     ) -> Embeddings:
         queue = self._queues[tower]
         if len(items) <= PIECE and queue.pass_at_once(name, len(items)):
+            embedded = False
             try:
-                return await self._towers.embed(tower, items, version, timeout=timeout)
+                outcomes = await self._towers.embed(tower, items, version, timeout=timeout)
+                embedded = not outcomes.errors
             finally:
-                queue.done(len(items))
+                queue.done(len(items), embedded=embedded)
+            return outcomes
 
         async def embed(start: int, size: int, seconds: float | None) -> Embeddings:
             part = items[start : start + size]

@@ -23,6 +23,7 @@ from babelclip import AsyncClient, Call, DeadlineExceeded, RequestRefused
 from babelclip.keys.file import add
 from babelclip.testing import InMemoryTransport
 from babelclip.wire import Tower
+from gateway.admission.alone import TimeAlone
 from gateway.admission.queue import PIECE, TowerQueue, Waiting
 from gateway.admission.rate import Rate
 from gateway.admission.towers import Admission, AdmittedTowers
@@ -33,10 +34,11 @@ from tests.gateway.front import Front, gateway
 
 
 class Turns:
-    """A queue, and whose turn it was for how many items, in order; a second passes with each item."""
+    """A queue, and whose turn it was for how many items, in order; `second` passes with each item."""
 
     def __init__(self, at_once: int = 64, **more: float) -> None:
         self.now = 0.0
+        self.second = 1.0
         self.queue = TowerQueue(at_once, clock=lambda: self.now, **more)
         self.had: list[tuple[str, int]] = []
         self._at_tower: list[int] = []
@@ -53,7 +55,7 @@ class Turns:
     def finish(self) -> None:
         """The tower is done with its oldest piece."""
         size = self._at_tower.pop(0)
-        self.now += size
+        self.now += size * self.second
         self.queue.done(size)
 
     def finish_all(self) -> None:
@@ -83,6 +85,74 @@ def totals(had: list[tuple[str, int]]) -> dict[str, int]:
     return {name: sum(size for key, size in had if key == name) for name in ("greedy", "modest")}
 
 
+def served(turns: Turns, *, alone: float) -> None:
+    """An item that has the tower for itself for so many seconds, then a key's items, which take one each."""
+    assert turns.queue.pass_at_once("greedy", 1)
+    turns.now += alone
+    turns.queue.done(1)
+    for _ in range(90):
+        turns.enter("greedy", 1)
+    for _ in range(70):
+        turns.finish()
+        turns.enter("greedy", 1)
+
+
+@pytest.mark.parametrize(("alone", "most"), [(1.0, 2), (1.2, 2), (4.0, 8), (1000.0, 64)])
+def test_what_a_slow_tower_has_is_what_its_workers_compute_and_as_much_again(alone: float, most: int) -> None:
+    """Whoever comes next, of whatever key, waits for that; and it is the turn of who has had least."""
+    turns = Turns()
+    served(turns, alone=alone)
+    assert turns.queue.at_tower == most
+    turns.enter("modest", 1)
+    turns.finish()
+    assert turns.had[-1] == ("modest", 1)
+    turns.finish_all()
+
+
+def test_one_key_has_what_a_tower_embeds_in_half_a_second() -> None:
+    """Batches stay large where the tower is not slow, and nobody waits long behind them."""
+    turns = Turns()
+    turns.second = 1 / 40
+    served(turns, alone=1 / 40)
+    assert turns.queue.at_tower == 20
+    turns.enter("modest", 1)
+    while ("modest", 1) not in turns.had:
+        turns.finish()
+    assert turns.queue.at_tower == 2
+    turns.finish_all()
+
+
+def test_a_large_request_is_cut_to_what_the_tower_has_at_a_time_while_several_keys_call() -> None:
+    """A piece of 32 images would keep a slow tower from all others for seconds."""
+    turns = Turns()
+    served(turns, alone=1.0)
+    turns.enter("modest", 1)
+    before = len(turns.had)
+    turns.enter("greedy", 20)
+    turns.enter("modest", 20)
+    turns.finish_all()
+    assert max(size for _, size in turns.had[before:]) == 2
+
+
+def test_only_an_item_that_is_embedded_tells_how_long_one_takes_alone() -> None:
+    """What is refused at once, or shares the tower, makes no tower fast or slow."""
+    alone = TimeAlone()
+    alone.begin(1, 0, 10.0)
+    alone.done(10.001, embedded=False)
+    alone.begin(2, 0, 20.0)
+    alone.done(25.0, embedded=True)
+    alone.begin(1, 0, 30.0)
+    alone.begin(1, 1, 30.1)
+    alone.done(35.0, embedded=True)
+    assert alone.seconds is None
+    alone.begin(1, 0, 40.0)
+    alone.done(40.5, embedded=True)
+    assert alone.seconds == 0.5
+    alone.begin(1, 0, 50.0)
+    alone.done(51.5, embedded=True)
+    assert alone.seconds == pytest.approx(0.6)
+
+
 def test_a_small_request_passes_a_large_one_of_the_same_key() -> None:
     """Whoever asks for one vector does not wait for a colleague's thousand."""
     turns = Turns()
@@ -107,7 +177,7 @@ def test_what_would_wait_too_long_is_refused_at_once() -> None:
     turns.enter("greedy", 64)
     error = refusal(turns, "greedy")
     assert (error.status, error.code, error.retry_after) == (429, "overloaded", 1)
-    assert turns.queue.waiting == 49
+    assert turns.queue.waiting == 33
     turns.enter("modest", 1)
     for _ in range(3):  # The tower's rate, an item a second, is known from here on.
         turns.finish()
@@ -185,18 +255,18 @@ def test_every_item_has_one_turn_whatever_comes(at_once: int, steps: list[Any]) 
     assert sum(size for _, size in turns.had) == wanted
 
 
-def test_a_rate_is_of_the_time_in_which_items_waited() -> None:
+def test_a_rate_is_of_the_time_in_which_a_tower_was_busy() -> None:
     """A tower of which little is asked is not taken for a slow one."""
     rate = Rate()
     for second in range(10):
-        rate.done(1, float(second), others_wait=False)
+        rate.done(1, float(second), busy=False)
     assert rate.per_second is None
     for second in range(10, 20):
-        rate.done(50, float(second), others_wait=True)
+        rate.done(50, float(second), busy=True)
     assert rate.per_second is not None
     assert 45 < rate.per_second < 55
     for second in range(100, 130):
-        rate.done(200, float(second), others_wait=True)
+        rate.done(200, float(second), busy=True)
     assert 190 < rate.per_second < 210
 
 
@@ -336,7 +406,7 @@ def test_an_overloaded_tower_refuses_over_both_ways_in_and_keys_have_their_turns
         try:
             sent = [pool.submit(front.post, json={"input": "long"}) for _ in range(4)]
             until("tower_items", 4)
-            for waiting in range(1, 5):
+            for waiting in range(1, 4):
                 sent.append(pool.submit(front.post, json={"input": "long"}))
                 until("waiting_items", waiting)
             refused = front.post(json={"input": "long"})
@@ -345,13 +415,13 @@ def test_an_overloaded_tower_refuses_over_both_ways_in_and_keys_have_their_turns
             assert int(refused.headers["retry-after"]) >= 1
             bearer = {"authorization": f"Bearer {other}"}
             modest = pool.submit(front.post, json={"input": "a"}, headers=bearer)
-            until("waiting_items", 5)
+            until("waiting_items", 4)
         finally:
             release.set()
-        assert [answer.result(PATIENCE).status_code for answer in [*sent, modest]] == [200] * 9
+        assert [answer.result(PATIENCE).status_code for answer in [*sent, modest]] == [200] * 8
         exposition = httpx.get(front.addresses.metrics).text
         assert summed(exposition, "babelclip_gateway_refusals_total", key="test", limit="overloaded") == 1
-        assert summed(exposition, "babelclip_gateway_wait_seconds_count", key="test") == 4
+        assert summed(exposition, "babelclip_gateway_wait_seconds_count", key="test") == 3
         assert summed(exposition, "babelclip_gateway_wait_seconds_count", key="other") == 1
 
 
