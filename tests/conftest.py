@@ -4,13 +4,16 @@ import gc
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Generator, Iterator
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import training  # noqa: F401  (before any import of transformers: see models.torchvision_operators)
+from tests.environments import make_environment
 from tests.places import REPOSITORY
 from tests.shared import made_once
 
@@ -97,12 +100,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an empty environment into which only the wheel and what it declares is installed."""
+    """The bin folder of an empty environment that holds only the wheel and what it declares."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        declared = message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
 
     def install(folder: Path) -> None:
-        run(sys.executable, "-m", "venv", "--without-pip", folder)
+        python = make_environment(folder, declared)
         # The pip of this environment installs into that one.
-        pip = (sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "-qq")
-        run(*pip, "--no-compile", "-c", REPOSITORY / "constraints.txt", wheel)
+        pip = (sys.executable, "-m", "pip", "--python", python, "install", "-qq", "--no-compile")
+        run(*pip, "--no-deps", "--no-index", wheel)
 
     return made_once(tmp_path_factory, "wheel-environment", install) / "bin"

@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,18 +18,16 @@ from babelclip import BabelclipError, Client
 from serving.settings import free_ports
 from tests.conftest import run
 from tests.e2e.support import PATIENCE, alive
+from tests.environments import make_environment
 from tests.places import REPOSITORY
 
 
 @pytest.fixture(scope="module")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter with the packages of the serve group, and neither babelclip nor this repository."""
+    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     environment = tmp_path_factory.mktemp("bare")
-    run(sys.executable, "-m", "venv", "--without-pip", environment)
-    python = environment / "bin" / "python"
-    # The pip of this environment installs into that one.
-    pip = (sys.executable, "-m", "pip", "--python", python, "install", "-qq", "--no-compile")
-    run(*pip, "-c", REPOSITORY / "constraints.txt", "--group", f"{REPOSITORY / 'pyproject.toml'}:serve")
+    python = make_environment(environment, declared["dependency-groups"]["serve"])
     for package in ("handlers", "babelclip", "transformers"):
         found = run(
             python, "-c", f"import importlib.util as u; print(u.find_spec({package!r}))", cwd=environment
