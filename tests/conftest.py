@@ -72,6 +72,14 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _hasty_java() -> Iterator[None]:
+    """Java compiles what it runs once: half of what a start costs it is a second compiler, for long runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def milvus_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What addresses of indexes in a real Milvus begin with.

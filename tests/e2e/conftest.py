@@ -26,14 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=here.__contains__)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _hasty_java() -> Iterator[None]:
-    """Java compiles what it runs once: half of what a start costs it is a second compiler, for long runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
-        yield
-
-
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model store with the archives of the committed checkpoint, made by the export a user runs."""
