@@ -1,6 +1,8 @@
 """The public systems in small: from their own files through the archives to their library's vectors."""
 
 import json
+import os
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -19,6 +21,7 @@ from handlers.clip_vision import VisionHandler
 from models.checkpoint import CheckpointError
 from models.loaders import registry
 from tests.handlers.worker import Worker, http
+from tests.shared import mini_store
 from tests.systems import families
 from tests.systems.spoilers import spoilers
 
@@ -95,35 +98,101 @@ def test_each_dtype_keeps_its_promise(
     assert meta["dtype"] == dtype
 
 
+LEAN = Options(
+    dtype="bfloat16",
+    forms=("onnx",),
+    languages=("en", "de", "ja", "ar"),
+    trim_vocab=True,
+    low_memory=True,
+)
+
+
+@pytest.fixture(scope="module")
+def lean(tmp_path_factory: pytest.TempPathFactory, laion: tuple[Path, families.Reference]) -> Path:
+    """A store of it for little memory, without the tokens of other languages."""
+    store = tmp_path_factory.mktemp("lean") / "store"
+    export(laion[0], store, LEAN)
+    return store
+
+
 def test_a_trimmed_low_memory_tower_keeps_the_vectors_of_its_languages(
-    laion: tuple[Path, families.Reference], tmp_path: Path
+    laion: tuple[Path, families.Reference], lean: Path, tmp_path: Path
 ) -> None:
     """Without the tokens of other languages, and with weights widened in each pass, no vector changes."""
     source, reference = laion
-    asked = Options(
-        dtype="bfloat16",
-        forms=("onnx",),
-        languages=("en", "de", "ja", "ar"),
-        trim_vocab=True,
-        low_memory=True,
-    )
-    export(source, tmp_path / "store", asked)
-    report = json.loads((tmp_path / "store" / "laion" / "parity.json").read_text())
+    report = json.loads((lean / "laion" / "parity.json").read_text())
     assert 4 < report["vocabulary"]["kept"] < report["vocabulary"]["all"] == 42_000
-    page = (tmp_path / "store" / "laion" / "parity.md").read_text()
+    page = (lean / "laion" / "parity.md").read_text()
     assert f"{report['vocabulary']['kept']:,} of 42,000 tokens" in page
-    served = vectors(tmp_path / "store", "laion", "text", tmp_path)
+    served = vectors(lean, "laion", "text", tmp_path)
     config = yaml.safe_load((tmp_path / "text" / "model-config.yaml").read_text())["babelclip"]
     assert config["runtime"] == "onnxruntime", "the other runtimes widen all weights, on CPUs with bfloat16"
-    chosen = set(golden.texts(asked.languages).values())
+    chosen = set(golden.texts(LEAN.languages).values())
     kept = [i for i, text in enumerate(families.TEXTS) if text in chosen]
     assert len(kept) >= 6
     assert families.nearest(reference.texts[kept], [served[i] for i in kept]) >= 0.995
     meta = json.loads((tmp_path / "text" / "meta.json").read_text())
-    assert (meta["languages"], meta["space"]) == (list(asked.languages), registry.space_of(source))
+    assert (meta["languages"], meta["space"]) == (list(LEAN.languages), registry.space_of(source))
     # A text in a script that is gone is embedded too, from <unk>, far from where it was.
     hindi = families.TEXTS.index(golden.TEXTS["hi"])
     assert (served[hindi] * reference.texts[hindi]).sum() < 0.99
+
+
+def start_like_torchserve(archive: Path, folder: Path, program: str) -> None:
+    """Run a program as TorchServe runs a worker, with the unpacked archive on PYTHONPATH; it must succeed."""
+    with zipfile.ZipFile(archive) as mar:
+        mar.extractall(folder / "mar")
+    (folder / "other").mkdir()
+    (folder / "other" / "sitecustomize.py").write_text("import sys\nsys.read_too = True\n")
+    path = os.pathsep.join(str(folder / name) for name in ("mar", "other"))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_lean_text_worker_starts_without_torch(lean: Path, tmp_path: Path) -> None:
+    """TorchServe gets a stand-in for torch, which gives way to the handlers; torch stays importable."""
+    program = """
+import sys
+import ts.model_service_worker
+assert not hasattr(sys.modules["torch"], "cuda"), "TorchServe imported torch itself"
+import clip_text
+from handlers.runtime import device, runtimes
+import onnxruntime
+assert "torch" not in sys.modules
+assert sys.read_too
+import torch
+assert torch.ones(2).sum() == 2
+"""
+    start_like_torchserve(lean / "laion-text.mar", tmp_path, program)
+
+
+def test_a_plain_archive_has_nothing_in_place_of_torch(
+    lean: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What changes the meaning of `import torch` in a worker is there only for who asked for it."""
+    store = mini_store(tmp_path_factory)
+    with_it = []
+    for archive in (*store.glob("*.mar"), *lean.glob("*.mar")):
+        with zipfile.ZipFile(archive) as mar:
+            sources = [name for name in mar.namelist() if name.endswith(".py")]
+            if any(b'stand-in"' in mar.read(name) or "sitecustomize" in name for name in sources):
+                with_it.append(archive)
+    assert with_it == [lean / "laion-text.mar"]
+    program = """
+import sys
+import ts.model_service_worker
+assert sys.modules["torch"].cuda
+import clip_text
+assert sys.modules["torch"].cuda
+assert sys.read_too
+"""
+    start_like_torchserve(store / "mini-text.mar", tmp_path, program)
 
 
 @pytest.mark.parametrize("damage", sorted(spoilers("own")))

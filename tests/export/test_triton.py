@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from export import golden, programs, triton
+from export import golden, triton
 from handlers.config import Settings
 from handlers.errors import ItemError
 from handlers.preprocess.reference import decode_image
 from handlers.preprocess.texts import read_text
 from models import checkpoint
-from tests import miniature
 from tests.export.triton_stand_in.repository import STAND_IN, Arrays, Refused, Repository
 
 pytestmark = pytest.mark.slow  # exports
@@ -27,21 +26,14 @@ LIMITS = {"max_pixels": 50_000_000, "max_bytes": 20_000_000}
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory, words) -> checkpoint.Checkpoint:
-    folder = tmp_path_factory.mktemp("source") / "test"
-    checkpoint.save(folder, miniature.make_model(words), words, languages=["en"], training={})
-    return checkpoint.load(folder)
+def loaded(miniature: Path) -> checkpoint.Checkpoint:
+    return checkpoint.load(miniature / "test")
 
 
 @pytest.fixture(scope="module")
-def towers(tmp_path_factory: pytest.TempPathFactory, loaded: checkpoint.Checkpoint) -> dict[str, Path]:
+def towers(miniature: Path) -> dict[str, Path]:
     """Folders with the towers' programs, as the export leaves them."""
-    work = tmp_path_factory.mktemp("programs")
-    for tower in ("text", "vision"):
-        (work / tower).mkdir()
-        programs.write_onnx(programs.trace(loaded.model, tower), tower, work / tower / "program.onnx")
-    loaded.tokenizer.save(str(work / "text" / "tokenizer.json"))
-    return {tower: work / tower for tower in ("text", "vision")}
+    return {tower: miniature / "store" / "test" / tower for tower in ("text", "vision")}
 
 
 @pytest.fixture(scope="module")
