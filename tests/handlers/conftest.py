@@ -19,6 +19,7 @@ from handlers.preprocess.reference import decode_image
 from tests.handlers.images import encoded, motif
 from tests.handlers.slow import Clock
 from tests.handlers.worker import Worker
+from tests.shared import made_once
 
 SPACE = "0123456789abcdef"
 DIM = 8
@@ -88,7 +89,10 @@ def _write_programs(
 @pytest.fixture(scope="session")
 def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unpacked MAR of a text tower."""
-    folder = tmp_path_factory.mktemp("text")
+    return made_once(tmp_path_factory, "tiny-text", _write_text_tower)
+
+
+def _write_text_tower(folder: Path) -> None:
     torch.manual_seed(0)
     rows, length = torch.export.Dim("rows"), torch.export.Dim("length", min=2, max=MAX_TOKENS)
     ids = torch.ones(3, 7, dtype=torch.int64)
@@ -109,13 +113,15 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     known = torch.tensor([tokenizer.encode("a red heart").ids])
     meta = _meta("text", section, "a red heart", tower(known, torch.ones_like(known))[0])
     (folder / "meta.json").write_text(meta, encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="session")
 def vision_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unpacked MAR of a vision tower."""
-    folder = tmp_path_factory.mktemp("vision")
+    return made_once(tmp_path_factory, "tiny-vision", _write_vision_tower)
+
+
+def _write_vision_tower(folder: Path) -> None:
     torch.manual_seed(0)
     pixels = torch.zeros(3, SIZE, SIZE, 3, dtype=torch.uint8)
     shapes = ({0: torch.export.Dim("rows")},)
@@ -126,7 +132,6 @@ def vision_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     section = {"size": SIZE, "resize": "bicubic", "reduction": 1.25}
     meta = _meta("vision", section, base64.b64encode(image).decode(), tower(known[None])[0])
     (folder / "meta.json").write_text(meta, encoding="utf-8")
-    return folder
 
 
 LIMITS = {"max_items": 16, "max_batch": 4, "max_text_bytes": 200, "decode_threads": 2, "threads": 1}
