@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
 import os
@@ -12,7 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from gateway import keys, request_log, serve, tracing, workers
+from gateway import keys, request_log, serve, workers
 from gateway.settings import Settings, SettingsError, is_loopback, read
 
 
@@ -30,25 +29,12 @@ def main() -> int:
         if settings.workers > 1:
             workers.run(settings, partial(_listening, settings), until_eof=given.until_eof)
             return 0
-        end_tracing = tracing.start(os.environ)
-        try:
-            with asyncio.Runner(loop_factory=serve.loop_factory()) as runner:
-                runner.run(_serve(settings, known, until_eof=given.until_eof))
-        finally:
-            end_tracing()
+        until_eof = sys.stdin.fileno() if given.until_eof else None
+        serve.serve(settings, known, partial(_listening, settings), until_eof=until_eof)
     except (SettingsError, keys.KeysError, workers.WorkerFailed, OSError, ValueError) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-async def _serve(settings: Settings, known: keys.KeyFile | None, *, until_eof: bool) -> None:
-    loop = asyncio.get_running_loop()
-    stop = serve.stop_on_signals(loop)
-    if until_eof:
-        serve.stop_at_eof(loop, stop)
-    models = serve.engine_models(settings)
-    await serve.run(settings, models, known, partial(_listening, settings), stop)
 
 
 def _listening(settings: Settings, addresses: serve.Addresses) -> None:

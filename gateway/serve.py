@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import uvicorn
 
 from babelclip.errors import BabelclipError
 from babelclip.fetching import Hosts
+from gateway import tracing
 from gateway.access.control import AccessControl
 from gateway.admission.towers import Admission
 from gateway.collections.service import Collections
@@ -167,6 +167,40 @@ async def run(
             await models.close()
 
 
+def serve(
+    settings: Settings,
+    keys: KeyFile | None,
+    listening: Callable[[Addresses], None],
+    *,
+    http_socket: socket.socket | None = None,
+    until_eof: int | None = None,
+) -> None:
+    """Serve in this process, the engine of the settings behind, until SIGTERM or SIGINT. In the main thread.
+
+    Args:
+        keys, listening, http_socket: as of `run`.
+        until_eof: a descriptor; serve until what it reads from ends, too.
+
+    Raises:
+        OSError: a port is taken or may not be.
+        ValueError: a setting cannot be used.
+    """
+
+    async def serving() -> None:
+        loop = asyncio.get_running_loop()
+        stop = stop_on_signals(loop)
+        if until_eof is not None:
+            stop_at_eof(loop, stop, until_eof)
+        await run(settings, engine_models(settings), keys, listening, stop, http_socket)
+
+    end_tracing = tracing.start(os.environ)
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(serving())
+    finally:
+        end_tracing()
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its handling of signals: they end all servers of the process, and are ours."""
 
@@ -192,15 +226,14 @@ def stop_on_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
     return stop
 
 
-def stop_at_eof(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Set `stop` when the standard input ends, as it does with the process that wrote to it."""
+def stop_at_eof(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, descriptor: int) -> None:
+    """Set `stop` when what a descriptor reads from ends, as a pipe does with the process that writes."""
 
     def read() -> None:
         if not os.read(descriptor, 4096):
             loop.remove_reader(descriptor)
             stop.set()
 
-    descriptor = sys.stdin.fileno()
     loop.add_reader(descriptor, read)
 
 

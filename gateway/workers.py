@@ -8,7 +8,6 @@ is being started again waits for that instead of being refused.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import multiprocessing
@@ -22,7 +21,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from gateway import request_log, serve, tracing
+from gateway import request_log, serve
 from gateway.keys import KeyFile
 from gateway.merged_metrics import merged
 from gateway.metrics import MetricsServer
@@ -174,29 +173,15 @@ def _work(number: int, settings: Settings, listener: socket.socket, tell: Connec
         level=logging.INFO, format=f"%(asctime)s %(levelname)s worker {number} %(name)s: %(message)s"
     )
     request_log.set_up(enabled=settings.log_requests)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
     try:
-        end_tracing = tracing.start(os.environ)
-        try:
-            with asyncio.Runner(loop_factory=serve.loop_factory()) as runner:
-                runner.run(_serve(settings, listener, tell))
-        finally:
-            end_tracing()
+        keys = KeyFile(settings.keys_file) if settings.authentication else None
+        # With the parent, its end of this pipe ends: it was killed, and can end nothing.
+        serve.serve(settings, keys, tell.send, http_socket=listener, until_eof=parent.sentinel)
     except (OSError, ValueError) as error:
         tell.send(str(error))
         sys.exit(1)
-
-
-async def _serve(settings: Settings, listener: socket.socket, tell: Connection) -> None:
-    loop = asyncio.get_running_loop()
-    stop = serve.stop_on_signals(loop)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    loop.add_reader(parent.sentinel, stop.set)  # It was killed, and can end nothing.
-    keys = KeyFile(settings.keys_file) if settings.authentication else None
-    try:
-        await serve.run(settings, serve.engine_models(settings), keys, tell.send, stop, listener)
-    finally:
-        loop.remove_reader(parent.sentinel)
 
 
 def _listeners(host: str, port: int, count: int) -> list[socket.socket]:
