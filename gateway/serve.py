@@ -299,7 +299,7 @@ async def _watch(
             await asyncio.sleep(seconds)
             continue
         metrics.states(states)
-        await rpc.tell(ready=not any(isinstance(found, BabelclipError) for found in states.values()))
+        rpc.tell(ready=not any(isinstance(found, BabelclipError) for found in states.values()))
         for name, found in states.items():
             if isinstance(found, BabelclipError):
                 state = f"{name} is not ready: {found}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from babelclip.keys.entries import Scope
@@ -22,7 +23,9 @@ from gateway.models import Models
 from gateway.rpc import collections_pb2, embedder_pb2, predictions
 from gateway.rpc.collections import SERVICE as KEPT
 from gateway.rpc.collections import CollectionCalls
+from gateway.rpc.health import Health
 from gateway.rpc.malformed import refusing_malformed
+from gateway.rpc.open_streams import OpenStreams
 from gateway.rpc.scores import ScoreCalls
 from gateway.rpc.service import CALLER, SERVICE, Embedder
 from gateway.rpc.session import Session
@@ -47,6 +50,10 @@ SCOPES: Mapping[str, Scope | None] = {
     **dict.fromkeys(("Create", "Delete", "AddItems", "DeleteItems", "StartJob", "CancelJob"), "write"),
 }
 OTHERWISE: Scope = "admin"
+FAREWELL = 1.0
+"""Seconds in which those who watch the state may take that it is the last, before their streams are ended."""
+MOST_STREAMS = 1000
+"""Calls of one connection at a time."""
 
 
 class RpcServer:
@@ -71,15 +78,19 @@ class RpcServer:
     ) -> None:
         self._host, self._port = settings.host, settings.grpc_port
         self._credentials = _credentials(settings)
+        self._open_streams = OpenStreams(_Guard.OPEN)
         self._server = grpc.aio.server(
             interceptors=[
                 _Identify(),
+                self._open_streams,
                 *([] if access is None else [_Guard(access, metrics)]),
                 Session(),
             ],
             options=(
                 ("grpc.max_receive_message_length", settings.max_body_bytes),
                 ("grpc.max_send_message_length", -1),
+                # Each costs memory before its key is known; a caller with more waits for its own.
+                ("grpc.max_concurrent_streams", MOST_STREAMS),
                 # Two gateways on a port would share its calls without anybody knowing.
                 ("grpc.so_reuseport", int(settings.workers > 1)),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -107,7 +118,7 @@ class RpcServer:
             self._server.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(KEPT, refusing_malformed(kept, metrics)),)
             )
-        self._health = health.aio.HealthServicer()
+        self._health = Health(("", SERVICE))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (*described, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
@@ -119,7 +130,6 @@ class RpcServer:
         Raises:
             OSError: the port is taken or may not be; the message names it.
         """
-        await self.tell(ready=False)
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
             if self._credentials is None:
@@ -131,17 +141,17 @@ class RpcServer:
         await self._server.start()
         return f"{'grpc' if self._credentials is None else 'grpcs'}://{host}:{port}"
 
-    async def tell(self, *, ready: bool) -> None:
+    def tell(self, *, ready: bool) -> None:
         """What the health service says from now on, of the server and of the service."""
-        serving = health_pb2.HealthCheckResponse.SERVING
-        status = serving if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", SERVICE):
-            await self._health.set(service, status)
+        self._health.set(ready=ready)
 
     async def stop(self, grace: float) -> None:
         """Take no more calls, and give those under way `grace` seconds."""
-        await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace)
+        self._health.end()
+        stopping = asyncio.ensure_future(self._server.stop(grace))
+        await asyncio.wait((stopping,), timeout=min(grace, FAREWELL))
+        self._open_streams.end()
+        await stopping
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
@@ -170,7 +180,7 @@ class _Identify(grpc.aio.ServerInterceptor):
 class _Guard(grpc.aio.ServerInterceptor):
     """Lets nobody without a key call the service; whatever else is served beside it is open by name."""
 
-    _OPEN = (f"/{health.SERVICE_NAME}/", f"/{reflection.SERVICE_NAME}/")
+    OPEN = (f"/{health.SERVICE_NAME}/", f"/{reflection.SERVICE_NAME}/")
 
     def __init__(self, access: AccessControl, metrics: Metrics) -> None:
         self._access = access
@@ -183,7 +193,7 @@ class _Guard(grpc.aio.ServerInterceptor):
     ) -> _Handler | None:
         """The call's own handler, or one that refuses it."""
         method = handler_call_details.method
-        if method.startswith(self._OPEN):
+        if method.startswith(self.OPEN):
             return await continuation(handler_call_details)
         shown = str(dict(handler_call_details.invocation_metadata or ()).get("authorization", ""))
         name = ""

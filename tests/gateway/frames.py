@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -20,21 +21,27 @@ def header(name: bytes, value: bytes) -> bytes:
     return b"\0" + _string(name) + _string(value)
 
 
-def call_headers(*more: bytes) -> bytes:
+def call_headers(*more: bytes, path: bytes = b"/babelclip.v1.Embedder/Embed") -> bytes:
     """The headers of a call of gRPC."""
-    path = b"/babelclip.v1.Embedder/Embed"
     pairs = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x"))
     pairs += ((b"content-type", b"application/grpc"), (b"te", b"trailers"))
     return b"".join(header(name, value) for name, value in pairs) + b"".join(more)
+
+
+@contextlib.contextmanager
+def connected(address: str, patience: float) -> Iterator[socket.socket]:
+    """A connection to a port of gRPC, on which nothing has been said."""
+    url = urlsplit(address)
+    with socket.create_connection((str(url.hostname), url.port or 0), timeout=patience) as connection:
+        yield connection
 
 
 def flood(address: str, parts: list[bytes], most: int, patience: float) -> tuple[int, str]:
     """Send the parts over and over → bytes that were sent, and how it ended: `cut off`, `held back` by a
     server that reads no more for `patience` seconds, since nobody reads what it answers, or `all taken`.
     """
-    url = urlsplit(address)
     sent = 0
-    with socket.create_connection((str(url.hostname), url.port or 0), timeout=patience) as connection:
+    with connected(address, patience) as connection:
         try:
             connection.sendall(PREFACE + frame(SETTINGS))
             connection.setblocking(False)
