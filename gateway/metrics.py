@@ -1,4 +1,4 @@
-"""What Prometheus reads, on a loopback port of its own: calls and items, how long, and what came of them.
+"""What Prometheus reads: calls and items, how long, and what came of them.
 
     babelclip_gateway_requests_total{call, model, key, status}        status: HTTP's number, or gRPC's name
     babelclip_gateway_answers_total{status}                           the same, without probes of health
@@ -35,7 +35,6 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
-    start_http_server,
 )
 
 from babelclip import Embeddings, ItemError
@@ -47,7 +46,6 @@ from gateway import request_log, tracing
 from gateway.fetch import ImageAddress
 from gateway.towers.base import ModelVersion
 
-HOST = "127.0.0.1"
 # Seconds: a text on an accelerator takes 5 ms, 2,048 images on a processor a minute.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -258,24 +256,3 @@ class Metrics:
         """A job under way → what is told the state in which it has ended."""
         with self._jobs_in_progress.labels(kind).track_inprogress():
             yield lambda state: self._jobs.labels(kind, state).inc()
-
-
-class MetricsServer:
-    """Serves metrics from its making to `close`, in a thread of its own.
-
-    Raises:
-        OSError: the port is taken; the message names it.
-    """
-
-    def __init__(self, registry: CollectorRegistry, port: int) -> None:
-        try:
-            self._server, self._thread = start_http_server(port, HOST, registry)
-        except OSError as error:
-            raise OSError(f"cannot listen on {HOST} port {port} for metrics: {error.strerror}") from error
-        self.address = f"http://{HOST}:{self._server.server_port}/metrics"
-
-    def close(self) -> None:
-        """Ends the thread and frees the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

@@ -24,7 +24,8 @@ from gateway.fetch import ItemFetcher, Limits
 from gateway.http.app import build
 from gateway.http.protocol import BoundedProtocol
 from gateway.keys import KeyFile
-from gateway.metrics import Metrics, MetricsServer
+from gateway.metrics import Metrics
+from gateway.metrics_server import MetricsServer
 from gateway.models import Models
 from gateway.rpc.server import RpcServer
 from gateway.settings import Settings
@@ -129,7 +130,7 @@ async def run(
         collections = Collections(models, settings, metrics) if settings.collections else None
         if collections is not None:
             opened.callback(collections.close)
-        metrics_server = MetricsServer(metrics.registry, settings.metrics_port)
+        metrics_server = MetricsServer.of(metrics.registry, settings)
         opened.callback(metrics_server.close)
         http_socket = opened.enter_context(http_socket or listen(settings.host, settings.port))
         config = uvicorn.Config(

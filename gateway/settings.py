@@ -30,6 +30,7 @@ from typing import Any
 from babelclip.fetching import Hosts
 
 PREFIX = "BABELCLIP_GATEWAY_"
+LOOPBACK = "127.0.0.1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", re.ASCII)
 _KINDS = {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}
 
@@ -60,7 +61,11 @@ class Settings:
 
     Attributes:
         host: the address of the HTTP and gRPC ports.
-        port, grpc_port, metrics_port: 0 takes a free one. Metrics are served on 127.0.0.1 whatever `host` is.
+        port, grpc_port, metrics_port: 0 takes a free one.
+        metrics_host: the address of the port of metrics, whatever `host` is. Whoever reaches it reads them
+            without a key.
+        engine_metrics, queue_metrics: addresses at which the metrics of the engine and of its queues are read
+            for who asks for them at the port of metrics; "" for none.
         tls_certificate, tls_key: files in PEM with which HTTP and gRPC speak TLS; both, or neither for none.
         keys_file: the callers' keys, hashed; made with one key in it where there is none.
         authentication: false lets every caller in, which only a loopback `host` may.
@@ -97,10 +102,13 @@ class Settings:
         models: by the names callers use; the first is the default.
     """
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
+    metrics_host: str = LOOPBACK
+    engine_metrics: str = ""
+    queue_metrics: str = ""
     tls_certificate: str = ""
     tls_key: str = ""
     keys_file: str = ".run/gateway/keys.json"
@@ -167,6 +175,11 @@ class Settings:
             raise SettingsError(
                 "collections_index needs collections, the folder of what else is kept of them"
             )
+        for name in ("engine_metrics", "queue_metrics"):
+            if (given := getattr(self, name)) and not given.startswith(("http://", "https://")):
+                raise SettingsError(
+                    f"{name} must be an address such as http://127.0.0.1:8082/metrics, not {given!r}"
+                )
         for name in self.content_roots:
             if not Path(name).is_absolute():
                 raise SettingsError(

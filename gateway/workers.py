@@ -24,9 +24,9 @@ from multiprocessing.process import BaseProcess
 from gateway import request_log, serve
 from gateway.keys import KeyFile
 from gateway.merged_metrics import merged
-from gateway.metrics import MetricsServer
+from gateway.metrics_server import MetricsServer
 from gateway.serve import Addresses
-from gateway.settings import Settings
+from gateway.settings import LOOPBACK, Settings
 
 # How often in a row a process may end before it serves until all are given up.
 _TRIES = 3
@@ -61,12 +61,20 @@ def run(settings: Settings, listening: Callable[[Addresses], None], *, until_eof
         ]
         reserved = opened.enter_context(_reserved(settings.host, settings.grpc_port))
         port, grpc_port = (one.getsockname()[1] for one in (listeners[0], reserved))
-        own = replace(settings, port=port, grpc_port=grpc_port, metrics_port=0)
+        own = replace(
+            settings,
+            port=port,
+            grpc_port=grpc_port,
+            metrics_port=0,
+            metrics_host=LOOPBACK,
+            engine_metrics="",
+            queue_metrics="",
+        )
         workers: list[_Worker] = []
         opened.callback(_end, workers)
         for number, listener in enumerate(listeners):
             workers.append(_Worker(number, own, listener))
-        metrics = MetricsServer(merged(lambda: _metrics(workers)), settings.metrics_port)
+        metrics = MetricsServer.of(merged(lambda: _metrics(workers)), settings)
         opened.callback(metrics.close)
         told = False
         while not _stopped(stops, workers):

@@ -44,6 +44,9 @@ def environment(
         "engine_token_file": engine["token_file"],
         "keys_file": given.get(f"{PREFIX}KEYS_FILE", str(keys_file)),
     }
+    for entry, fact in (("engine_metrics", "metrics"), ("queue_metrics", "queue_metrics")):
+        if address := engine.get(fact):
+            settings[entry] = address
     if options.model_name is not None or "models" not in configured:
         settings["models"] = name
     for listener in ("port", "grpc_port", "metrics_port"):
@@ -73,7 +76,7 @@ def check(path: Path | None, environment: Mapping[str, str]) -> None:
     listeners = {
         "the gateway's HTTP": (found.host, found.port),
         "the gateway's gRPC": (found.host, found.grpc_port),
-        "the gateway's metrics": ("127.0.0.1", found.metrics_port),
+        "the gateway's metrics": (found.metrics_host, found.metrics_port),
     }
     check_ports({listener: (host, port) for listener, (host, port) in listeners.items() if port})
 

@@ -25,7 +25,7 @@ from babelclip.testing import InMemoryTransport
 from babelclip.tracing import trace_headers
 from gateway import tracing
 from gateway.merged_metrics import merged
-from gateway.metrics import MetricsServer
+from gateway.metrics_server import MetricsServer
 from gateway.rpc import embedder_pb2 as pb
 from tests.e2e.support import PATIENCE
 from tests.gateway.engine import Engine

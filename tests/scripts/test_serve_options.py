@@ -138,3 +138,17 @@ def test_each_model_and_each_form_of_it_has_a_store_of_its_own(
     assert len(set(stores)) == len(stores)
     assert store_of(str(tmp_path / "a" / "b"), []) == store_of("a/b", [])
     assert len({store.parent for store in stores}) == 1
+
+
+def test_the_gateway_is_told_where_the_engines_metrics_are(tmp_path: Path) -> None:
+    """One port of metrics then gives all of them, on the address that the operator opens."""
+    words = ["--run-dir", str(tmp_path), "--ports", "auto"]
+    engine = {**ENGINE, "metrics": "http://127.0.0.1:8082/metrics", "queue_metrics": None}
+    given = {f"{PREFIX}METRICS_HOST": "0.0.0.0"}
+    settings = read(None, environment(serve.parse_options(words), engine, "mini", given))
+    assert settings.engine_metrics == engine["metrics"]
+    assert settings.queue_metrics == ""
+    assert settings.metrics_host == "0.0.0.0"
+    engine["queue_metrics"] = "http://127.0.0.1:8083/metrics"
+    settings = read(None, environment(serve.parse_options(words), engine, "mini", given))
+    assert settings.queue_metrics == engine["queue_metrics"]
