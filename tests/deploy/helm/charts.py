@@ -15,6 +15,8 @@ CHART = REPOSITORY / "deploy" / "helm" / "babelclip"
 EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
 GOLDEN = Path(__file__).parent / "golden"
 RELEASE, NAMESPACE = "clip", "search"
+# Ten times as fast, where there is one.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPACKED = REPOSITORY / ".run" / "tools" / "usr" / "bin"
 
 Document = dict[str, Any]
@@ -46,7 +48,7 @@ def rendered(*values: str | Path, sets: tuple[str, ...] = ()) -> str:
 
 def documents(*values: str | Path, sets: tuple[str, ...] = ()) -> list[Document]:
     """The same, read."""
-    return [one for one in yaml.safe_load_all(rendered(*values, sets=sets)) if one]
+    return [one for one in yaml.load_all(rendered(*values, sets=sets), _LOADER) if one]
 
 
 def refused(values: str) -> str:
