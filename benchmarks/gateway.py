@@ -140,7 +140,12 @@ class GrpcSender:
     """`Embed` over one channel; a body is the bytes of its request."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._channel = grpc.aio.insecure_channel(gateway.grpc.removeprefix("grpc://"))
+        scheme, _, target = gateway.grpc.partition("://")
+        self._channel = (
+            grpc.aio.secure_channel(target, grpc.ssl_channel_credentials())
+            if scheme == "grpcs"
+            else grpc.aio.insecure_channel(target)
+        )
         self._embed: Any = self._channel.unary_unary(
             SERVICE, request_serializer=None, response_deserializer=pb.EmbedItemsResponse.FromString
         )
@@ -161,28 +166,32 @@ class GrpcSender:
         await self._channel.close()
 
 
-def json_bodies(items: Sequence[str | bytes]) -> list[load.Body]:
-    """A request of OpenAI's call for each item."""
+def _parts(items: Sequence[str | bytes], count: int) -> list[Sequence[str | bytes]]:
+    return [items[start : start + count] for start in range(0, len(items) - count + 1, count)]
+
+
+def json_bodies(items: Sequence[str | bytes], count: int = 1, model: str = "") -> list[load.Body]:
+    """Requests of OpenAI's call with `count` items each; of the first model unless one is named."""
 
     def shown(item: str | bytes) -> Any:
         return item if isinstance(item, str) else {"image": base64.b64encode(item).decode()}
 
-    return [
-        load.Body(
-            json.dumps({"input": [shown(item)], "encoding_format": "base64", "truncate": True}).encode(),
-            "",
-            1,
-        )
-        for item in items
-    ]
-
-
-def grpc_bodies(items: Sequence[str | bytes]) -> list[load.Body]:
-    """A request of `Embed` for each item."""
     found = []
-    for item in items:
-        one = pb.Item(text=item) if isinstance(item, str) else pb.Item(image=item)
-        found.append(load.Body(pb.EmbedItemsRequest(items=[one]).SerializeToString(), "", 1))
+    for part in _parts(items, count):
+        request = {"input": [shown(item) for item in part], "encoding_format": "base64", "truncate": True}
+        if model:
+            request["model"] = model
+        found.append(load.Body(json.dumps(request).encode(), "", count))
+    return found
+
+
+def grpc_bodies(items: Sequence[str | bytes], count: int = 1, model: str = "") -> list[load.Body]:
+    """Requests of `Embed`, in the same way."""
+    found = []
+    for part in _parts(items, count):
+        given = [pb.Item(text=item) if isinstance(item, str) else pb.Item(image=item) for item in part]
+        request = pb.EmbedItemsRequest(items=given, model=model)
+        found.append(load.Body(request.SerializeToString(), "", count))
     return found
 
 

@@ -38,6 +38,8 @@ class Outcome:
     """Vectors that came back."""
     error: str
     """Empty when every item has its vector."""
+    late: float = 0.0
+    """Seconds between the moment when it was due and when it left."""
 
 
 class Sender(Protocol):
@@ -116,13 +118,14 @@ def many(items: Sequence[str | bytes], count: int) -> list[Body]:
 
 
 async def one(sender: Sender, body: Body, due: float, check: Callable[[Body, EmbedResponse], str]) -> Outcome:
+    late = time.monotonic() - due
     try:
         answer = await sender.send(body)
         failed = check(body, answer)
         done = body.items - len(answer.errors)
     except (TimeoutError, RuntimeError, aiohttp.ClientError) as error:
         failed, done = str(error) or type(error).__name__, 0
-    return Outcome(due, time.monotonic(), done, failed)
+    return Outcome(due, time.monotonic(), done, failed, late)
 
 
 def all_embedded(body: Body, answer: EmbedResponse) -> str:
@@ -159,13 +162,15 @@ async def open_loop(
     *,
     rate: float,
     seconds: float,
+    seed: int = 0,
     check: Callable[[Body, EmbedResponse], str] = all_embedded,
 ) -> list[Outcome]:
     """Requests at a set rate, whether or not earlier ones were answered; arrivals are random (Poisson).
 
-    A request's latency counts from the moment it was due, so that a server that stalls does not hide it.
+    Equal seeds give equal arrivals. A request's latency counts from the moment it was due, so that a server
+    that stalls does not hide it.
     """
-    gaps = np.random.default_rng(0).exponential(1 / rate, size=max(1, int(rate * seconds)))
+    gaps = np.random.default_rng(seed).exponential(1 / rate, size=max(1, int(rate * seconds)))
     turn = itertools.cycle(bodies)
     begin = time.monotonic()
     tasks: list[Awaitable[Outcome]] = []

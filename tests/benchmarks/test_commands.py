@@ -27,6 +27,7 @@ COMMANDS = (
     "video",
     "ingest",
     "dedup",
+    "capacity",
 )
 
 

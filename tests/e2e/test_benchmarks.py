@@ -119,6 +119,17 @@ def test_overload(run: Run, shared: servers.Server) -> None:
     assert {"refused", "other_refused"} <= set(result)
 
 
+def test_capacity(run: Run, shared: servers.Server) -> None:
+    """A rate that keeps the objective is found through the gateway, and what a target takes is planned."""
+    result = run("capacity", "--quick", "--tower", "mixed", server=shared)
+    assert 0 < result["capacity_per_s"] <= 40
+    assert result["p50_ms"] <= result["p99_ms"] <= result["slo_p99_ms"] == 5000
+    assert result["busy_cores"] > 0
+    assert result["replicas"] >= 100 / 40
+    assert result["target_cores"] == result["replicas"] * result["cores"]
+    assert result["cost_per_hour"] == pytest.approx(0.04 * result["target_cores"])
+
+
 def test_peers(run: Run, shared: servers.Server) -> None:
     """The plain handler gives our vectors, and whoever cannot run here is named."""
     result = run("peers", "--quick", server=shared)
