@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import MALFORMED_REQUEST, UNAVAILABLE, ApiError
 from gateway.http.dialects.openai import error_body
+from gateway.http.joined_writes import JoinedWrites
 
 # Descriptors that connections of callers leave to the engine's, to files and to gRPC.
 _KEPT_FREE = 256
@@ -66,7 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """A caller connects: the first head is due."""
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]  # all that is used of one
         if len(self.connections) > self.most_connections:
             self._refuse(_TOO_MANY)
         else:
