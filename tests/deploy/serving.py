@@ -92,7 +92,7 @@ def check_confined(container: Confined) -> None:
 
 
 def check_serving(serving: Serving) -> None:
-    """Both towers give their golden items, the page and the metrics are there, and texts are embedded."""
+    """Both towers give their golden items, the page and all metrics are there, and texts are embedded."""
     assert serving.get("/readyz").status_code == 200
     health = [sys.executable, str(REPOSITORY / "deploy" / "containers" / "healthcheck.py")]
     checked = serving.container.inside(lambda: subprocess.run(health, capture_output=True, text=True))
@@ -101,7 +101,15 @@ def check_serving(serving: Serving) -> None:
     answer = serving.embed(["ein roter Apfel", "школа"])
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["data"]) == 2
-    assert "babelclip_gateway_model_ready" in serving.get("/metrics", METRICS).text
+    # All three that Prometheus asks are at one port.
+    for path, metric in (
+        ("/metrics", "babelclip_gateway_model_ready"),
+        ("/metrics/engine", "babelclip_items_total"),
+        ("/metrics/queues", "babelclip_queue_depth"),
+    ):
+        told = serving.get(path, METRICS)
+        assert metric in told.text
+        assert told.headers["content-type"].startswith("text/plain; version=")
 
 
 def check_stop(serving: Serving) -> None:
