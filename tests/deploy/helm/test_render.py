@@ -5,8 +5,19 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 
-from tests.deploy.helm.charts import CHART, EXAMPLES, GOLDEN, documents, helm
+from tests.deploy.helm.charts import (
+    CHART,
+    EXAMPLES,
+    GOLDEN,
+    NAMESPACE,
+    RELEASE,
+    documents,
+    helm,
+    of_kind,
+    rendered,
+)
 from tests.deploy.helm.golden import renders
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -35,8 +46,19 @@ def test_kubernetes_takes_it(path: Path) -> None:
     for document in documents(path):
         kinds.add(document["kind"])
         if document["kind"] not in CUSTOM:
-            kubernetes_validate.validate(document, "1.35", strict=True)
+            kubernetes_validate.validate(document, "1.37", strict=True)
     assert {"Deployment", "Service", "ServiceAccount", "NetworkPolicy", "PodDisruptionBudget", "Pod"} <= kinds
+
+
+@pytest.mark.parametrize("name", ["everything", "tracks"])
+def test_the_oldest_kubernetes_takes_it(name: str) -> None:
+    """What Chart.yaml allows knows every field, but for image volumes, which are chosen."""
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    oldest = chart["kubeVersion"].removeprefix(">=").removesuffix(".0-0")
+    for document in documents(CHART / "examples" / f"{name}.yaml"):
+        if document["kind"] not in CUSTOM:
+            kubernetes_validate.validate(document, oldest, strict=True)
 
 
 def test_the_check_finds_a_mistake() -> None:
@@ -45,7 +67,7 @@ def test_the_check_finds_a_mistake() -> None:
     (deployment,) = [one for one in documents(EXAMPLES[0]) if one["kind"] == "Deployment"][:1]
     deployment["spec"]["template"]["spec"]["securityContext"]["runAsNonRot"] = True
     with pytest.raises(kubernetes_validate.ValidationError, match="runAsNonRot"):
-        kubernetes_validate.validate(deployment, "1.35", strict=True)
+        kubernetes_validate.validate(deployment, "1.37", strict=True)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=IDS)
@@ -99,3 +121,27 @@ def test_the_definitions_find_a_mistake(kind: str, path: tuple[str | int, ...], 
     place[wrong] = "x"
     with pytest.raises(jsonschema.ValidationError, match=wrong):
         jsonschema.validate(document, schema)
+
+
+def test_a_package_holds_what_is_elsewhere_in_the_repository(tmp_path: Path) -> None:
+    """Rules, dashboards and scrapes are links in the chart; who installs its package has the files."""
+    done = helm("package", CHART, "--destination", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (package,) = tmp_path.glob("*.tgz")
+    values = CHART / "examples" / "everything.yaml"
+    packaged = helm("template", RELEASE, package, "--namespace", NAMESPACE, "--values", values)
+    assert packaged.stdout == rendered(values)
+
+
+@pytest.mark.parametrize("name", ["tracks", "ingress", "everything"])
+def test_whoever_installs_it_reads_how_to_go_on(name: str) -> None:
+    """The notes name the release's own addresses, and are there without a cluster."""
+    values = CHART / "examples" / f"{name}.yaml"
+    done = helm("install", RELEASE, CHART, "--namespace", NAMESPACE, "--dry-run=client", "--values", values)
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.partition("NOTES:\n")[2]
+    (service,) = [one for one in of_kind(documents(values), "Service") if one in ("clip", "clip-babelclip")]
+    assert f"service/{service} 8000" in notes
+    assert f"://{service}.{NAMESPACE}:8000" in notes
+    assert ("green  10" in notes) == (name == "tracks")
+    assert "<no value>" not in notes
