@@ -65,9 +65,10 @@ def test_routes_send_who_names_a_track_to_it_and_share_out_the_others() -> None:
     for kind, rules in routes(documents(example("tracks"))).items():
         port = {"HTTPRoute": 8000, "GRPCRoute": 8001}[kind]
         *pinned, last = rules
-        for track, rule in zip(("blue", "green"), pinned, strict=True):
-            header = {"type": "Exact", "name": "Babelclip-Track", "value": track}
-            assert rule["matches"] == [{"headers": [header]}]
+        for (track, version), rule in zip((("blue", "1.0"), ("green", "2.0")), pinned, strict=True):
+            named = {"type": "Exact", "name": "Babelclip-Track", "value": track}
+            asked = {"type": "Exact", "name": "Babelclip-Version", "value": version}
+            assert rule["matches"] == [{"headers": [named]}, {"headers": [asked]}]
             assert rule["backendRefs"] == [{"name": f"clip-babelclip-{track}", "port": port}]
         assert last.keys() == {"backendRefs"}
         assert last["backendRefs"] == [
@@ -121,6 +122,20 @@ def test_one_version_is_a_track_too() -> None:
     assert before["spec"]["containers"][0]["image"] == after["spec"]["containers"][0]["image"]
     selectors = [of_kind(one, "Deployment")[name]["spec"]["selector"] for one in (found, later)]
     assert selectors[0] == selectors[1]
+
+
+def test_a_track_without_a_version_is_found_by_its_name_alone() -> None:
+    """Who asks for a version that no track says it has is shared out with the others."""
+    (pinned, _) = routes(documents(example("gateway-api")))["HTTPRoute"]
+    header = {"type": "Exact", "name": "Babelclip-Track", "value": "main"}
+    assert pinned["matches"] == [{"headers": [header]}]
+
+
+def test_a_version_is_one_tracks() -> None:
+    """Of two tracks with one version a route would lead to the first, whatever the weights."""
+    same = "keys: {existingSecret: k}\nmodels: {inImage: true}\nrouting: {weights: {a: 1}}\n"
+    same += "tracks: {a: {version: '1.0'}, b: {version: '1.0'}}"
+    assert "version 1.0 is that of several tracks" in refused(same)
 
 
 def test_a_track_may_have_no_pods() -> None:

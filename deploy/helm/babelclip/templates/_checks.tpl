@@ -45,6 +45,15 @@
 {{- $wrong = append $wrong (printf "routing.weights names %s, and there is no such track" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- $versions := list -}}
+{{- range $_, $track := $tracks -}}
+{{- with $track.version -}}
+{{- if has . $versions -}}
+{{- $wrong = append $wrong (printf "version %s is that of several tracks: who asks for it could be led to one only" .) -}}
+{{- end -}}
+{{- $versions = append $versions . -}}
+{{- end -}}
+{{- end -}}
 {{- $sum := 0 -}}
 {{- range $_, $weight := include "babelclip.weights" . | fromYaml -}}
 {{- $sum = add $sum $weight -}}
