@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -39,12 +40,13 @@ class Processes:
         self.key = add(folder / "keys.json", "test")
         config = folder / "gateway.toml"
         free = ("workers = 2", "port = 0", "grpc_port = 0", "metrics_port = 0", "probe_seconds = 0.1")
+        opened = ("metrics_host = '0.0.0.0'", f"engine_metrics = '{engine.url}/nothing'")
         places = (
             f"keys_file = '{folder / 'keys.json'}'",
             f"engine = '{engine.url}'",
             "engine_token_file = ''",
         )
-        config.write_text("\n".join([*free, *places, *lines]))
+        config.write_text("\n".join([*free, *opened, *places, *lines]))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "--config", str(config), "--until-eof"],
             cwd=REPOSITORY,
@@ -152,6 +154,22 @@ def test_connections_are_spread_over_the_processes(shared: Processes) -> None:
     for number in ("0", "1"):
         assert shared.counted("worker_up", worker=number) == 1
         eventually(lambda number=number: shared.counted("model_ready", model="clip", worker=number) == 1)
+
+
+def test_one_port_has_the_metrics_of_all_and_of_the_engine(shared: Processes) -> None:
+    """The processes' own stay on loopback; what shows all of them is opened, and asks the engine."""
+    assert shared.addresses["metrics"].startswith("http://0.0.0.0:")
+    answer = httpx.get(f"{shared.addresses['metrics']}/engine", timeout=PATIENCE)
+    assert (answer.status_code, "the engine tells nothing" in answer.text) == (503, True)
+    opened = {
+        one.laddr.port for pid in shared.pids.values() for one in listening(pid) if one.laddr.ip == "0.0.0.0"
+    }
+    assert not opened
+
+
+def listening(pid: int) -> list[Any]:
+    """Where a process listens."""
+    return [one for one in psutil.Process(pid).net_connections("tcp") if one.status == psutil.CONN_LISTEN]
 
 
 def test_a_process_that_dies_costs_its_own_calls_alone(shared: Processes) -> None:
