@@ -202,6 +202,27 @@ class Index(Protocol):
         """
         ...
 
+    def page(
+        self,
+        *,
+        after: str = "",
+        size: int = 100,
+        where: Filter | None = None,
+        columns: Sequence[str] = DETAILS,
+    ) -> list[Row]:
+        """Rows in the order of their ids, with or without a vector: the first `size` after an id.
+
+        An id is compared by its characters' numbers. The page after it begins at the last one's id, and so
+        holds its place whatever is added or deleted meanwhile.
+
+        Args:
+            where: only rows that this filter keeps.
+
+        Raises:
+            InvalidFilter: the filter is not valid.
+        """
+        ...
+
     def scan(
         self,
         *,

@@ -109,6 +109,25 @@ def test_counts_and_scans_hold_rows_without_a_vector(unchanged: Index) -> None:
     assert (info.rows, info.failed, info.settings) == (40, 1, SETTINGS)
 
 
+def test_rows_are_listed_page_by_page(unchanged: Index) -> None:
+    """Pages follow each other in the order of the ids, by filters too, and hold every row once."""
+    everything = sorted([*(row_id(f"{n}.jpg") for n in range(40)), "broken"])
+    for size in (1, 7, 41, 100):
+        found: list[str] = []
+        while page := unchanged.page(after=found[-1] if found else "", size=size, columns=("source",)):
+            assert len(page) <= size
+            found += [row.id for row in page]
+        assert found == everything
+    assert unchanged.page(after="~") == []
+    kept = unchanged.page(where={"album": "even", "year": {"$lt": 2000}}, columns=("metadata",))
+    assert sorted(row.metadata["year"] for row in kept) == [1990, 1992, 1994, 1996, 1998]
+    assert [row.id for row in kept] == sorted(row.id for row in kept)
+    (first,) = unchanged.page(after="br", size=1, columns=("thumbnail", "error_code"))
+    assert (first.id, first.thumbnail, first.error_code) == ("broken", b"", "image_undecodable")
+    with pytest.raises(InvalidFilter):
+        unchanged.page(where={"none": 1})
+
+
 def test_columns_are_read_as_asked(unchanged: Index) -> None:
     """Vectors and thumbnails are read where they are asked for, and metadata comes back as it was given."""
     first, none = unchanged.get([row_id("3.jpg"), "unknown"], columns=("vector", "thumbnail", "metadata"))

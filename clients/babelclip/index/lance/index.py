@@ -215,6 +215,32 @@ class LanceIndex:
         settings, tables = self._run(found)
         return [_hits(table, settings, columns) for table in tables]
 
+    def page(
+        self,
+        *,
+        after: str = "",
+        size: int = 100,
+        where: Filter | None = None,
+        columns: Sequence[str] = DETAILS,
+    ) -> list[Row]:
+        """See `Index.page`. All ids after the first are looked through, since none are in order."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        async def found() -> list[str]:
+            generation, table = await self._now()
+            condition = f"id > {literal(after)}"
+            if kept := _where(where, generation.settings):
+                condition = f"{condition} AND ({kept})"
+            first = pa.array([], pa.string())
+            async for batch in await table.query().select(["id"]).where(condition).to_batches():
+                ids = pa.concat_arrays([first, batch.column("id")])
+                first = ids.take(pc.bottom_k_unstable(ids, k=min(size, len(ids))))
+            return list(first.to_pylist())
+
+        rows = self.get(self._run(found), columns=columns)
+        return [row for row in rows if row is not None]  # Else it was deleted meanwhile.
+
     def scan(
         self,
         *,

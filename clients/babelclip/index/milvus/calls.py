@@ -83,7 +83,7 @@ def count(client: MilvusClient, collection: str, expression: str, consistency: s
 
 
 def pages(
-    client: MilvusClient, collection: str, expression: str, names: Sequence[str], size: int
+    client: MilvusClient, collection: str, expression: str, names: Sequence[str], size: int, after: str = ""
 ) -> Iterator[list[dict[str, Any]]]:
     """What an expression keeps, in the order of the ids: of more rows Milvus gives the first ones in it.
 
@@ -92,8 +92,9 @@ def pages(
     Args:
         names: of the columns, of which `id` is one.
         size: of a page, at most `MOST`.
+        after: an id; those up to it are left out.
     """
-    last, consistency = "", STRONG
+    last, consistency = after, STRONG
     while True:
         found = client.query(
             collection,

@@ -233,6 +233,28 @@ class MilvusIndex:
 
         return self._run(found) if len(queries.vectors) else []
 
+    def page(
+        self,
+        *,
+        after: str = "",
+        size: int = 100,
+        where: Filter | None = None,
+        columns: Sequence[str] = DETAILS,
+    ) -> list[Row]:
+        """See `Index.page`."""
+        names, at_once = selected(columns), min(size, _page(columns, _AT_ONCE))
+
+        def found(generation: Generation) -> list[Row]:
+            rows: list[Row] = []
+            for entities in self._pages(generation, self._where(where, generation), names, at_once, after):
+                ordered = sorted(entities, key=lambda entity: str(entity["id"]))
+                rows += [row_from(entity, columns) for entity in ordered]
+                if len(rows) >= size:
+                    break
+            return rows[:size]
+
+        return self._run(found)
+
     def scan(
         self,
         *,
@@ -313,9 +335,9 @@ class MilvusIndex:
         return count(self._client, generation.collection, expression, consistency)
 
     def _pages(
-        self, generation: Generation, expression: str, names: Sequence[str], size: int
+        self, generation: Generation, expression: str, names: Sequence[str], size: int, after: str = ""
     ) -> Iterator[list[dict[str, Any]]]:
-        return pages(self._client, generation.collection, expression, names, size)
+        return pages(self._client, generation.collection, expression, names, size, after)
 
     def _where(self, raw: Filter | None, generation: Generation) -> str:
         if raw is None:
