@@ -118,6 +118,8 @@ def test_rows_are_listed_page_by_page(unchanged: Index) -> None:
             assert len(page) <= size
             found += [row.id for row in page]
         assert found == everything
+    scanned = [row.id for part in unchanged.scan(columns=(), batch_size=7) for row in part]
+    assert sorted(scanned) == everything
     assert unchanged.page(after="~") == []
     kept = unchanged.page(where={"album": "even", "year": {"$lt": 2000}}, columns=("metadata",))
     assert sorted(row.metadata["year"] for row in kept) == [1990, 1992, 1994, 1996, 1998]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from babelclip.index.errors import SearchIndexError
 from babelclip.index.milvus.address import TOKEN, MilvusAddress
-from babelclip.index.milvus.filters import literal
+from babelclip.index.milvus.filters import listed, literal
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -108,6 +108,17 @@ def pages(
         if len(found) < size:
             return
         last, consistency = max(one["id"] for one in found), SESSION
+
+
+def lite_pages(
+    client: MilvusClient, collection: str, expression: str, names: Sequence[str], size: int, after: str = ""
+) -> Iterator[list[dict[str, Any]]]:
+    """The same of Milvus Lite, which gives any of the rows where there are more than a limit."""
+    condition = f"id > {literal(after)} and ({expression})"
+    ids = sorted(one["id"] for one in client.query(collection, filter=condition, output_fields=["id"]))
+    for begin in range(0, len(ids), size):
+        wanted = listed(ids[begin : begin + size])
+        yield list(client.query(collection, filter=f"id in {wanted}", output_fields=list(names)))
 
 
 @contextmanager

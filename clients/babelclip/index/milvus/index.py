@@ -24,6 +24,7 @@ from babelclip.index.milvus.calls import (
     connect,
     count,
     is_missing,
+    lite_pages,
     pages,
 )
 from babelclip.index.milvus.filters import (
@@ -337,7 +338,8 @@ class MilvusIndex:
     def _pages(
         self, generation: Generation, expression: str, names: Sequence[str], size: int, after: str = ""
     ) -> Iterator[list[dict[str, Any]]]:
-        return pages(self._client, generation.collection, expression, names, size, after)
+        ordered = lite_pages if self._server.lite else pages
+        return ordered(self._client, generation.collection, expression, names, size, after)
 
     def _where(self, raw: Filter | None, generation: Generation) -> str:
         if raw is None:
