@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from babelclip.keys.entries import DEFAULT_SCOPES, NO_LIMITS, Key, Limits, Scope, written
+from babelclip.keys.entries import (
+    ALL_COLLECTIONS,
+    DEFAULT_SCOPES,
+    NO_LIMITS,
+    Key,
+    Limits,
+    Scope,
+    written,
+)
 from babelclip.keys.file import KeysError, add, digest_of, load
 
 __all__ = ["Caller", "FindKey", "KeyExpired", "KeyFile", "KeysError", "add"]
@@ -28,6 +36,7 @@ class Caller:
     name: str
     scopes: tuple[Scope, ...] = DEFAULT_SCOPES
     limits: Limits = NO_LIMITS
+    collections: tuple[str, ...] = ALL_COLLECTIONS
 
 
 FindKey = Callable[[str], Caller | None]
@@ -90,7 +99,9 @@ class KeyFile:
             _log.info("read %d keys from %s", len(self._keys), self._path)
 
     def _read(self) -> None:
-        self._keys = [(key, Caller(key.name, key.scopes, key.limits)) for key in load(self._path)]
+        self._keys = [
+            (key, Caller(key.name, key.scopes, key.limits, key.collections)) for key in load(self._path)
+        ]
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:

@@ -70,6 +70,7 @@ class Settings:
         keys_file: the callers' keys, hashed; made with one key in it where there is none.
         authentication: false lets every caller in, which only a loopback `host` may.
         cors_origins: the origins whose pages may call from a browser, or "*"; none by default.
+        allowed_hosts: names by which a gateway without keys may be called, beside this machine's own.
         engine: where the towers are computed: grpc://HOST:PORT or http://HOST:PORT.
         engine_token_file: TorchServe's key_file.json, or a file with the bare token; with "" the client's
             own variables tell (BABELCLIP_TOKEN, BABELCLIP_TOKEN_FILE), or none is sent.
@@ -82,6 +83,7 @@ class Settings:
             tower has done with one and a half times `items_at_tower`.
         max_items: inputs of a request.
         max_body_bytes: bytes of a request.
+        max_bodies_bytes: bytes of all requests over HTTP that a process has at a time; a key has half of it.
         body_timeout: seconds in which a body must have arrived.
         grpc_connection_seconds: after which a client over gRPC is asked to connect anew, so that replicas
             that came later get their share of it; 0 never asks.
@@ -114,6 +116,7 @@ class Settings:
     keys_file: str = ".run/gateway/keys.json"
     authentication: bool = True
     cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     engine: str = "grpc://127.0.0.1:7070"
     engine_token_file: str = ".run/key_file.json"
     timeout: float = 30.0
@@ -123,6 +126,7 @@ class Settings:
     max_wait: float = 0.0
     max_items: int = 2048
     max_body_bytes: int = 64 * 1024 * 1024
+    max_bodies_bytes: int = 1024 * 1024 * 1024
     body_timeout: float = 60.0
     grpc_connection_seconds: float = 1800.0
     calibrations: tuple[str, ...] = ()
@@ -154,6 +158,11 @@ class Settings:
         ):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} must be more than 0, not {getattr(self, name)}")
+        if self.max_bodies_bytes < 2 * self.max_body_bytes:
+            raise SettingsError(
+                f"max_bodies_bytes must be at least twice max_body_bytes, not {self.max_bodies_bytes:,}: a"
+                " key has half of it, and must have room for one body"
+            )
         if not 0 <= self.max_wait < math.inf:
             raise SettingsError(f"max_wait must be 0 or more seconds, not {self.max_wait}")
         if not 0 <= self.grpc_connection_seconds < math.inf:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from contextvars import ContextVar
 
-from babelclip.keys.entries import NO_LIMITS, Scope
+from babelclip.keys.entries import NO_LIMITS, Scope, is_among
 from gateway.access.bucket import TokenBucket
 from gateway.errors import INSUFFICIENT_SCOPE, RATE_LIMIT_EXCEEDED, ApiError
 from gateway.keys import Caller
@@ -66,6 +66,10 @@ class Account:
         if self._bytes is not None:
             self._bytes.take(size)
 
+    def may_use(self, collection: str) -> bool:
+        """Whether the collection of this name is one of the key's."""
+        return is_among(collection, self.caller.collections)
+
     async def keep_pace(self) -> None:
         """Counts a further request of a stream, which waits instead of being refused."""
         while wait := max(self._wait(self._requests, 1), self._wait(self._bytes, 1)):
@@ -119,6 +123,12 @@ ACCOUNT: ContextVar[Account | None] = ContextVar("account", default=None)
 
 STREAMING: ContextVar[bool] = ContextVar("streaming", default=False)
 """Whether the present call is a stream, which is slowed to its limits instead of being refused."""
+
+
+def may_use(collection: str) -> bool:
+    """Whether the key of the present call may use the collection of this name."""
+    account = ACCOUNT.get()
+    return account is None or account.may_use(collection)
 
 
 def _bucket(rate: float | None) -> TokenBucket | None:

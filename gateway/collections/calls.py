@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar
 from babelclip import Embeddings
 from babelclip.errors import SpaceMismatch
 from babelclip.index import IndexBusy, IndexNotFound, InvalidFilter, SearchIndexError, Settings
+from gateway.access.account import may_use
+from gateway.collections.names import not_found
 from gateway.collections.store import Opened, Store
 from gateway.collections.threads import Threads
 from gateway.embedding import Item, embed
@@ -58,12 +60,19 @@ class Calls:
         """The same of one that changes something."""
         return await self.writing.call(lambda: _told(work, *given, **named))
 
+    def require(self, name: str) -> None:
+        """Raises ApiError where the key of the present call may not know of a collection of this name."""
+        if not may_use(name):
+            raise not_found(name)
+
     async def find(self, name: str) -> tuple[Opened, Settings]:
         """The collection of a name, and its settings as they are now.
 
         Raises:
             ApiError: there is none.
         """
+
+        self.require(name)
 
         def found() -> tuple[Opened, Settings]:
             opened = self.store.find(name)

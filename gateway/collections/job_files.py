@@ -57,6 +57,11 @@ class Job:
     message: str = ""
 
 
+def job_not_found(name: str) -> ApiError:
+    """There is no job of this id."""
+    return ApiError(404, JOB_NOT_FOUND, f"there is no job {name[:32]!r}", param="id")
+
+
 class JobFiles:
     """Reads and writes jobs."""
 
@@ -90,7 +95,7 @@ class JobFiles:
         """
         job = self._read(name)
         if job is None:
-            raise ApiError(404, JOB_NOT_FOUND, f"there is no job {name[:32]!r}", param="id")
+            raise job_not_found(name)
         if job.state != "running" or self._is_held(name):
             return job
         job = self._read(name) or job  # It may have ended between the two looks.

@@ -102,7 +102,9 @@ def _import(parameters: Mapping[str, Any], roots: Sequence[str]) -> Work:
         try:
             chosen = context.calls.model_of(context.opened, context.settings)
             client = job_client(context, chosen, context.settings.space)
-            report = add(context.opened.index, client, FolderSource(Path(real)), progress=told)
+            # A link may lead to what no folder of the operator's list holds.
+            source = FolderSource(Path(real), links=False)
+            report = add(context.opened.index, client, source, progress=told)
         except NothingListed:
             message = "the folder is empty, and what was imported from it is kept: is it mounted?"
             raise ApiError(409, "nothing_listed", message) from None

@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from babelclip.errors import OVERLOADED, BabelclipError
-from gateway.access.account import ACCOUNT
+from gateway.access.account import ACCOUNT, may_use
 from gateway.collections.calls import Calls
 from gateway.collections.job_context import Cancelled, JobContext
-from gateway.collections.job_files import INTERRUPTED, STATES, Job, JobFiles
+from gateway.collections.job_files import INTERRUPTED, STATES, Job, JobFiles, job_not_found
 from gateway.collections.job_kinds import KINDS
 from gateway.collections.store import Opened
 from gateway.errors import ApiError, malformed
@@ -79,8 +79,8 @@ class Jobs:
         return await begun
 
     async def listed(self) -> list[Job]:
-        """The jobs of all processes, the newest first."""
-        return await self._calls.read(self._files.listed)
+        """The jobs of all processes on collections of the caller, the newest first."""
+        return [job for job in await self._calls.read(self._files.listed) if may_use(job.collection)]
 
     async def find(self, job: str) -> Job:
         """One job.
@@ -88,7 +88,10 @@ class Jobs:
         Raises:
             ApiError: there is none of this id.
         """
-        return await self._calls.read(self._files.read, job)
+        found = await self._calls.read(self._files.read, job)
+        if not may_use(found.collection):
+            raise job_not_found(job)
+        return found
 
     async def cancel(self, job: str) -> Job:
         """Have a job end soon, whichever process runs it → the job as it is now.
@@ -96,6 +99,7 @@ class Jobs:
         Raises:
             ApiError: there is none of this id.
         """
+        await self.find(job)
         return await self._calls.write(self._files.cancel, job)
 
     def close(self) -> None:

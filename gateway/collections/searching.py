@@ -25,6 +25,7 @@ from gateway.collections.messages import (
     SearchResult,
     Term,
 )
+from gateway.collections.names import is_readable_id
 from gateway.collections.store import Opened
 from gateway.embedding import Item
 from gateway.errors import ITEM_NOT_FOUND, ApiError, items_failed, malformed
@@ -33,6 +34,8 @@ from gateway.scoring.scorer import MAX_LABEL, MAX_PAIRS
 MAX_TOP = 1_000
 MAX_OFFSET = 1_000_000
 MAX_TERMS = 32
+MAX_QUERY = 10_000
+"""Characters: a query is taken apart into its words, which are many times as large."""
 _TRIES = 3
 _log = logging.getLogger(__name__)
 
@@ -230,6 +233,8 @@ def _terms(request: SearchRequest) -> list[Term]:
         raise malformed(f'"top" must be from 1 to {MAX_TOP:,}', "top")
     if not 0 <= request.offset <= MAX_OFFSET:
         raise malformed(f'"offset" must be from 0 to {MAX_OFFSET:,}', "offset")
+    if len(request.query) > MAX_QUERY:
+        raise malformed(f'"query" has more than {MAX_QUERY:,} characters', "query")
     terms = list(request.terms)
     try:
         if request.query:
@@ -266,6 +271,9 @@ def _stored(opened: Opened, ids: Sequence[str], settings: Settings) -> Vectors:
         ApiError: there is no such row, or it has no vector.
         SpaceMismatch: the rows are of another space by now.
     """
+    for known in ids:
+        if not is_readable_id(known):
+            raise ApiError(404, ITEM_NOT_FOUND, f"there is no item {known[:128]!r}", param="id")
     rows = opened.index.get(ids, columns=("vector",))
     if opened.index.settings.space != settings.space:
         raise SpaceMismatch("the collection has become one of another space")

@@ -7,21 +7,23 @@ from typing import Any
 
 from babelclip.index import DETAILS, FIELD_TYPES, IndexInfo, Row, Settings
 from babelclip.ingest.locks import changing
+from gateway.access.account import may_use
 from gateway.collections import uploads
 from gateway.collections.adding import Adding
 from gateway.collections.calls import Calls
 from gateway.collections.jobs import Jobs
 from gateway.collections.messages import CollectionState
-from gateway.collections.names import MAX_FIELDS, check_name
+from gateway.collections.names import MAX_FIELDS, check_name, is_readable_id
 from gateway.collections.searching import Searching
 from gateway.collections.store import Opened, Store
 from gateway.collections.upkeep import Upkeep
-from gateway.errors import ITEM_NOT_FOUND, ApiError, malformed
+from gateway.errors import INSUFFICIENT_SCOPE, ITEM_NOT_FOUND, UNAVAILABLE, ApiError, malformed
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.scoring.scorer import read_calibrations
 from gateway.settings import Settings as GatewaySettings
 
+MAX_LISTED = 1_000
 THUMBNAIL = ("checksum", "thumbnail")
 """What is read of a row to show its thumbnail."""
 
@@ -57,6 +59,9 @@ class Collections:
             ApiError: the name is taken or cannot be one, or the model is not served.
         """
         check_name(name)
+        if not may_use(name):
+            message = f"the key is for other collections; it may make none of the name {name}"
+            raise ApiError(403, INSUFFICIENT_SCOPE, message, param="name")
         if len(fields) > MAX_FIELDS:
             raise malformed(f'"fields" has more than {MAX_FIELDS}', "fields")
         for field, kind in fields.items():
@@ -79,15 +84,25 @@ class Collections:
         return await self._calls.read(_state, opened)
 
     async def listed(self) -> list[CollectionState]:
-        """All collections, in alphabetical order."""
+        """Those of the caller, in alphabetical order; one that cannot be read is told without its facts."""
         found = []
-        for name in await self._calls.read(self._calls.store.names):
+        for name in filter(may_use, await self._calls.read(self._calls.store.names)):
             try:
-                found.append(await self.describe(name))
+                found.append(await self._listed(name))
             except ApiError as error:
                 if error.status != 404:  # Else it was deleted meanwhile.
                     raise
         return found
+
+    async def _listed(self, name: str) -> CollectionState:
+        try:
+            return await self.describe(name)
+        except ApiError as error:
+            if error.code != UNAVAILABLE:
+                raise
+            return CollectionState(
+                await self._calls.read(self._calls.store.record, name), None, "unavailable"
+            )
 
     async def describe(self, name: str) -> CollectionState:
         """One collection.
@@ -95,6 +110,7 @@ class Collections:
         Raises:
             ApiError: there is none of this name.
         """
+        self._calls.require(name)
         return await self._calls.read(lambda: _state(self._calls.store.find(name)))
 
     async def delete(self, name: str) -> None:
@@ -103,6 +119,7 @@ class Collections:
         Raises:
             ApiError: there is none of this name.
         """
+        self._calls.require(name)
         await self._calls.write(self._calls.store.delete, name)
 
     async def item(self, name: str, item: str, columns: Sequence[str] = DETAILS) -> tuple[Opened, Row]:
@@ -111,15 +128,54 @@ class Collections:
         Raises:
             ApiError: there is no such collection, or no such item.
         """
+        self._calls.require(name)
 
         def found() -> tuple[Opened, Row | None]:
             opened = self._calls.store.find(name)
+            if not is_readable_id(item):
+                return opened, None
             return opened, opened.index.get([item], columns=columns)[0]
 
         opened, row = await self._calls.read(found)
         if row is None:
             raise ApiError(404, ITEM_NOT_FOUND, f"there is no item {item[:128]!r}", param="id")
         return opened, row
+
+    async def items(
+        self,
+        name: str,
+        *,
+        after: str = "",
+        limit: int = 100,
+        where: Mapping[str, Any] | None = None,
+        failed: bool | None = None,
+    ) -> tuple[list[Row], str | None]:
+        """Items in the order of their ids → `limit` of them, and the id after which there are more.
+
+        Args:
+            after: an id; those up to it are left out.
+            where: only items that this filter keeps.
+            failed: True for those alone that have no vector, False for all others, None for both.
+
+        Raises:
+            ApiError: there is no such collection, or an argument is not valid.
+        """
+        self._calls.require(name)
+        if not 1 <= limit <= MAX_LISTED:
+            raise malformed(f'"limit" must be from 1 to {MAX_LISTED:,}', "limit")
+        if not is_readable_id(after):
+            raise malformed('"after" must be the id of an item', "after")
+
+        if failed is not None:
+            of_these = {"error_code": {"$ne" if failed else "$eq": ""}}
+            where = of_these if where is None else {"$and": [where, of_these]}
+
+        def found() -> list[Row]:
+            index = self._calls.store.find(name).index
+            return index.page(after=after, size=limit + 1, where=where)
+
+        rows = await self._calls.read(found)
+        return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
 
     async def delete_items(
         self, name: str, ids: Sequence[str] | None = None, where: Mapping[str, Any] | None = None
@@ -129,6 +185,7 @@ class Collections:
         Raises:
             ApiError: there is no such collection, or the filter is not valid.
         """
+        self._calls.require(name)
         return await self._calls.write(lambda: _delete(self._calls.store.find(name), ids, where))
 
     def close(self) -> None:

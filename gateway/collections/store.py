@@ -147,14 +147,27 @@ class Store:
             known = self._opened.get(name)
         if known is not None and known[0] == signature:
             return known[1]
+        record = self.record(name)
         try:
-            record = Record(**json.loads((self.root / name / _RECORD).read_bytes()))
             opened = Opened(record, open_index(record.index), self.root / name)
         except (FileNotFoundError, IndexNotFound) as error:
             raise not_found(name) from error
         with self._lock:
             self._opened[name] = signature, opened
         return opened
+
+    def record(self, name: str) -> Record:
+        """What the collection of a name is, whether or not its index can be opened.
+
+        Raises:
+            ApiError: there is none.
+        """
+        if not is_name(name):
+            raise not_found(name)
+        try:
+            return Record(**json.loads((self.root / name / _RECORD).read_bytes()))
+        except FileNotFoundError as error:
+            raise not_found(name) from error
 
     def delete(self, name: str) -> None:
         """Delete a collection with its rows and uploads.

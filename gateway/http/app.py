@@ -29,14 +29,21 @@ from gateway.http.compression import CompressLarge
 from gateway.http.dialects import cohere, kserve, openai
 from gateway.http.dialects.dialect import EmbedRequest
 from gateway.http.guard import Guard, require_scopes
+from gateway.http.local import LocalCallers
 from gateway.http.observe import CALLER_GONE, Observe, observed_of
 from gateway.http.openapi import document
+from gateway.http.room import BodyRoom
 from gateway.http.session import Session
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.settings import ModelSettings, Settings
 from gateway.towers.base import ModelVersion
 
+# The description is text and one style, and needs nothing else.
+_PLAIN_PAGE = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
 Asked = TypeVar("Asked", bound=EmbedRequest)
 Answer = TypeVar("Answer")
 
@@ -76,6 +83,10 @@ def build(
         *page.routes(),
     ]
     middleware = [Middleware(Observe, metrics=metrics, routes=routes)]
+    if access is None:
+        middleware.append(
+            Middleware(LocalCallers, hosts=settings.allowed_hosts, origins=settings.cors_origins)
+        )
     if settings.cors_origins:  # Before the guard: a browser's question before the call carries no key.
         middleware.append(
             Middleware(
@@ -90,6 +101,7 @@ def build(
     if access is not None:
         require_scopes(routes)
         middleware.append(Middleware(Guard, access=access))
+    middleware.append(Middleware(BodyRoom, most_bytes=settings.max_bodies_bytes))
     middleware.append(Middleware(Session))
     if settings.compress_from_bytes:
         middleware.append(Middleware(CompressLarge, min_bytes=settings.compress_from_bytes, apart=body.apart))
@@ -203,7 +215,7 @@ class _Calls:
 
     async def docs(self, request: Request) -> Response:
         """GET /docs"""
-        return HTMLResponse(self._page)
+        return HTMLResponse(self._page, headers=_PLAIN_PAGE)
 
     def _entry(self, name: str, version: ModelVersion | ApiError) -> dict[str, Any]:
         entry: dict[str, Any] = {

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.errors import ApiError, malformed
 from gateway.http import compression
+from gateway.http.room import PLACE
 
 # Above this what is to be done with bytes is done in a thread, so that other requests go on meanwhile.
 _LARGE = 256 * 1024
@@ -59,7 +60,10 @@ async def read(
     if encoding == "identity":
         return data
     # A packed byte may be a thousand.
-    return await apart(len(data) * 1000, compression.unpack, data, encoding, max_bytes)
+    unpacked = await apart(len(data) * 1000, compression.unpack, data, encoding, max_bytes)
+    if (place := PLACE.get()) is not None:
+        place.take(len(unpacked))
+    return unpacked
 
 
 async def within(timeout: float, reading: Coroutine[Any, Any, Result]) -> Result:

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.struct_pb2 import Struct
 
+from babelclip import ItemError
+from babelclip.index import Row
 from gateway.access.account import ACCOUNT, STREAMING
 from gateway.collections.job_files import Job
 from gateway.collections.job_kinds import needs_admin
@@ -23,7 +25,7 @@ from gateway.collections.messages import (
     Term,
 )
 from gateway.collections.service import Collections
-from gateway.errors import ApiError, malformed
+from gateway.errors import INVALID_ITEM, ApiError, malformed
 from gateway.metrics import Metrics
 from gateway.rpc import collections_pb2 as pb
 from gateway.rpc.service import CALLER, LEFT, refuse
@@ -31,6 +33,7 @@ from gateway.rpc.status import Context
 
 SERVICE = "babelclip.v1.Collections"
 _TRIES = 20  # of items that find no room at the model
+_EXACT = 2**53
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
@@ -50,6 +53,7 @@ class CollectionCalls:
             "List": (self._list, pb.ListCollectionsRequest),
             "Get": (self._get, pb.GetCollectionRequest),
             "Delete": (self._delete, pb.DeleteCollectionRequest),
+            "ListItems": (self._list_items, pb.ListItemsRequest),
             "DeleteItems": (self._delete_items, pb.DeleteItemsRequest),
             "Search": (self._search, pb.SearchRequest),
             "Similar": (self._similar, pb.SimilarRequest),
@@ -141,6 +145,17 @@ class CollectionCalls:
         await self._collections.delete(request.name)
         return pb.DeleteCollectionResponse()
 
+    async def _list_items(self, request: pb.ListItemsRequest) -> pb.ListItemsResponse:
+        where = _plain(request.filter, "filter") if request.HasField("filter") else None
+        rows, following = await self._collections.items(
+            request.collection,
+            after=request.after,
+            limit=request.limit or 100,
+            where=where,
+            failed=request.failed if request.HasField("failed") else None,
+        )
+        return pb.ListItemsResponse(items=[_item(row) for row in rows], next_after=following)
+
     async def _delete_items(self, request: pb.DeleteItemsRequest) -> pb.DeleteItemsResponse:
         ids, where = _selection(request)
         return pb.DeleteItemsResponse(
@@ -185,7 +200,7 @@ class CollectionCalls:
         account = ACCOUNT.get()
         if account is not None and needs_admin(request.kind):
             account.require("admin")
-        parameters = _plain(request.parameters)
+        parameters = _plain(request.parameters, "parameters")
         return _job(await self._collections.jobs.start(request.collection, request.kind, parameters))
 
     async def _list_jobs(self, request: pb.ListJobsRequest) -> pb.ListJobsResponse:
@@ -199,9 +214,18 @@ class CollectionCalls:
         return _job(await self._collections.jobs.cancel(request.id))
 
 
-def _plain(struct: Struct) -> dict[str, Any]:
-    """A Struct as JSON has it: whole numbers are whole again, which a Struct has as floating point."""
-    found: dict[str, Any] = _whole(MessageToDict(struct))
+def _plain(struct: Struct, field: str) -> dict[str, Any]:
+    """A Struct as JSON has it: whole numbers are whole again, which a Struct has as floating point.
+
+    Raises:
+        ApiError: it holds what JSON cannot, such as a number that is none.
+    """
+    try:
+        found: dict[str, Any] = _whole(MessageToDict(struct))
+    except (ValueError, RecursionError, SerializeToJsonError):
+        raise malformed(
+            f"{field} holds a number that is not finite, or is nested too deeply", field
+        ) from None
     return found
 
 
@@ -210,7 +234,9 @@ def _whole(value: Any) -> Any:
         return {name: _whole(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_whole(one) for one in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    # Beyond this a float has no single whole number that it stands for.
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT
+    return int(value) if is_whole else value
 
 
 def _struct(value: Any) -> Struct:
@@ -223,11 +249,14 @@ def _selection(request: Any) -> tuple[list[str] | None, dict[str, Any] | None]:
     """The ids or the filter of a request, which must hold one of them."""
     if bool(request.ids) == request.HasField("filter"):
         raise malformed("the request must hold either ids or a filter", "ids")
-    return (list(request.ids), None) if request.ids else (None, _plain(request.filter))
+    return (list(request.ids), None) if request.ids else (None, _plain(request.filter, "filter"))
 
 
 def _new_item(item: pb.NewItem) -> NewItem:
-    metadata = _plain(item.metadata)
+    try:
+        metadata = _plain(item.metadata, "metadata")
+    except ApiError as error:
+        return NewItem(ItemError(0, INVALID_ITEM, error.message), id=item.id)
     return NewItem(item.image, id=item.id, source=item.source, caption=item.caption, metadata=metadata)
 
 
@@ -248,10 +277,27 @@ def _options(options: pb.SearchOptions, query: str, terms: Sequence[Term]) -> Se
         terms=terms,
         top=options.top or 20,
         offset=options.offset,
-        where=_plain(options.filter) if options.HasField("filter") else None,
+        where=_plain(options.filter, "filter") if options.HasField("filter") else None,
         diverse=not options.every,
         threshold=None if options.no_threshold else own,  # type: ignore[arg-type]  # auto, or a number
         cut=options.cut,
+    )
+
+
+def _item(row: Row) -> pb.ListItemsResponse.Item:
+    return pb.ListItemsResponse.Item(
+        id=row.id,
+        source=row.source,
+        kind=row.kind,
+        begin=row.begin,
+        end=row.end,
+        caption=row.caption,
+        width=row.width,
+        height=row.height,
+        taken=row.taken,
+        metadata=_struct(row.metadata),
+        code=row.error_code,
+        message=row.error_message,
     )
 
 

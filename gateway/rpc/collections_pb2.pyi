@@ -120,6 +120,55 @@ class AddItemsResponse(_message.Message):
     outcomes: _containers.RepeatedCompositeFieldContainer[AddItemsResponse.Outcome]
     def __init__(self, outcomes: _Optional[_Iterable[_Union[AddItemsResponse.Outcome, _Mapping]]] = ...) -> None: ...
 
+class ListItemsRequest(_message.Message):
+    __slots__ = ("collection", "after", "limit", "filter", "failed")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    after: str
+    limit: int
+    filter: _struct_pb2.Struct
+    failed: bool
+    def __init__(self, collection: _Optional[str] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., filter: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., failed: bool = ...) -> None: ...
+
+class ListItemsResponse(_message.Message):
+    __slots__ = ("items", "next_after")
+    class Item(_message.Message):
+        __slots__ = ("id", "source", "kind", "begin", "end", "caption", "width", "height", "taken", "metadata", "code", "message")
+        ID_FIELD_NUMBER: _ClassVar[int]
+        SOURCE_FIELD_NUMBER: _ClassVar[int]
+        KIND_FIELD_NUMBER: _ClassVar[int]
+        BEGIN_FIELD_NUMBER: _ClassVar[int]
+        END_FIELD_NUMBER: _ClassVar[int]
+        CAPTION_FIELD_NUMBER: _ClassVar[int]
+        WIDTH_FIELD_NUMBER: _ClassVar[int]
+        HEIGHT_FIELD_NUMBER: _ClassVar[int]
+        TAKEN_FIELD_NUMBER: _ClassVar[int]
+        METADATA_FIELD_NUMBER: _ClassVar[int]
+        CODE_FIELD_NUMBER: _ClassVar[int]
+        MESSAGE_FIELD_NUMBER: _ClassVar[int]
+        id: str
+        source: str
+        kind: str
+        begin: float
+        end: float
+        caption: str
+        width: int
+        height: int
+        taken: float
+        metadata: _struct_pb2.Struct
+        code: str
+        message: str
+        def __init__(self, id: _Optional[str] = ..., source: _Optional[str] = ..., kind: _Optional[str] = ..., begin: _Optional[float] = ..., end: _Optional[float] = ..., caption: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., taken: _Optional[float] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[ListItemsResponse.Item]
+    next_after: str
+    def __init__(self, items: _Optional[_Iterable[_Union[ListItemsResponse.Item, _Mapping]]] = ..., next_after: _Optional[str] = ...) -> None: ...
+
 class DeleteItemsRequest(_message.Message):
     __slots__ = ("collection", "ids", "filter")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]

@@ -46,7 +46,7 @@ SCOPES: Mapping[str, Scope | None] = {
     "Classify": "search",
     "Rerank": "search",
     "Models": None,
-    **dict.fromkeys(("List", "Get", "Search", "Similar", "ListJobs", "GetJob"), "search"),
+    **dict.fromkeys(("List", "ListItems", "Get", "Search", "Similar", "ListJobs", "GetJob"), "search"),
     **dict.fromkeys(("Create", "Delete", "AddItems", "DeleteItems", "StartJob", "CancelJob"), "write"),
 }
 OTHERWISE: Scope = "admin"

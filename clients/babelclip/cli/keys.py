@@ -21,7 +21,16 @@ from rich.table import Table
 from babelclip.cli.console import cell, plain_errors, print_json, print_table
 from babelclip.cli.options import AsJson
 from babelclip.keys import file as keys
-from babelclip.keys.entries import DEFAULT_SCOPES, SCOPES, Key, Limits, Scope, moment, written
+from babelclip.keys.entries import (
+    ALL_COLLECTIONS,
+    DEFAULT_SCOPES,
+    SCOPES,
+    Key,
+    Limits,
+    Scope,
+    moment,
+    written,
+)
 
 app = typer.Typer(
     help="Who may call the gateway: named keys, of which its file holds hashes.",
@@ -57,13 +66,29 @@ def add(
     items_per_second: Annotated[float | None, typer.Option(help="Texts and images, on average.")] = None,
     bytes_per_second: Annotated[float | None, typer.Option(help="Of bodies, on average.")] = None,
     concurrent_items: Annotated[int | None, typer.Option(help="Under way at a time.")] = None,
+    collections: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,…",
+            help="Only these collections exist for the key; NAME* are all whose names begin so.",
+        ),
+    ] = None,
     file: File = DEFAULT,
 ) -> None:
     """Make a key and print it, once: it stands nowhere else."""
     with plain_errors():
         limits = Limits(requests_per_second, items_per_second, bytes_per_second, concurrent_items)
         until = None if expires is None else _moment(expires, datetime.now(UTC))
-        typer.echo(keys.add(file, name, scopes=_scopes(scope), expires=until, limits=limits))
+        typer.echo(
+            keys.add(
+                file,
+                name,
+                scopes=_scopes(scope),
+                expires=until,
+                limits=limits,
+                collections=_names(collections),
+            )
+        )
 
 
 @app.command(name="list")
@@ -77,7 +102,7 @@ def list_keys(*, file: File = DEFAULT, as_json: AsJson = False) -> None:
     table = Table("name", "scopes", "created", "expires", "limits")
     for key in found:
         limits = ", ".join(f"{name}={value:g}" for name, value in key.limits.named().items())
-        table.add_row(key.name, " ".join(key.scopes), cell(key.created), _end(key), limits)
+        table.add_row(key.name, _allowed(key), cell(key.created), _end(key), limits)
     print_table(table)
 
 
@@ -94,6 +119,17 @@ def _scopes(given: Sequence[str] | None) -> tuple[Scope, ...]:
     if unknown := set(given) - set(SCOPES):
         raise typer.BadParameter(f"there is no scope {min(unknown)}; there are {', '.join(SCOPES)}")
     return tuple(scope for scope in SCOPES if scope in given)
+
+
+def _names(given: str | None) -> Sequence[str]:
+    if given is None:
+        return ALL_COLLECTIONS
+    return [name.strip() for name in given.split(",")]
+
+
+def _allowed(key: Key) -> str:
+    scopes = " ".join(key.scopes)
+    return scopes if key.collections == ALL_COLLECTIONS else f"{scopes} in {' '.join(key.collections)}"
 
 
 def _moment(text: str, now: datetime) -> datetime:
@@ -113,6 +149,7 @@ def _described(key: Key) -> dict[str, object]:
         "name": key.name,
         "created": key.created,
         "scopes": key.scopes,
+        "collections": key.collections,
         "expires": None if key.expires is None else written(key.expires),
         "limits": key.limits.named(),
     }

@@ -106,7 +106,7 @@ class _Parser:
             self._conditions += 1
             if self._conditions > MAX_CONDITIONS:
                 raise InvalidFilter(f"the filter has more than {MAX_CONDITIONS} conditions")
-            parts.append(self._one(key, value, f"{place}.{key}", depth))
+            parts.append(self._one(key, value, f"{place}.{_shown(key)}", depth))
         return parts[0] if len(parts) == 1 else All(tuple(parts))
 
     def _one(self, key: Any, value: Any, place: str, depth: int) -> Condition:
@@ -121,7 +121,7 @@ class _Parser:
             return All(parts) if key == "$and" else Any_(parts)
         if key not in self._types:
             known = ", ".join(sorted(self._types))
-            raise InvalidFilter(f"{place}: there is no field {key!r} to filter by; there are {known}")
+            raise InvalidFilter(f"{place}: there is no field {_shown(key)!r} to filter by; there are {known}")
         if not isinstance(value, Mapping):
             return self._compare(key, "$eq", value, place)
         if not value:
@@ -132,7 +132,7 @@ class _Parser:
     def _compare(self, column: str, operator: Any, value: Any, place: str) -> Compare:
         if operator not in COMPARISONS:
             raise InvalidFilter(
-                f"{place}: there is no comparison {operator!r}; there are {', '.join(COMPARISONS)}"
+                f"{place}: there is no comparison {_shown(operator)!r}; there are {', '.join(COMPARISONS)}"
             )
         kind = self._types[column]
         place = f"{place}.{operator}"
@@ -173,6 +173,11 @@ def _checked(value: Any, kind: str, place: str) -> Any:
     if isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
         raise InvalidFilter(f"{place} holds a character that is no Unicode text")
     return float(value) if kind == "number" else value
+
+
+def _shown(key: Any) -> str:
+    """What a message repeats of a key: enough to find it, however long it is."""
+    return str(key)[:64]
 
 
 def _kind(value: Any) -> str:

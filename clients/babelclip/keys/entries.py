@@ -2,10 +2,10 @@
 
     {"keys": [{"name": "shop", "sha256": "…", "created": "2026-01-31T12:00:00Z",
                "scopes": ["embed", "search"], "expires": "2027-01-31T12:00:00Z",
-               "limits": {"items_per_second": 100}}]}
+               "collections": ["shop-*"], "limits": {"items_per_second": 100}}]}
 
-`scopes`, `expires` and `limits` may be absent: then a key has the scopes of `DEFAULT_SCOPES`, no end and no
-limits.
+`scopes`, `expires`, `collections` and `limits` may be absent: then a key has the scopes of `DEFAULT_SCOPES`,
+no end, all collections and no limits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ DEFAULT_SCOPES: tuple[Scope, ...] = ("embed", "search")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _REQUIRED = {"name", "sha256", "created"}
-_OPTIONAL = {"scopes", "expires", "limits"}
+_OPTIONAL = {"scopes", "expires", "collections", "limits"}
+_COLLECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\*?|\*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,16 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+ALL_COLLECTIONS = ("*",)
 
 
 @dataclass(frozen=True)
 class Key:
-    """A caller: a name for people and metrics, the SHA-256 of the secret, and what it may do."""
+    """A caller: a name for people and metrics, the SHA-256 of the secret, and what it may do.
+
+    Attributes:
+        collections: those that its scopes hold for, by their names, or by how they begin: "shop-*".
+    """
 
     name: str
     digest: bytes
@@ -66,12 +72,30 @@ class Key:
     scopes: tuple[Scope, ...] = DEFAULT_SCOPES
     expires: datetime | None = None
     limits: Limits = NO_LIMITS
+    collections: tuple[str, ...] = ALL_COLLECTIONS
 
 
 def check_name(name: str) -> None:
     """Raises ValueError for what cannot be the name of a key."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a key: up to 64 letters, digits and . _ -")
+
+
+def check_collections(found: Any) -> tuple[str, ...]:
+    """Raises ValueError for what are no names of collections, or no beginnings of names before a *."""
+    if not isinstance(found, list | tuple) or not found:
+        raise ValueError("collections must be a list of at least one name")
+    for name in found:
+        if not isinstance(name, str) or not _COLLECTION.fullmatch(name):
+            raise ValueError(
+                "collections must be names, of up to 64 letters, digits, _ and -, or how names begin and a *"
+            )
+    return tuple(found)
+
+
+def is_among(name: str, collections: Sequence[str]) -> bool:
+    """Whether the collection of this name is one of a key's."""
+    return any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in collections)
 
 
 def parse(data: bytes) -> list[Key]:
@@ -132,6 +156,8 @@ def _entry(key: Key) -> dict[str, Any]:
     }
     if key.expires is not None:
         entry["expires"] = written(key.expires)
+    if key.collections != ALL_COLLECTIONS:
+        entry["collections"] = list(key.collections)
     if limits := key.limits.named():
         entry["limits"] = limits
     return entry
@@ -157,6 +183,7 @@ def _key(entry: Any) -> Key:
         _scopes(entry.get("scopes", DEFAULT_SCOPES)),
         moment(entry["expires"]) if "expires" in entry else None,
         _limits(entry.get("limits", {})),
+        check_collections(entry.get("collections", ALL_COLLECTIONS)),
     )
 
 

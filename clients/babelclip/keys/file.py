@@ -15,12 +15,14 @@ from pathlib import Path
 
 from babelclip.atomic_files import alone_in, replacing
 from babelclip.keys.entries import (
+    ALL_COLLECTIONS,
     DEFAULT_SCOPES,
     NO_LIMITS,
     SCOPES,
     Key,
     Limits,
     Scope,
+    check_collections,
     check_name,
     parse,
     render,
@@ -61,14 +63,16 @@ def add(
     scopes: Sequence[Scope] = DEFAULT_SCOPES,
     expires: datetime | None = None,
     limits: Limits = NO_LIMITS,
+    collections: Sequence[str] = ALL_COLLECTIONS,
 ) -> str:
     """Make a key, and the file if there is none → the key, which stands nowhere else.
 
     Raises:
-        KeysError: the name is taken or none, or the file cannot be changed.
+        KeysError: the name is taken or none, a collection cannot be called so, or the file cannot be changed.
     """
     try:
         check_name(name)
+        allowed = check_collections(collections)
     except ValueError as error:
         raise KeysError(str(error)) from None
     now = datetime.now(UTC)
@@ -76,7 +80,7 @@ def add(
         raise KeysError(f"a key that expires on {written(expires)} would be of no use: that is over")
     secret = _PREFIX + secrets.token_urlsafe(32)
     ordered = tuple(scope for scope in SCOPES if scope in scopes)
-    key = Key(name, digest_of(secret), written(now), ordered, expires, limits)
+    key = Key(name, digest_of(secret), written(now), ordered, expires, limits, allowed)
 
     def added(keys: list[Key]) -> list[Key]:
         if any(other.name == name for other in keys):

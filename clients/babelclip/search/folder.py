@@ -65,7 +65,9 @@ class Found:
     skipped: list[Skipped]
 
 
-def find_images(folder: Path, *, exclude: Iterable[str] = (), exclude_defaults: bool = True) -> Found:
+def find_images(
+    folder: Path, *, exclude: Iterable[str] = (), exclude_defaults: bool = True, links: bool = True
+) -> Found:
     """Every image below `folder`: by its suffix, in any case, or by its first bytes where that says nothing.
 
     Links to folders are not followed, so a link that leads back up ends nothing. What is no image after all
@@ -75,6 +77,7 @@ def find_images(folder: Path, *, exclude: Iterable[str] = (), exclude_defaults: 
         exclude: patterns with `*`, `?` and `[…]`, in any case, of names of files and folders; one with a
             slash is of paths below `folder`. Nothing below a folder that is left out is looked at.
         exclude_defaults: leave out what `EXCLUDED` names, too.
+        links: whether a link to a file stands for it, wherever that lies; else it is left out.
 
     Raises:
         OSError: `folder` itself cannot be listed. Folders below it that cannot are in `skipped`.
@@ -97,7 +100,7 @@ def find_images(folder: Path, *, exclude: Iterable[str] = (), exclude_defaults: 
             continue
         for entry in entries:
             path = f"{below}/{entry.name}" if below else entry.name
-            if _matches(entry.name, path, excluded):
+            if _matches(entry.name, path, excluded) or (entry.is_symlink() and not links):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 pending.append(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
@@ -62,6 +64,11 @@ def item(name: str, row: Row, contents: Contents) -> dict[str, Any]:
     return told
 
 
+def items(name: str, rows: Sequence[Row], following: str | None, contents: Contents) -> bytes:
+    """A page of a collection's items."""
+    return _dumped({"items": [item(name, row, contents) for row in rows], "next_after": following})
+
+
 def search(found: SearchResult, contents: Contents) -> bytes:
     """The answer to a search."""
     results = found.results
@@ -74,7 +81,7 @@ def search(found: SearchResult, contents: Contents) -> bytes:
         "hits": [_hit(found.collection, hit, contents) for hit in results.hits],
         "next_offset": results.next_offset,
     }
-    return orjson.dumps(answer)
+    return _dumped(answer)
 
 
 def labelled(found: Labelled) -> bytes:
@@ -94,7 +101,7 @@ def labelled(found: Labelled) -> bytes:
             for known, answer in found.answers
         ],
     }
-    return orjson.dumps(answer)
+    return _dumped(answer)
 
 
 def job(found: Job) -> dict[str, Any]:
@@ -102,6 +109,14 @@ def job(found: Job) -> dict[str, Any]:
     told = asdict(found)
     code, message = told.pop("code"), told.pop("message")
     return {**told, "error": {"code": code, "message": message} if code else None}
+
+
+def _dumped(answer: dict[str, Any]) -> bytes:
+    """JSON. Metadata that came into an index by another way may hold more than orjson writes."""
+    try:
+        return orjson.dumps(answer)
+    except TypeError:  # of which its JSONEncodeError is one
+        return json.dumps(answer).encode()
 
 
 def _hit(name: str, hit: SearchHit, contents: Contents) -> dict[str, Any]:

@@ -9,12 +9,24 @@ from typing import Any, Literal
 from babelclip import ItemError
 from gateway.collections.messages import LabelRequest, NewItem, SearchRequest, Term
 from gateway.errors import INVALID_ITEM, malformed
+from gateway.http.body import parse
 from gateway.http.dialects import fields, items
 from gateway.http.dialects.dialect import body_object, check_count, field_of
 
 MAX_IDS = 10_000
 _SEARCH = {"top", "offset", "filter", "diverse", "threshold", "cut"}
+_LISTING = {"after", "limit", "filter", "failed"}
 _ITEM = {"id", "source", "image", "caption", "metadata"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Which items are listed: so many after an id, as `Collections.items` has it."""
+
+    after: str
+    limit: int
+    where: Mapping[str, Any] | None
+    failed: bool | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,30 @@ def read_collection(body: Any) -> NewCollection:
     return NewCollection(
         field_of(body, "name", str, "a string", ""), found, field_of(body, "model", str, "a string", "")
     )
+
+
+def read_listing(query: Mapping[str, str]) -> Listing:
+    """`?after=ID&limit=100&filter={…}&failed=false`, each of which may be absent
+
+    `failed` is for those that have no vector: true for them alone, false for all others.
+
+    Raises:
+        ApiError: one of them is not valid, or there is another.
+    """
+    if extra := set(query) - _LISTING:
+        raise malformed(f"this call takes {', '.join(sorted(_LISTING))}, and no {min(extra)[:32]!r}")
+    limit = query.get("limit", "100")
+    if not limit.isascii() or not limit.isdecimal() or len(limit) > 9:
+        raise malformed('"limit" must be a whole number', "limit")
+    where = None
+    if "filter" in query:
+        where = parse(query["filter"].encode())
+        if not isinstance(where, dict):
+            raise malformed(f'"filter" must be an object, not {items.named(where)}', "filter")
+    if query.get("failed", "true") not in ("true", "false"):
+        raise malformed('"failed" must be true or false', "failed")
+    failed = query["failed"] == "true" if "failed" in query else None
+    return Listing(query.get("after", ""), int(limit), where, failed)
 
 
 def read_items(body: Any, max_items: int) -> list[NewItem]:

@@ -25,6 +25,7 @@ from gateway.collections.messages import NewItem, Outcome
 from gateway.errors import ApiError
 from gateway.http import body
 from gateway.http.collections import answers, bodies
+from gateway.http.room import PLACE
 
 NDJSON = "application/x-ndjson"
 PIECE_BYTES = 16_000_000
@@ -135,12 +136,14 @@ class Lines(Response):
                     following = None
                     if line is None:
                         break
-                    piece.append(_item(line))
+                    piece.append(await body.apart(len(line), _item, line))
                     size += len(line)
                     if len(piece) < PIECE and size < PIECE_BYTES:
                         continue
                 yield piece
                 piece, size = [], 0
+                if (place := PLACE.get()) is not None:
+                    place.release()  # What was sent is added; a stream has no end of its bytes.
             if piece:
                 yield piece
         finally:

@@ -44,6 +44,7 @@ def routes(collections: Collections | None, settings: Settings) -> list[Route]:
         ("GET", PREFIX, calls.list_collections),
         ("GET", _ONE, calls.describe),
         ("DELETE", _ONE, calls.delete),
+        ("GET", _ONE + "/items", calls.items),
         ("POST", _ONE + "/items", calls.add),
         ("POST", _ONE + "/items/delete", calls.delete_items),
         ("GET", _ITEM, calls.item),
@@ -117,6 +118,14 @@ class _Calls:
             {"file": file, **answers.outcome(one)} for (file, _), one in zip(files, outcomes, strict=True)
         ]
         return _json({"items": told})
+
+    async def items(self, request: Request) -> Response:
+        """GET /v1/collections/NAME/items: page by page."""
+        name, asked = _name(request), bodies.read_listing(request.query_params)
+        rows, following = await self._collections.items(
+            name, after=asked.after, limit=asked.limit, where=asked.where, failed=asked.failed
+        )
+        return json_response(answers.items(name, rows, following, self._contents))
 
     async def item(self, request: Request) -> Response:
         """GET /v1/collections/NAME/items/ID"""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
@@ -47,25 +46,59 @@ async def read(request: Request, *, max_items: int, max_bytes: int) -> list[tupl
         raise _too_large(max_bytes)
     counting = Request(request.scope, counted)
     try:
-        async with counting.form(
-            max_files=max_items, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD
-        ) as form:
-            files = form.getlist("file")
-            if extra := set(form) - {"file", "metadata", "caption"}:
-                named = min(extra)[:32]
-                raise malformed(f"the form has parts file, caption and metadata, and no {named!r}")
-            if not files:
-                raise ApiError(400, "empty_request", 'the form must hold at least one part "file"')
-            metadata = _metadata(form.get("metadata"))
-            caption = form.get("caption") or ""
-            if not isinstance(caption, str):
-                raise malformed('"caption" must be a text', "caption")
-            return [await _item(file, caption, metadata) for file in files]
-    except (HTTPException, MultiPartException) as error:
-        message = error.detail if isinstance(error, HTTPException) else error.message
-        raise malformed(f"the body is no form: {message[:200]}") from None
+        form = await _Parser(
+            counting.headers,
+            counting.stream(),
+            max_files=max_items,
+            max_fields=_MAX_FIELDS,
+            max_part_size=_MAX_FIELD,
+        ).parse()
+    except MultiPartException as error:
+        raise malformed(f"the body is no form: {error.message[:200]}") from None
+    except UnicodeError:  # Some of Python's codecs that a form may name raise nothing more exact.
+        raise malformed("a text of the form is not in the charset that the form names") from None
     except ClientDisconnect:
         raise body.CallerGone from None
+    try:
+        return await _items(form)
+    finally:
+        await form.close()
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, which takes a form without an end for a whole one, without its last part."""
+
+    _has_ended = False
+
+    def on_end(self) -> None:
+        """The boundary after which there are no more parts."""
+        self._has_ended = True
+
+    async def parse(self) -> FormData:
+        """The parts of a whole form.
+
+        Raises:
+            MultiPartException: it is none.
+        """
+        form = await super().parse()
+        if not self._has_ended:
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise MultiPartException("it ends too early")
+        return form
+
+
+async def _items(form: FormData) -> list[tuple[str, NewItem]]:
+    files = form.getlist("file")
+    if extra := set(form) - {"file", "metadata", "caption"}:
+        raise malformed(f"the form has parts file, caption and metadata, and no {min(extra)[:32]!r}")
+    if not files:
+        raise ApiError(400, "empty_request", 'the form must hold at least one part "file"')
+    metadata = _metadata(form.get("metadata"))
+    caption = form.get("caption") or ""
+    if not isinstance(caption, str):
+        raise malformed('"caption" must be a text', "caption")
+    return [await _item(file, caption, metadata) for file in files]
 
 
 def name_of(sent: str | None) -> str:

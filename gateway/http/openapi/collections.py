@@ -14,6 +14,15 @@ _STRINGS: Schema = {"type": "array", "items": _STRING}
 _NAME = {"name": "collection", "in": "path", "required": True, "schema": _STRING}
 _ITEM = {"name": "item", "in": "path", "required": True, "schema": _STRING}
 _JOB = {"name": "job", "in": "path", "required": True, "schema": _STRING}
+_LISTING: tuple[Schema, ...] = tuple(
+    {"name": name, "in": "query", "description": text, "schema": schema}
+    for name, text, schema in (
+        ("after", "`next_after` of the page before", _STRING),
+        ("limit", "items of a page", {**_INTEGER, "minimum": 1, "maximum": 1000, "default": 100}),
+        ("filter", 'as JSON, such as {"album": "sea"}', _STRING),
+        ("failed", "true for those alone that have no vector, false for all others", {"type": "boolean"}),
+    )
+)
 _FILTER: Schema = {**_OBJECT, "description": 'such as {"album": "sea", "width": {"$gte": 1024}}'}
 _SEARCH: Schema = {
     "top": {**_INTEGER, "minimum": 1, "maximum": 1000, "default": 20},
@@ -100,7 +109,10 @@ def paths(max_items: int, errors: Mapping[str, str]) -> dict[str, Any]:
             "get": call("One collection", _NAME),
             "delete": call("Delete a collection with all that is in it", _NAME),
         },
-        f"{one}/items": {"post": adding},
+        f"{one}/items": {
+            "get": call("The items, page by page, in the order of their ids", _NAME, *_LISTING),
+            "post": adding,
+        },
         f"{one}/items/delete": {"post": call("Delete items by ids or a filter", _NAME, fields=selection)},
         item: {
             "get": call("One item", _NAME, _ITEM),

@@ -37,6 +37,17 @@ def test_a_key_is_made_listed_and_revoked(tmp_path: Path) -> None:
     assert load(tmp_path / "keys.json") == []
 
 
+def test_a_key_for_some_collections(tmp_path: Path) -> None:
+    """Their names are in the file and in the list; without the option a key is for all."""
+    file = ["--file", str(tmp_path / "keys.json")]
+    for options in (["shop", "--collections", "shop-*, catalogue"], ["all"]):
+        assert RUN.invoke(app, ["keys", "add", *options, *file]).exit_code == 0
+    assert [key.collections for key in load(tmp_path / "keys.json")] == [("shop-*", "catalogue"), ("*",)]
+    listed = " ".join(RUN.invoke(app, ["keys", "list", *file]).stdout.replace("│", " ").split())
+    assert listed.count(" in ") == 1
+    assert "shop-*" in listed
+
+
 def test_the_gateways_own_variable_names_the_file(tmp_path: Path) -> None:
     """Where the gateway is set by the environment, so is the command."""
     place = {"BABELCLIP_GATEWAY_KEYS_FILE": str(tmp_path / "mounted.json")}
@@ -52,6 +63,8 @@ def test_the_gateways_own_variable_names_the_file(tmp_path: Path) -> None:
         (["add", "a", "--expires", "soon"], 3, "'soon' is no moment"),
         (["add", "a", "--expires", "2020-01-31"], 3, "that is over"),
         (["add", "a", "--items-per-second", "0"], 3, "items_per_second must be more than 0"),
+        (["add", "a", "--collections", "a,b c"], 3, "collections must be names"),
+        (["add", "a", "--collections", "*a"], 3, "collections must be names"),
         (["add", "a", "--scope", "root"], 2, "there is no scope root"),
         (["revoke", "a"], 3, "there is no key of the name a"),
         (["list"], 3, "cannot read"),

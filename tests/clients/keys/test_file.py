@@ -104,6 +104,10 @@ GOOD = {"name": "a", "sha256": "0" * 64, "created": ""}
         ({"keys": [{**GOOD, "limits": {"items_per_second": True}}]}, "must be a number"),
         ({"keys": [{**GOOD, "limits": {"items_per_second": 10**400}}]}, "less than 1e15"),
         ({"keys": [{**GOOD, "limits": {"concurrent_items": 1.5}}]}, "must be a whole number"),
+        ({"keys": [{**GOOD, "collections": "a"}]}, "collections must be a list"),
+        ({"keys": [{**GOOD, "collections": []}]}, "collections must be a list of at least one name"),
+        ({"keys": [{**GOOD, "collections": ["a", {}]}]}, "collections must be names"),
+        ({"keys": [{**GOOD, "collections": ["a/b"]}]}, "collections must be names"),
         ({"keys": [GOOD, GOOD]}, "two keys of the name a"),
     ],
 )
@@ -119,7 +123,7 @@ def test_a_file_of_something_else_is_explained(content: object, says: str) -> No
     .map(json.dumps)
     .map(str.encode)
     | st.dictionaries(
-        st.sampled_from(["scopes", "expires", "limits", "name", "created"]),
+        st.sampled_from(["scopes", "expires", "limits", "name", "created", "collections"]),
         st.none()
         | st.integers()
         | st.text()
@@ -138,14 +142,27 @@ def test_no_file_breaks_the_reader(data: bytes) -> None:
     expires=st.none() | st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.just(UTC)),
     rate=st.none() | st.floats(min_value=1e-9, max_value=1e14),
     most=st.none() | st.integers(1, 10**14),
+    collections=st.lists(st.sampled_from(["*", "a", "shop-*", "A_9"]), min_size=1, max_size=3).map(tuple),
 )
 def test_what_is_written_is_read_again(
-    scopes: set[str], expires: datetime | None, rate: float | None, most: int | None
+    scopes: set[str],
+    expires: datetime | None,
+    rate: float | None,
+    most: int | None,
+    collections: tuple[str, ...],
 ) -> None:
     """A change of one key leaves all others as they were."""
     ordered = tuple(scope for scope in SCOPES if scope in scopes)
     when = None if expires is None else expires.replace(microsecond=0)
-    key = Key("a", bytes(range(32)), "2026-01-31T12:00:00Z", ordered, when, Limits(rate, rate, rate, most))
+    key = Key(
+        "a",
+        bytes(range(32)),
+        "2026-01-31T12:00:00Z",
+        ordered,
+        when,
+        Limits(rate, rate, rate, most),
+        collections,
+    )
     assert parse(render([key])) == [key]
 
 

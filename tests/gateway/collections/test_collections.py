@@ -121,6 +121,34 @@ def test_an_item_tells_what_is_known_of_it(front: Front) -> None:
     refused(call(front, "GET", "/shared/items/..%2fcity"), 404, "unknown_path")
 
 
+def test_items_are_listed_page_by_page(front: Front) -> None:
+    """In the order of their ids, by a filter and by whether they have a vector; mistakes are explained."""
+    made(front, "listed")
+    broken = {"items": [{"id": "broken", "image": encoded(BROKEN)}]}
+    told(call(front, "POST", "/listed/items", json=broken))
+    page = told(call(front, "GET", "/listed/items", params={"limit": 3}))
+    assert [item["id"] for item in page["items"]] == ["bathers", "beach", "broken"]
+    assert page["next_after"] == "broken"
+    assert page["items"][2]["error"]["code"] == "image_undecodable"
+    assert page["items"][1] == told(call(front, "GET", "/listed/items/beach"))
+    rest = told(call(front, "GET", "/listed/items", params={"after": "broken"}))
+    assert ([item["id"] for item in rest["items"]], rest["next_after"]) == (["city"], None)
+    for params, expected in (
+        ({"failed": "true"}, ["broken"]),
+        ({"failed": "false", "filter": '{"album": "sea"}'}, ["bathers", "beach"]),
+        ({"after": "zzz"}, []),
+    ):
+        page = told(call(front, "GET", "/listed/items", params=params))
+        assert [item["id"] for item in page["items"]] == expected
+    for params in (
+        *({"limit": limit} for limit in ("0", "1001", "-1", "a", "9" * 5000, "\u0663")),
+        *({"filter": where} for where in ("[", "3", '{"none": 1}', "[" * 5000)),
+        *({"after": "\0"}, {"failed": "yes"}, {"offset": "3"}),
+    ):
+        refused(call(front, "GET", "/listed/items", params=params), 400, "malformed_request")
+    refused(call(front, "GET", "/nothing/items"), 404, "collection_not_found")
+
+
 def test_a_thumbnail_is_kept_by_caches(front: Front) -> None:
     """Its address holds for its bytes alone, so that a browser never asks again; a bare one is asked for."""
     item = told(call(front, "GET", "/shared/items/beach"))
@@ -223,6 +251,7 @@ def test_a_burst_takes_one_place(front: Front) -> None:
         ({"query": "a", "threshold": "high"}, 400),
         ({"query": "a", "threshold": 3}, 400),
         ({"query": "a", "filter": {"$where": "1"}}, 400),
+        ({"query": "ab " * 1_000_000}, 400),
         ({"query": "a", "limit": 3}, 400),
         ([], 400),
     ],

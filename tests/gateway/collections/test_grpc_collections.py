@@ -19,6 +19,7 @@ KINDS = {
     "List": pb.ListCollectionsResponse,
     "Get": pb.Collection,
     "Delete": pb.DeleteCollectionResponse,
+    "ListItems": pb.ListItemsResponse,
     "DeleteItems": pb.DeleteItemsResponse,
     "Search": pb.SearchResponse,
     "Similar": pb.SearchResponse,
@@ -98,6 +99,26 @@ def refusal(stub: Stub, name: str, request: Any, key: str = "") -> grpc.StatusCo
         stub(name, request, key)
     code: grpc.StatusCode = caught.value.code()
     return code
+
+
+def test_items_are_listed(stub: Stub) -> None:
+    """Page by page, with what is known of each, and why it failed where it did."""
+    first = stub("ListItems", pb.ListItemsRequest(collection="shared", limit=2))
+    assert [(one.id, one.code) for one in first.items] == [("beach", ""), ("broken", "image_undecodable")]
+    assert (first.items[0].caption, first.items[0].metadata["year"], first.items[0].width) == (
+        *("a beach", 2020),
+        48,
+    )
+    rest = stub("ListItems", pb.ListItemsRequest(collection="shared", after=first.next_after))
+    assert [one.id for one in rest.items][:1] == ["city"]
+    assert not rest.HasField("next_after")
+    where = Struct()
+    where.update({"album": "sea"})
+    asked = pb.ListItemsRequest(collection="shared", filter=where, failed=False)
+    assert [one.id for one in stub("ListItems", asked).items] == ["beach"]
+    with pytest.raises(grpc.RpcError) as caught:
+        stub("ListItems", pb.ListItemsRequest(collection="shared", limit=1001))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_collection_is_searched(stub: Stub) -> None:

@@ -85,6 +85,32 @@ def test_duplicates_are_found_by_a_job(front: Front) -> None:
     assert {one["result"] for one in listed} == {None}
 
 
+def test_a_link_in_a_folder_brings_nothing_from_outside(front: Front, places: Path) -> None:
+    """Only what lies below an allowed folder is imported: no file and no folder that is elsewhere."""
+    folder, outside = places / "allowed" / "linked", places / "private"
+    folder.mkdir()
+    outside.mkdir()
+    (outside / "secret.png").write_bytes(picture(7))
+    (folder / "own.png").write_bytes(picture(1))
+    (folder / "link.png").symlink_to(outside / "secret.png")
+    (folder / "folder").symlink_to(outside)
+    (places / "allowed" / "way-out").symlink_to(outside)
+    told(call(front, "POST", "", json={"name": "linked"}), 201)
+    done = ended(front, begun(front, "linked", kind="import", folder=str(folder)))
+    assert (done["state"], done["result"]["total"]) == ("done", 1), done
+    (item,) = told(call(front, "GET", "/linked/items"))["items"]
+    assert item["source"] == str(folder / "own.png")
+    for path in (
+        outside,
+        folder / "folder",
+        places / "allowed" / "way-out",
+        f"{places}/allowed/../private",
+        "/etc",
+    ):
+        answer = call(front, "POST", "/linked/jobs", json={"kind": "import", "folder": str(path)})
+        refused(answer, 403, "folder_not_allowed")
+
+
 def test_a_folder_is_imported_and_followed(front: Front, places: Path) -> None:
     """New files are added by the gateway's own model, a bad one is counted, and gone ones leave."""
     folder = places / "allowed" / "photographs"

@@ -18,11 +18,18 @@ class FolderSource:
     """
 
     def __init__(
-        self, folder: Path, *, exclude: Iterable[str] = (), exclude_defaults: bool = True, name: str = ""
+        self,
+        folder: Path,
+        *,
+        exclude: Iterable[str] = (),
+        exclude_defaults: bool = True,
+        links: bool = True,
+        name: str = "",
     ) -> None:
         self.folder = folder
         self._exclude = tuple(exclude)
         self._defaults = exclude_defaults
+        self._links = links
         self._name = name
         self._listing: Found | None = None
         self._skipped: list[Skipped] = []
@@ -53,4 +60,6 @@ class FolderSource:
         return not any(source.startswith(path_name(Path(skip.path)) + "/") for skip in self._skipped)
 
     def _find(self) -> Found:
-        return find_images(self.folder, exclude=self._exclude, exclude_defaults=self._defaults)
+        return find_images(
+            self.folder, exclude=self._exclude, exclude_defaults=self._defaults, links=self._links
+        )
