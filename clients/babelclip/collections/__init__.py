@@ -16,6 +16,7 @@ from babelclip.collections.messages import (
     CollectionResults,
     Content,
     ItemLabel,
+    ItemPage,
     Job,
     NewItem,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "CollectionResults",
     "Content",
     "ItemLabel",
+    "ItemPage",
     "Job",
     "NewItem",
 ]

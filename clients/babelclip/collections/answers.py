@@ -14,6 +14,7 @@ from babelclip.collections.messages import (
     CollectionItem,
     CollectionResults,
     ItemLabel,
+    ItemPage,
     Job,
 )
 
@@ -49,7 +50,19 @@ def outcomes(told: Any) -> list[AddOutcome]:
 
 def item(told: Any) -> CollectionItem:
     """An item by itself."""
-    return CollectionItem(**_item(told))
+    error = told.get("error") or {}
+    return CollectionItem(
+        **_item(told), code=str(error.get("code", "")), message=str(error.get("message", ""))
+    )
+
+
+def page(told: Any) -> ItemPage:
+    """A page of a collection's items."""
+    following = told["next_after"]
+    return ItemPage(
+        items=tuple(item(one) for one in told["items"]),
+        next_after=None if following is None else str(following),
+    )
 
 
 def results(told: Any) -> CollectionResults:

@@ -23,6 +23,7 @@ from babelclip.collections.messages import (
     CollectionResults,
     Content,
     ItemLabel,
+    ItemPage,
     Job,
     NewItem,
 )
@@ -85,6 +86,17 @@ class AsyncCollectionClient(BaseCollectionClient):
     async def get(self, item: str) -> CollectionItem:
         """See `CollectionClient.get`."""
         return await self._drive(self._get(item))
+
+    async def items(
+        self,
+        *,
+        after: str = "",
+        limit: int = 100,
+        where: Filter | None = None,
+        failed: bool | None = None,
+    ) -> ItemPage:
+        """See `CollectionClient.items`."""
+        return await self._drive(self._items(after, limit, where, failed))
 
     async def delete(self, ids: Sequence[str] | None = None, *, where: Filter | None = None) -> int:
         """See `CollectionClient.delete`."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from babelclip.client.items import ImageInput, image_item
 from babelclip.collections.messages import AddOutcome, NewItem
@@ -88,6 +90,16 @@ def selection(ids: Sequence[str] | None, where: Filter | None) -> dict[str, Any]
     if (ids is None) == (where is None):
         raise ValueError("give the ids of items, or a filter: exactly one of them")
     return {"ids": list(ids)} if ids is not None else {"filter": where}
+
+
+def listing(after: str, limit: int, where: Filter | None, failed: bool | None) -> str:
+    """Which items are listed, as the query of an address."""
+    asked: dict[str, Any] = {"after": after, "limit": limit}
+    if where is not None:
+        asked["filter"] = json.dumps(where)
+    if failed is not None:
+        asked["failed"] = "true" if failed else "false"
+    return urlencode(asked)
 
 
 def labels(labels: Sequence[str], language: str | None, templates: Sequence[str] | None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from babelclip.collections.messages import (
     CollectionResults,
     Content,
     ItemLabel,
+    ItemPage,
     Job,
 )
 from babelclip.errors import AuthenticationError, Unavailable
@@ -85,6 +86,10 @@ class BaseCollectionClient:
 
     def _get(self, item: str) -> Flow[CollectionItem]:
         return self._ask(Request("GET", self._item(item)), self._reading(answers.item))
+
+    def _items(self, after: str, limit: int, where: Filter | None, failed: bool | None) -> Flow[ItemPage]:
+        path = f"{self._path}/items?{bodies.listing(after, limit, where, failed)}"
+        return self._ask(Request("GET", path), self._reading(answers.page))
 
     def _delete(self, ids: Sequence[str] | None, where: Filter | None) -> Flow[int]:
         request = Request("POST", f"{self._path}/items/delete", bodies.selection(ids, where))

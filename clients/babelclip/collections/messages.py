@@ -80,6 +80,7 @@ class CollectionItem:
         width, height: pixels of the original.
         taken: when the photograph was taken, in seconds since 1970.
         has_content: whether the gateway may give the original.
+        code, message: why it has no vector; both empty where it has one.
     """
 
     id: str
@@ -93,6 +94,20 @@ class CollectionItem:
     taken: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     has_content: bool = False
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemPage:
+    """Some of a collection's items, in the order of their ids.
+
+    Attributes:
+        next_after: the `after` of the items after these; None where these are the last.
+    """
+
+    items: tuple[CollectionItem, ...]
+    next_after: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

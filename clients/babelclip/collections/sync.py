@@ -23,6 +23,7 @@ from babelclip.collections.messages import (
     CollectionResults,
     Content,
     ItemLabel,
+    ItemPage,
     Job,
     NewItem,
 )
@@ -112,6 +113,24 @@ class CollectionClient(BaseCollectionClient):
     def get(self, item: str) -> CollectionItem:
         """One item, by its id."""
         return self._drive(self._get(item))
+
+    def items(
+        self,
+        *,
+        after: str = "",
+        limit: int = 100,
+        where: Filter | None = None,
+        failed: bool | None = None,
+    ) -> ItemPage:
+        """What is in the collection, page by page, in the order of the ids.
+
+        Args:
+            after: `next_after` of the page before.
+            limit: items of a page, up to 1,000.
+            where: only items that this filter keeps.
+            failed: True for those alone that have no vector, False for all others, None for both.
+        """
+        return self._drive(self._items(after, limit, where, failed))
 
     def delete(self, ids: Sequence[str] | None = None, *, where: Filter | None = None) -> int:
         """Delete items by their ids, or all that a filter keeps; returns how many there were."""

@@ -17,7 +17,7 @@ from babelclip.collections.exchange import Answer, checked
 CLIENT = CollectionClient("http://127.0.0.1:1", "x")
 READERS = [
     *(answers.collection, answers.outcomes, answers.item, answers.results, answers.labels),
-    *(answers.image_label, answers.deleted, answers.job),
+    *(answers.image_label, answers.deleted, answers.job, answers.page),
 ]
 HIT = {
     "id": "a",
@@ -54,10 +54,15 @@ WHOLE: dict[str, Any] = {
     "total": None,
     "error": None,
     "result": None,
+    "next_after": None,
     **HIT,
     "id": "a",
 }
-OWN: dict[Any, dict[str, Any]] = {answers.job: {"state": "done"}, answers.collection: {"items": 3}}
+OWN: dict[Any, dict[str, Any]] = {
+    answers.job: {"state": "done"},
+    answers.collection: {"items": 3},
+    answers.page: {"items": [HIT]},
+}
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(WHOLE)), inner),

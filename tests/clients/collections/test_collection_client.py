@@ -92,6 +92,13 @@ def test_a_collection_is_made_filled_changed_and_dropped(front: Front, tmp_path:
         assert outcomes[3].added
         assert not outcomes[1].added
         assert (client.info().items, client.info().failed) == (2, 1)
+        assert [(one.id, one.code) for one in client.items().items if one.id in ("a", "broken")] == [
+            ("a", ""),
+            ("broken", "image_undecodable"),
+        ]
+        assert "broken" not in {one.id for one in client.items(failed=False).items}
+        assert [one.id for one in client.items(where={"album": "sea"}).items] == ["a"]
+        assert client.get("broken").message == "the tower cannot read it"
         item = client.get("a")
         assert (item.caption, item.metadata, item.width, item.kind) == (
             "a beach",
@@ -140,6 +147,16 @@ def test_what_fits_is_found(shared: CollectionClient) -> None:
     assert "beach" not in [hit.id for hit in shared.similar("beach", threshold=None).hits]
 
 
+def test_pages_of_items_follow_each_other(shared: CollectionClient) -> None:
+    """All that is in a collection can be seen, in the order of the ids."""
+    first = shared.items(limit=2)
+    assert [one.id for one in first.items] == ["bathers", "beach"]
+    assert first.next_after == "beach"
+    rest = shared.items(after=first.next_after, limit=2)
+    assert ([one.id for one in rest.items], rest.next_after) == (["city"], None)
+    assert rest.items[0].metadata == {"album": "land"}
+
+
 def test_items_get_labels(shared: CollectionClient) -> None:
     """Which of some labels an item shows is told for ids and for filters."""
     (label,) = shared.classify(["beach", "city"], ids=["city"])
@@ -185,7 +202,7 @@ def test_an_event_loop_has_the_same_calls(front: Front, tmp_path: Path) -> None:
             assert (await client.create()).name == "awaited"
             outcomes = await client.add([NewItem(image=tmp_path / "a.png", id="a")])
             assert [one.added for one in outcomes] == [True]
-            texts, images, like, item, labels, thumbnail, info = await asyncio.gather(
+            texts, images, like, item, labels, thumbnail, info, page = await asyncio.gather(
                 client.search("beach"),
                 client.search([Term(image=tmp_path / "a.png")]),
                 client.similar("a"),
@@ -193,7 +210,9 @@ def test_an_event_loop_has_the_same_calls(front: Front, tmp_path: Path) -> None:
                 client.classify(["beach", "city"], ids=["a"]),
                 client.thumbnail("a"),
                 client.info(),
+                client.items(),
             )
+            assert [one.id for one in page.items] == ["a"]
             assert (await client.classify_image(picture(3), ["beach", "city"])).label == "city"
             assert texts.hits[0].id == images.hits[0].id == item.id == labels[0].id == "a"
             assert like.hits == ()
