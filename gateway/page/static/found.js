@@ -1,9 +1,11 @@
-// The results of one search: loaded page by page, as far as somebody scrolls.
+// The results of one search, or all photographs where nothing is searched for: loaded page by page, as far as
+// somebody scrolls.
 
-import { collectionPath, post } from "./api.js";
+import { collectionPath, get, post } from "./api.js";
 import { filterOf } from "./filters.js";
 import { dataUri } from "./pictures.js";
 import { parseQuery } from "./query.js";
+import { searches } from "./state.js";
 
 const FIRST = 60;
 const FURTHER = 120;
@@ -51,8 +53,8 @@ export class Found {
 
   async page() {
     const { signal } = this.control;
-    const asked = await ask(this.state, this.fields, this.next, this.next ? FURTHER : FIRST);
-    const answer = await post(collectionPath(this.state.collection, asked.path), asked.body, signal);
+    const size = this.next ? FURTHER : FIRST;
+    const answer = await (searches(this.state) ? ranked : listed)(this.state, this.fields, this.next, size, signal);
     this.threshold = typeof answer.threshold === "number" ? answer.threshold : null;
     // What was added meanwhile moves the others: none is to be seen twice.
     const fresh = answer.hits.filter((hit) => !this.ids.has(hit.id));
@@ -78,6 +80,21 @@ export function remember(key, found) {
 /** Forgets all results, because the collection has changed. */
 export function forgetAll() {
   kept.clear();
+}
+
+async function ranked(state, fields, offset, top, signal) {
+  const asked = await ask(state, fields, offset, top);
+  return post(collectionPath(state.collection, asked.path), asked.body, signal);
+}
+
+/** All photographs of a collection, for the first view: in the form of results. */
+async function listed(state, fields, after, limit, signal) {
+  const filter = filterOf(state.filters, fields);
+  const asked = new URLSearchParams({ failed: "false", limit: String(limit) });
+  if (after) asked.set("after", after);
+  if (filter) asked.set("filter", JSON.stringify(filter));
+  const answer = await get(collectionPath(state.collection, `/items?${asked}`), signal);
+  return { hits: answer.items, threshold: null, next_offset: answer.next_after };
 }
 
 async function ask(state, fields, offset, top) {

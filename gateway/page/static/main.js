@@ -76,10 +76,10 @@ function search(y) {
   const key = searchKey(state);
   if (found && searchKey(found.state) === key) return;
   found?.abort();
-  if (!searches(state)) {
+  if (!searches(state)) greet();
+  if (!searches(state) && !current().items) { // There is nothing to show, or nobody knows.
     found = null;
     grid.clear();
-    notes.greet(current(), () => openUpload(current().name, changed));
     busy(false);
     return;
   }
@@ -87,12 +87,22 @@ function search(y) {
   found = known ?? new Found(state, current().fields ?? {});
   if (known) {
     grid.show(found);
-    notes.tellFound(found);
+    tell(found);
     if (y !== null) scrollTo(0, y);
     return;
   }
   remember(key, found);
   more(y ?? 0);
+}
+
+function greet() {
+  notes.greet(current(), () => openUpload(current().name, changed));
+}
+
+/** Says what came of a search; what is shown without one has been said by the greeting, unless it is nothing. */
+function tell(results) {
+  if (searches(results.state) || !results.hits.length) notes.tellFound(results);
+  else notes.tellEnd(results);
 }
 
 /** Loads the next page of the results; the first one takes the place of what was shown before. */
@@ -105,12 +115,12 @@ async function more(y = null) {
     await mine.load();
     if (found !== mine) return;
     if (first) {
-      notes.tellFound(mine);
+      tell(mine);
       if (y !== null) scrollTo(0, y);
       grid.show(mine);
     } else {
       grid.grow();
-      notes.tellFound(mine);
+      tell(mine);
     }
     if (state.item && shownItem === state.item) showItem();
   } catch (error) {
@@ -119,7 +129,8 @@ async function more(y = null) {
     if (first) grid.clear();
     notes.tellError(error.message, () => {
       mine.broken = false;
-      notes.tellNothing();
+      if (searches(mine.state)) notes.tellNothing();
+      else greet();
       more(y);
     });
   } finally {

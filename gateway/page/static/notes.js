@@ -6,7 +6,7 @@ import { t } from "./language.js";
 const place = document.getElementById("note");
 const end = document.getElementById("end");
 
-/** Nothing is searched for. */
+/** Nothing is searched for: what there is to search. */
 export function greet(collection, add) {
   end.hidden = true;
   if (typeof collection.items !== "number") { // Its index cannot be read at the moment.
@@ -31,8 +31,7 @@ export function hello(title, hint, action = null) {
 /** What came of a search, as far as it is loaded. */
 export function tellFound(found) {
   const { fitting, hits, done, threshold, state } = found;
-  end.hidden = !done || !hits.length;
-  end.textContent = t("end");
+  tellEnd(found);
   if (!hits.length) {
     none(t(threshold === null ? "nothingAtAll" : "nothingFits"), Object.keys(state.filters).length ? t("nothingAtAllHint") : "");
     return;
@@ -47,6 +46,12 @@ export function tellFound(found) {
   if (place.textContent === said) return;
   place.replaceChildren(make("p", { class: "say" }, said));
   announce(said);
+}
+
+/** Whether these were all. */
+export function tellEnd({ done, hits }) {
+  end.hidden = !done || !hits.length;
+  end.textContent = t("end");
 }
 
 /** What went wrong, beside the results that are there. */

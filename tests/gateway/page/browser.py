@@ -70,10 +70,18 @@ def is_mistake(message: Any) -> bool:
 
 
 def search(page: Page, text: str) -> None:
-    """Write a query, and wait for what comes of it: at Enter, or before it where the page was quicker."""
-    with page.expect_response(lambda answer: answer.url.endswith("/search")):
+    """Write a query, and wait until its results are shown: at Enter, or before it."""
+    with searching(page):
         page.locator("#field").fill(text)
         page.locator("#field").press("Enter")
+
+
+@contextlib.contextmanager
+def searching(page: Page) -> Iterator[None]:
+    """What is done in the block makes the page search; at the end the results are shown."""
+    with page.expect_response(lambda answer: answer.url.endswith(("/search", "/similar"))):
+        yield
+    page.wait_for_function("() => document.getElementById('results').getAttribute('aria-busy') === 'false'")
 
 
 def serious_findings(page: Page) -> list[str]:

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import contextlib
 import io
+import json
 import queue
 import re
 import threading
@@ -101,6 +102,7 @@ class _Calls:
             Route("/v1/collections", self.create, methods=["POST"]),
             Route(f"{one}/search", self.search, methods=["POST"]),
             Route(f"{one}/similar", self.search, methods=["POST"]),
+            Route(f"{one}/items", self.listing, methods=["GET"]),
             Route(f"{one}/items", self.add, methods=["POST"]),
             Route(f"{one}/items/{{id}}", self.item, methods=["GET"]),
             Route(f"{one}/items/{{id}}/thumbnail", self.thumbnail, methods=["GET"]),
@@ -152,6 +154,15 @@ class _Calls:
                 "next_offset": offset + top if offset + top < len(found) else None,
             }
         )
+
+    async def listing(self, request: Request) -> Response:
+        name, asked = request.path_params["name"], request.query_params
+        kind = json.loads(asked.get("filter", "{}")).get("kind", {}).get("$eq")
+        items = sorted(self.catalogue.collections[name], key=lambda item: item.id)
+        items = [item for item in items if item.id > asked.get("after", "") and kind in (None, item.kind)]
+        page, rest = items[: int(asked["limit"])], items[int(asked["limit"]) :]
+        following = page[-1].id if rest else None
+        return JSONResponse({"items": [_json(name, item) for item in page], "next_after": following})
 
     async def add(self, request: Request) -> Response:
         name = request.path_params["name"]

@@ -9,7 +9,7 @@ import pytest
 from babelclip.keys.file import add
 from tests.gateway.collections.album import BROKEN, album, call, made, picture, told
 from tests.gateway.front import Front
-from tests.gateway.page.browser import Browser, chromium, opened, search
+from tests.gateway.page.browser import Browser, chromium, opened, search, searching
 
 pytestmark = pytest.mark.slow  # starts a browser
 
@@ -79,8 +79,8 @@ def test_a_picture_and_a_text_together(browser: Browser, front: Front) -> None:
         enter(page, front.key)
         page.get_by_role("heading", name="3 photographs").wait_for()
         sent: Any = {"name": "x.png", "mimeType": "image/png", "buffer": picture(3)}
-        page.locator("#file").set_input_files([sent])
-        page.locator(".tile").first.wait_for()
+        with searching(page):
+            page.locator("#file").set_input_files([sent])
         assert page.locator(".tile .name").first.text_content() == "city"
         search(page, "beach -people")
         page.locator(".tile").first.wait_for()
@@ -89,6 +89,19 @@ def test_a_picture_and_a_text_together(browser: Browser, front: Front) -> None:
             page.get_by_label("album").fill("sea")
         assert answer.value.ok, answer.value.text()
         page.wait_for_function("() => document.querySelectorAll('.tile').length === 2")
+
+
+def test_the_first_view_is_the_gateways_list(browser: Browser, front: Front) -> None:
+    """What the page asks for without a query, with a filter and without, is what the gateway gives."""
+    made(front, "listed")
+    with opened(browser, f"{front.addresses.http}/ui/?c=listed") as page:
+        enter(page, front.key)
+        page.locator(".tile img.here").nth(2).wait_for()
+        assert page.locator(".tile .name").all_text_contents() == ["bathers", "a beach", "city"]
+        page.get_by_role("button", name="Filters", exact=True).click()
+        page.get_by_label("album").fill("land")
+        page.wait_for_function("() => document.querySelectorAll('.tile').length === 1")
+        assert page.locator(".tile .name").first.text_content() == "city"
 
 
 def test_a_key_that_may_only_search_is_told_so(browser: Browser, front: Front) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.gateway.page.browser import Browser, chromium, opened, search
+from tests.gateway.page.browser import Browser, chromium, opened, search, searching
 from tests.gateway.page.catalogue import Catalogue, Item, decoded, drawing, serving
 
 pytestmark = pytest.mark.slow  # starts a browser
@@ -50,6 +50,40 @@ def captions(page: Any) -> list[str]:
     """What the tiles are called, in order."""
     found: list[str] = page.locator(".tile .name").all_text_contents()
     return found
+
+
+def test_before_a_search_all_photographs_are_shown(browser: Browser, shop: Catalogue) -> None:
+    """Whoever opens a collection sees what is in it, by the filters that are set, and can open it."""
+    with opened(browser, f"{shop.address}/ui/") as page:
+        page.get_by_role("heading", name="7 photographs, in any language").wait_for()
+        page.locator(".tile").nth(6).wait_for()
+        assert captions(page) == ["a walk", *(item.caption for item in shop.collections["photos"][:6])]
+        page.locator("#end").get_by_text("These were all.").wait_for()
+        page.locator(".tile .open").nth(1).click()
+        page.get_by_role("dialog", name="a dog on the beach").locator("dl").wait_for()
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Filters", exact=True).click()
+        page.get_by_label("Kind").select_option("moment")
+        page.wait_for_function("() => document.querySelectorAll('.tile').length === 1")
+        assert shop.searches() == []
+        search(page, "dog")
+        page.get_by_role("link", name="babelclip").click()
+        page.locator(".tile").nth(6).wait_for()
+        page.get_by_role("heading", name="7 photographs, in any language").wait_for()
+
+
+def test_all_photographs_come_page_by_page(browser: Browser) -> None:
+    """However many there are, they are loaded as far as one scrolls, in their order."""
+    items = [Item(f"i{place:04}", f"{place:04}.jpg") for place in range(1000)]
+    with serving(Catalogue({"many": items})) as served, opened(browser, f"{served.address}/ui/") as page:
+        page.locator(".tile").first.wait_for()
+        page.wait_for_function(
+            """() => {
+              scrollTo(0, document.body.scrollHeight);
+              return Number([...document.querySelectorAll(".tile")].at(-1).dataset.index) === 999;
+            }"""
+        )
+        assert captions(page)[-1] == "0999.jpg"
 
 
 def test_it_searches_as_one_types(browser: Browser, shop: Catalogue) -> None:
@@ -160,8 +194,8 @@ def test_a_picture_is_searched_by_alone_and_with_a_text(browser: Browser, shop: 
     with opened(browser, f"{shop.address}/ui/") as page:
         page.get_by_role("heading", name="7 photographs").wait_for()
         picture = {"name": "large.png", "mimeType": "image/png", "buffer": png(3000, 1000)}
-        page.locator("#file").set_input_files([picture])
-        page.locator(".tile").first.wait_for()
+        with searching(page):
+            page.locator("#file").set_input_files([picture])
         (term,) = shop.searches()[-1]["terms"]
         assert Image.open(io.BytesIO(decoded(term))).size == (768, 256)
         search(page, "dog -snow")
@@ -190,8 +224,8 @@ def test_a_picture_may_be_pasted_or_dropped(browser: Browser, shop: Catalogue, w
     sent = drawing("x")
     with opened(browser, f"{shop.address}/ui/") as page:
         page.get_by_role("heading", name="7 photographs").wait_for()
-        page.evaluate(give, [way, list(sent)])
-        page.locator(".tile").first.wait_for()
+        with searching(page):
+            page.evaluate(give, [way, list(sent)])
         assert decoded(shop.searches()[-1]["terms"][0]) == sent
 
 
