@@ -63,6 +63,12 @@ def mcp(
             " standard input and output.",
         ),
     ] = None,
+    http_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --port: callers must send the token in this file, as Authorization: Bearer.",
+        ),
+    ] = None,
     max_results: Annotated[int, typer.Option(help="Images of one answer, at most.")] = 20,
     max_bytes: Annotated[int, typer.Option(help="Bytes of one answer, pictures included.")] = 500_000,
 ) -> None:
@@ -71,10 +77,20 @@ def mcp(
         raise typer.BadParameter("give --index or --collection: exactly one of them")
     if collection is not None and (originals or calibration):
         raise typer.BadParameter("--originals and --calibration are for an index; a gateway has its own")
+    if http_token_file is not None and port is None:
+        raise typer.BadParameter("--http-token-file is for --port; standard input needs no token")
     with plain_errors(), contextlib.ExitStack() as opened:
         # Not everybody has the SDK, and its import takes a second.
-        from babelclip.mcp import CollectionLibrary, IndexLibrary, Limits, build_server, serve_http
+        from babelclip.mcp import (
+            CollectionLibrary,
+            IndexLibrary,
+            Limits,
+            build_server,
+            read_token,
+            serve_http,
+        )
 
+        http_token = "" if http_token_file is None else read_token(http_token_file)
         limits = Limits(results=max_results, bytes=max_bytes)
         library: ImageLibrary
         if index is not None:
@@ -90,4 +106,4 @@ def mcp(
         if port is None:
             server.run()
         else:
-            serve_http(server, port, lambda address: note(f"listening: {address}"))
+            serve_http(server, port, lambda address: note(f"listening: {address}"), token=http_token)

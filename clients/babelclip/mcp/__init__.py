@@ -19,7 +19,7 @@ from babelclip.mcp.collection_library import CollectionLibrary
 from babelclip.mcp.index_library import IndexLibrary
 from babelclip.mcp.library import ImageLibrary
 from babelclip.mcp.server import ImageServer, build_server
-from babelclip.mcp.serving import serve_http
+from babelclip.mcp.serving import read_token, serve_http
 
 __all__ = [
     "CollectionLibrary",
@@ -28,5 +28,6 @@ __all__ = [
     "IndexLibrary",
     "Limits",
     "build_server",
+    "read_token",
     "serve_http",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import os
@@ -150,6 +151,36 @@ def test_a_body_without_end_is_refused(address: str) -> None:
     assert answer.status_code == 413
 
 
+def test_a_token_is_asked_for_where_one_is_set(index: Path, web: FakeServer, tmp_path: Path) -> None:
+    """On a machine of several people only who knows the word may search, by the SDK's client as well."""
+    import httpx2
+    from mcp import Client
+    from mcp.client.streamable_http import streamable_http_client
+
+    from tests.clients.mcp.asking import found
+
+    (tmp_path / "token").write_text("a-word-for-callers\n")
+    with serving(index, web.url, "--http-token-file", str(tmp_path / "token")) as (address, _):
+        for shown in ("", "Bearer", "Bearer a-word-for-caller", "Basic a-word-for-callers"):
+            headers = {**ACCEPT, "authorization": shown} if shown else ACCEPT
+            answer = httpx.post(address, json=CALL, headers=headers, timeout=PATIENCE)
+            assert (answer.status_code, answer.content) == (401, b"")
+        bearer = {"authorization": "Bearer a-word-for-callers"}
+        # A page that had learnt the word would still be a page.
+        other = {**ACCEPT, **bearer, "origin": "https://evil.example"}
+        assert httpx.post(address, json=CALL, headers=other, timeout=PATIENCE).status_code == 403
+
+        async def search() -> Any:
+            async with (
+                httpx2.AsyncClient(headers=bearer, timeout=PATIENCE) as http,
+                Client(streamable_http_client(address, http_client=http)) as client,
+            ):
+                return await client.call_tool("search_images", {"query": "beach", "limit": 1})
+
+        answer = asyncio.run(search())
+        assert found(answer)["images"][0]["id"] == "beach"
+
+
 def test_it_ends_when_it_is_told_to(index: Path, web: FakeServer) -> None:
     """Ctrl-C is an end in order, with one line at most and no traceback."""
     with serving(index, web.url) as (_, process):
@@ -172,6 +203,9 @@ def test_it_ends_when_it_is_told_to(index: Path, web: FakeServer) -> None:
         (["--collection", "b", "--url", "grpc://127.0.0.1:1"], 3, "over HTTP"),
         (["--collection", "b", "--url", "http://127.0.0.1:9"], 3, "no answer"),
         (["--index", "INDEX", "--url", "nothing"], 3, "no address"),
+        (["--index", "INDEX", "--http-token-file", "missing"], 2, "is for --port"),
+        (["--index", "INDEX", "--port", "0", "--http-token-file", "missing"], 3, "missing"),
+        (["--index", "INDEX", "--port", "0", "--http-token-file", "/dev/null"], 3, "at least 16"),
     ],
 )
 def test_what_cannot_be_served_is_said(index: Path, arguments: list[str], code: int, says: str) -> None:
