@@ -122,6 +122,10 @@ def main(arguments: Sequence[str], root: Path = REPOSITORY) -> int:
     if options.dry_run:
         return 0
     write_pins(path, comment, after)
+    locks = root / "scripts" / "lock-pins"
+    if locks.exists() and subprocess.run([locks], cwd=root, check=False).returncode != 0:
+        print("raise-pins: constraints.txt is written, and locks/ is not", file=sys.stderr)
+        return 1
     if options.no_tests:
         return 0
     print("raise-pins: constraints.txt is written; running scripts/test", flush=True)

@@ -13,7 +13,17 @@ from tests.deploy.dockerfile import DOCKERFILE, TARGETS, environment, lineage, s
 from tests.places import REPOSITORY
 
 SERVERS = [target for target in TARGETS if target != "client"]
-LABELS = ("title", "description", "licenses", "version", "revision", "created", "base.name")
+LABELS = (
+    "title",
+    "description",
+    "licenses",
+    "version",
+    "revision",
+    "created",
+    "source",
+    "base.name",
+    "base.digest",
+)
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -66,7 +76,17 @@ def test_an_image_says_what_it_is(target: str) -> None:
     labels = {name for stage in lineage(target) for name in stage.pairs("LABEL")}
     assert labels == {f"org.opencontainers.image.{name}" for name in LABELS}
     copied = [rest for stage in lineage(target) for rest in stage.all("COPY")]
-    assert any("sbom.cdx.json" in rest for rest in copied)
+    assert any("sbom.cdx.json" in rest and "THIRD-PARTY-NOTICES.txt" in rest for rest in copied)
+
+
+def test_packages_are_installed_by_their_hashes() -> None:
+    """No stage installs what no lock names, but for torch's build for CPUs and the repository itself."""
+    for name in ("sources", "cpu-packages", "cuda-packages", "gaudi-packages", "client-packages"):
+        for command in re.split(r"&&|;", " ".join(stages()[name].all("RUN"))):
+            if "pip install" in command and '".[' not in command:
+                assert "--require-hashes" in command, command
+            if "scripts/setup " in command:
+                assert re.search(r"BABELCLIP_LOCKED=(all|but-torch) ", command), command
 
 
 @pytest.mark.parametrize("target", SERVERS)
