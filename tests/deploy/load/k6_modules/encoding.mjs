@@ -1,0 +1,2 @@
+// 'k6/encoding'
+export default { b64encode: (data) => Buffer.from(data).toString('base64') };
