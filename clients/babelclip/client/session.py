@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from babelclip.client.credentials import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, Credentials
 from babelclip.errors import AuthenticationError, BabelclipError, ModelNotFound, SpaceMismatch
-from babelclip.transports.base import Call
+from babelclip.transports.base import VERSION_HEADER, Call
 from babelclip.wire import EmbedResult, Tower
 
 # Bytes of the caller's own. Above 8,192 of all, TorchServe answers as if it were no HTTP, or went away.
@@ -156,7 +156,7 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for name, value in headers.items():
         lowered = name.lower()
-        if lowered in ("authorization", "content-type", "content-length", "host", "accept"):
+        if lowered in ("authorization", "content-type", "content-length", "host", "accept", VERSION_HEADER):
             raise ValueError(f"the client sets the header {name} itself")
         if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
             raise ValueError(f"{name!r} is no name of a header")

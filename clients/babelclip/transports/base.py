@@ -12,6 +12,9 @@ from typing import Protocol, runtime_checkable
 
 from babelclip.errors import TransportError
 
+VERSION_HEADER = "babelclip-version"
+"""The header, or metadata, that repeats the version of a call, so that a proxy finds who serves it."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -35,6 +38,14 @@ class Call:
     timeout: float
     headers: tuple[tuple[str, str], ...] = ()
     allowed: float | None = None
+
+    @property
+    def sent_headers(self) -> tuple[tuple[str, str], ...]:
+        """`headers`, and the version, if one is asked for and it can stand in a header."""
+        version = self.version or ""
+        if not version or not version.isascii() or not version.isprintable():
+            return self.headers
+        return (*self.headers, (VERSION_HEADER, version))
 
     @property
     def limit(self) -> str:

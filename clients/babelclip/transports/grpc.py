@@ -61,7 +61,7 @@ class GrpcTransport:
         """See `babelclip.transports.base.Transport.send`."""
         try:
             response = self._stub.Predictions(
-                _request(call), timeout=call.timeout, metadata=(*bearer(call.token), *call.headers)
+                _request(call), timeout=call.timeout, metadata=(*bearer(call.token), *call.sent_headers)
             )
         except grpc.RpcError as error:
             raise _refusal(error, call, self._target) from error
@@ -99,7 +99,7 @@ class AsyncGrpcTransport:
             raise other_loop()
         try:
             response = await self._stub.Predictions(
-                _request(call), timeout=call.timeout, metadata=(*bearer(call.token), *call.headers)
+                _request(call), timeout=call.timeout, metadata=(*bearer(call.token), *call.sent_headers)
             )
         except grpc.RpcError as error:
             raise _refusal(error, call, self._target) from error

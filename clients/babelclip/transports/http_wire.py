@@ -34,7 +34,7 @@ def address_of(url: str, call: Call) -> str:
 
 def headers_of(call: Call) -> dict[str, str]:
     """The call's headers, its token among them."""
-    headers = {"content-type": PROTOBUF, "accept": PROTOBUF, **dict(call.headers)}
+    headers = {"content-type": PROTOBUF, "accept": PROTOBUF, **dict(call.sent_headers)}
     if call.token is not None:
         headers["authorization"] = f"Bearer {call.token}"
     return headers

@@ -179,9 +179,30 @@ def test_headers_travel_with_every_call(server: FakeServer) -> None:
     assert [sent["x-tenant"] for sent in server.metadata] == ["shop-0", "shop-1"]
 
 
+def test_the_version_stands_where_a_proxy_can_read_it(server: FakeServer) -> None:
+    """A proxy before several versions sends a client to the one that it has settled on, by HTTP and gRPC."""
+    server.default = "1.0"
+    with Client(server.url) as client:
+        client.embed_texts(["a"])
+        client.embed_images([b"b"])
+        server.versions, server.default = {"2.0"}, "2.0"
+        client.embed_texts(["c"])  # of the version that took its place, in the same space
+        client.embed_texts(["d"])
+    found = [sent.get("babelclip-version") for sent in server.metadata]
+    assert found == [None, "1.0", "1.0", None, "2.0"]
+
+
 @pytest.mark.parametrize(
     "headers",
-    [{"Authorization": "x"}, {"a b": "x"}, {"": "x"}, {"x": "line\nbreak"}, {"x": "ключ"}, {"x": "y" * 6000}],
+    [
+        {"Authorization": "x"},
+        {"Babelclip-Version": "1"},
+        {"a b": "x"},
+        {"": "x"},
+        {"x": "line\nbreak"},
+        {"x": "ключ"},
+        {"x": "y" * 6000},
+    ],
 )
 def test_impossible_headers_are_refused_at_once(headers: dict[str, str]) -> None:
     """A header cannot replace the token or smuggle another one."""
