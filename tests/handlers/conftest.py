@@ -134,7 +134,13 @@ def _write_vision_tower(folder: Path) -> None:
     (folder / "meta.json").write_text(meta, encoding="utf-8")
 
 
-LIMITS = {"max_items": 16, "max_batch": 4, "max_text_bytes": 200, "decode_threads": 2, "threads": 1}
+LIMITS: dict[str, Any] = {
+    "max_items": 16,
+    "max_batch": 4,
+    "max_text_bytes": 200,
+    "decode_threads": 2,
+    "threads": 1,
+}
 # What a worker does must not depend on whether this machine's CPU has native bfloat16.
 LIMITS |= {"dtype": "float32"}
 

@@ -11,6 +11,7 @@ import pytest
 
 from babelclip import Call, Client
 from handlers.batching import Group, part_of
+from handlers.clip_vision import VisionHandler
 from handlers.deadline import Deadline, DeadlineExceeded
 from handlers.embedding_pb2 import EmbedRequest
 from tests.handlers.conftest import DIM
@@ -94,6 +95,7 @@ def test_images_that_are_decoded_by_then_are_not_lost(
     clock: Clock, vision: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Decoding takes all of the time: the few images of an unfinished pass are embedded."""
+    assert isinstance(vision.handler, VisionHandler)
     release = threading.Event()
     decode = vision.handler._decode
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.batching import PreprocessResult, smallest_first
+from handlers.clip_vision import VisionHandler
 from handlers.config import response_timeout
 from handlers.deadline import Deadline, DeadlineExceeded
 from handlers.embedding_pb2 import EmbedRequest
@@ -29,7 +30,8 @@ def codes(reply: Reply) -> dict[int, str]:
 
 
 def good(reply: Reply) -> list[bool]:
-    return np.frombuffer(reply.message.vectors, dtype="<f4").reshape(-1, DIM).any(axis=1).tolist()
+    rows = np.frombuffer(reply.message.vectors, dtype="<f4").reshape(-1, DIM)
+    return [bool(row.any()) for row in rows]
 
 
 def test_a_slow_batch_ends_before_the_worker_is_killed(
@@ -97,6 +99,7 @@ def test_decoding_that_takes_too_long_is_given_up(
     (reply,) = vision.send(grpc(request=EmbedRequest(images=[JPEG] * 8).SerializeToString()))
     assert codes(reply) == dict.fromkeys(range(8), "overloaded")
     release.set()
+    assert isinstance(vision.handler, VisionHandler)
     vision.handler.pool.submit(int).result()
     assert len(decoded) <= 2
 
@@ -112,6 +115,7 @@ def test_no_more_images_are_decoded_ahead_than_keep_the_threads_busy(
             submitted.append(arguments)
             return pool.submit(work, *arguments)
 
+    assert isinstance(vision.handler, VisionHandler)
     pool = vision.handler.pool
     monkeypatch.setattr(vision.handler, "pool", Pool())
     vision.handler.deadline.restart()  # as with each batch: its time runs since the last one

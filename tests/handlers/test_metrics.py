@@ -151,7 +151,9 @@ def test_the_stages_fill_the_time_of_a_worker(
     seconds = stage_seconds(caplog)
     assert seconds["idle"] == 3
     assert all(value >= 1 for value in seconds.values())
-    assert sum(seconds.values()) == vision.handler._ended - ended
+    ended_again = vision.handler._ended
+    assert ended_again is not None
+    assert sum(seconds.values()) == ended_again - ended
 
 
 def test_a_request_is_told_its_stages_if_it_asks(text: Worker) -> None:

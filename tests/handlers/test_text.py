@@ -39,7 +39,8 @@ def codes(reply: Reply) -> dict[int, str]:
 def clean(text: Worker) -> np.ndarray:
     """The vector of GOOD, embedded by itself."""
     (reply,) = text.send(grpc(request=protobuf(GOOD.encode())))
-    return vectors(reply)[0]
+    vector: np.ndarray = vectors(reply)[0]
+    return vector
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import base64
 import dataclasses
 import json
 import time
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from handlers.batching import PreprocessResult
+from handlers.clip_vision import VisionHandler
 from handlers.embedding_pb2 import EmbedRequest
 from handlers.preprocess.fast import decode_fast
 from handlers.preprocess.memory import Memory
@@ -170,12 +173,10 @@ def test_an_unexpected_decoding_failure_costs_only_its_image(
     """Running out of memory on one image is that image's failure, with an id instead of a trace."""
     import handlers.clip_vision as module
 
-    decode = module.decode_fast
-
-    def greedy(data: bytes, **limits: int) -> np.ndarray:
+    def greedy(data: bytes, **limits: Any) -> np.ndarray:
         if data == PNG:
             raise MemoryError
-        return decode(data, **limits)
+        return decode_fast(data, **limits)
 
     monkeypatch.setattr(module, "decode_fast", greedy)
     (reply,) = vision.send(grpc(request=protobuf(PNG, JPEG)))
@@ -200,30 +201,44 @@ def test_any_json_strings_have_outcomes(vision: Worker, items: list[str | bytes]
 def test_pixels_arrive_as_preprocessed(vision: Worker) -> None:
     """The tower gets uint8 [N, size, size, 3] by serving's decoding, with the model's reduction."""
     (group,) = vision.handler.groups([JPEG, PNG], PreprocessResult(), vision.handler.deadline)
-    limits = {"size": SIZE, "max_pixels": 10**6, "max_bytes": 10**6, "reduction": 1.25}
+    limits: dict[str, Any] = {"size": SIZE, "max_pixels": 10**6, "max_bytes": 10**6, "reduction": 1.25}
     expected = [decode_fast(image, **limits) for image in (JPEG, PNG)]
     np.testing.assert_array_equal(group.arrays[0], np.stack(expected))
 
 
 def test_all_threads_share_one_memory(vision: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker's images take what they decode to of 40 bytes for each of max_pixels, and give it back."""
-    taken, take = [], Memory.taking
-    monkeypatch.setattr(Memory, "taking", lambda self, amount: taken.append(amount) or take(self, amount))
+    taken: list[int] = []
+    take = Memory.taking
+
+    def noting(self: Memory, amount: int) -> AbstractContextManager[None]:
+        taken.append(amount)
+        return take(self, amount)
+
+    monkeypatch.setattr(Memory, "taking", noting)
     (group,) = vision.handler.groups([JPEG, PNG, b"broken"], PreprocessResult(), vision.handler.deadline)
     assert len(group.positions) == 2
     assert 33 * 57 * 8 in taken
     assert len(taken) == 2
+    assert isinstance(vision.handler, VisionHandler)
     assert vision.handler.memory._free == 40 * 1_000_000
 
 
 def test_decoding_overlaps_with_the_device(vision: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """While an accelerator computes the first half of a batch, the second is being decoded."""
     handler = vision.handler
+    assert isinstance(handler, VisionHandler)
     placement = dataclasses.replace(handler.runner.placement, kind="cuda")
     monkeypatch.setattr(handler.runner, "placement", placement)
     monkeypatch.setattr(handler.runner, "row_buckets", (1, 2, 4, 8))
-    decode, started = handler._decode, []
-    monkeypatch.setattr(handler, "_decode", lambda payload: started.append(payload) or decode(payload))
+    decode = handler._decode
+    started: list[bytes] = []
+
+    def noting(payload: bytes) -> Any:
+        started.append(payload)
+        return decode(payload)
+
+    monkeypatch.setattr(handler, "_decode", noting)
     groups = handler.groups([JPEG, PNG] * 4, PreprocessResult(), handler.deadline)
     first = next(groups)
     give_up = time.monotonic() + 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +17,15 @@ from handlers.preprocess.fast import decode_fast, prepare_thread
 from handlers.preprocess.image_files import ImageError
 from handlers.preprocess.reference import decode_image
 
-LIMITS = {"max_pixels": 4_000_000, "max_bytes": 2_000_000}
+LIMITS: dict[str, Any] = {"max_pixels": 4_000_000, "max_bytes": 2_000_000}
 IMAGES = golden.images()
 
 
 def difference(data: bytes, size: int, reduction: float) -> np.ndarray:
     fast = decode_fast(data, size=size, reduction=reduction, **LIMITS).astype(int)
     assert fast.shape == (size, size, 3)
-    return np.abs(fast - decode_image(data, size=size, **LIMITS))
+    distance: np.ndarray = np.abs(fast - decode_image(data, size=size, **LIMITS))
+    return distance
 
 
 @pytest.mark.parametrize("size", [64, 224])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_photographs_of_phones_are_decoded(kind: str, orientation: int) -> None:
     """The same picture in each format has the same pixels, turned upright once however the file says it."""
     turned = motif().transpose(Image.Transpose.ROTATE_90) if orientation == 6 else motif()
     data = saved(kind, turned, orientation)
-    asked = {"size": SIZE, "max_pixels": 10**6, "max_bytes": 10**6}
+    asked: dict[str, Any] = {"size": SIZE, "max_pixels": 10**6, "max_bytes": 10**6}
     assert difference(decode_image(data, **asked), EXPECTED) <= 12
     assert difference(decode_fast(data, reduction=1.25, **asked), EXPECTED) <= 12
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,10 +105,10 @@ def test_a_reduced_photograph_keeps_its_vector() -> None:
         image = Image.open(io.BytesIO(data))
         scale = 4 if min(image.size) >= 8 * size else 2
         reduced = -(-image.width // scale) * -(-image.height // scale)
-        asked = {"size": size, "max_bytes": BYTES}
-        full = decode_image(data, max_pixels=BYTES, **asked)
+        asked: dict[str, Any] = {"size": size, "max_bytes": BYTES}
+        whole = decode_image(data, max_pixels=BYTES, **asked)
         pairs.append(
-            (full, decode_image(data, max_pixels=max(reduced, image.width * image.height // 7), **asked))
+            (whole, decode_image(data, max_pixels=max(reduced, image.width * image.height // 7), **asked))
         )
     assert sum(not np.array_equal(*pair) for pair in pairs) == len(pairs) >= 15
     full, fast = (decoding._embed(mini, pixels) for pixels in zip(*pairs, strict=True))
@@ -122,7 +123,7 @@ def test_several_pictures_in_one_file_are_one_photograph() -> None:
     """A phone's JPEG with a gain map or a second view behind it (MPO) is its first picture, reduced too."""
     first, second = motif(640, 480), Image.new("RGB", (640, 480))
     whole = encoded(first, "MPO", save_all=True, append_images=[second], quality=90)
-    asked = {"size": 64, "max_bytes": BYTES}
+    asked: dict[str, Any] = {"size": 64, "max_bytes": BYTES}
     assert Image.open(io.BytesIO(whole)).format == "MPO"
     expected = decode_image(encoded(first), max_pixels=BYTES, **asked).astype(int)
     for limit in (BYTES, 640 * 480 // 4):

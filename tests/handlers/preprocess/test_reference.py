@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_equal_to_resizing_and_cropping(width: int, height: int, seed: int) -> N
 def test_any_shape(width: int, height: int) -> None:
     """Tiny, very tall and very wide images give a full square."""
     pixels = decode(encoded(motif(width, height)))
-    assert (pixels.shape, pixels.dtype, pixels.flags.c_contiguous) == ((SIZE, SIZE, 3), np.uint8, True)
+    assert (pixels.shape, pixels.dtype, pixels.flags.c_contiguous) == ((SIZE, SIZE, 3), np.dtype("u1"), True)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,10 @@ def test_every_orientation(kind: str, orientation: int) -> None:
     stored = motif().transpose(undo[orientation]) if orientation in undo else motif()
     exif = Image.Exif()
     exif[0x0112] = orientation
-    lossless = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    lossless: dict[str, dict[str, Any]] = {
+        "JPEG": {"quality": 100, "subsampling": 0},
+        "WEBP": {"lossless": True},
+    }
     pixels = decode(encoded(stored, kind, exif=exif, **lossless.get(kind, {})))
     assert difference(pixels, EXPECTED) <= 4
 
@@ -209,7 +213,10 @@ BROKEN_EXIF = [
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_broken_metadata_is_ignored(kind: str, exif: bytes) -> None:
     """An image with unreadable EXIF is decoded as it lies."""
-    lossless = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    lossless: dict[str, dict[str, Any]] = {
+        "JPEG": {"quality": 100, "subsampling": 0},
+        "WEBP": {"lossless": True},
+    }
     assert difference(decode(encoded(motif(), kind, exif=exif, **lossless.get(kind, {}))), EXPECTED) <= 4
 
 

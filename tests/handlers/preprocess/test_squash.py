@@ -1,5 +1,7 @@
 """Squashing into a square, as SigLIP's images are: Pillow's own resize, and serving's twin of it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ FILTERS: dict[Resize, Image.Resampling] = {
     "squash-bicubic": Image.Resampling.BICUBIC,
     "squash-bilinear": Image.Resampling.BILINEAR,
 }
-LIMITS = {"max_pixels": 4_000_000, "max_bytes": 2_000_000}
+LIMITS: dict[str, Any] = {"max_pixels": 4_000_000, "max_bytes": 2_000_000}
 SIDES = st.integers(1, 200)
 
 

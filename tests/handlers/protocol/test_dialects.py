@@ -34,7 +34,7 @@ def uri(image: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(image).decode()
 
 
-def expected(worker: Worker, **items: list[bytes]) -> np.ndarray:
+def expected(worker: Worker, **items: Any) -> np.ndarray:
     (reply,) = worker.send(grpc(request=EmbedRequest(**items).SerializeToString()))
     assert not reply.message.errors
     return np.frombuffer(reply.message.vectors, "<f4").reshape(-1, DIM)
@@ -221,7 +221,7 @@ def test_what_torchserves_own_clients_send(vision: Worker, call: Call) -> None:
 
 def test_fields_of_a_form_are_items(vision: Worker) -> None:
     """Several files in one form are answered together, in their order, each with its own outcome."""
-    files = {"first": IMAGES[0], "broken": b"no image", "second": IMAGES[1]}
+    files: dict[str, Any] = {"first": IMAGES[0], "broken": b"no image", "second": IMAGES[1]}
     (reply,) = vision.send(form("multipart/form-data; boundary=x", **files))
     answer = json.loads(reply.body)
     assert reply.status == 200

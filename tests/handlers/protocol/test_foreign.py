@@ -102,7 +102,7 @@ def test_instances_of_other_objects_are_refused(text: Worker) -> None:
     assert [error["index"] for error in json.loads(mixed.body)["errors"]] == [1]
 
 
-ODD = (
+ODD: tuple[tuple[Any, str], ...] = (
     ({"\ud800": 1}, '"\\ud800"'),
     ({"text": 1, "b": 2, "c": 3, "d": 4}, '"text", "b", "c"'),
     ({}, "an object"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_a_working_tower_passes(request: pytest.FixtureRequest, tower: str) -> N
         assert vector @ worker.handler.meta.self_test.vector > 0.999
 
 
-def broken(worker: Worker, monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+def broken(worker: Worker, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     meta = worker.handler.meta
     self_test = dataclasses.replace(meta.self_test, **changes)
     monkeypatch.setattr(worker.handler, "meta", dataclasses.replace(meta, self_test=self_test))
@@ -67,7 +68,7 @@ def test_a_broken_tower_fails(
 def test_a_probe_is_in_nobodys_way(text: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failing self-test costs no caller anything, and its item is not counted as one of theirs."""
     broken(text, monkeypatch, vector=np.eye(DIM, dtype=np.float32)[0])
-    recorded = []
+    recorded: list[Any] = []
     monkeypatch.setattr(text.handler, "_metrics", type("Sink", (), {"record": recorded.append}))
     good, _, after = text.send(grpc(data=b"a"), http(b"", accept=HEALTH), grpc(data=b"red"))
     assert good.message.vectors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.abc
 import importlib.machinery
 import sys
 import types
@@ -20,6 +21,7 @@ from handlers.clip_vision import VisionHandler
 from handlers.runtime import device
 from handlers.runtime.runner import Runner
 from handlers.runtime.shapes import row_buckets, row_sizes
+from handlers.runtime.torch_runtime import TorchRuntime
 from tests.handlers.conftest import DIM, LIMITS, SIZE
 from tests.handlers.worker import Worker, grpc
 
@@ -27,7 +29,13 @@ CPU = device.Placement("cpu", "cpu", "float32", autocast=False, compiler="none")
 
 
 def candidates(**changes: Any) -> list[device.Placement]:
-    asked = {"device": "auto", "dtype": "auto", "compile": False, "gpu_id": None, "program_dtype": "float32"}
+    asked: dict[str, Any] = {
+        "device": "auto",
+        "dtype": "auto",
+        "compile": False,
+        "gpu_id": None,
+        "program_dtype": "float32",
+    }
     asked |= {"runtime": "auto", "forms": ("pt2", "onnx")}
     return device.choose(**(asked | changes))
 
@@ -54,14 +62,14 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def gaudi(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def gaudi(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """A stand-in for Gaudi's software; the list notes what was called, in order."""
     calls: list[str] = []
 
     class Package(types.ModuleType):
         __path__: list[str] = []  # noqa: RUF012
 
-    class Finder:
+    class Finder(importlib.abc.Loader):
         @staticmethod
         def find_spec(name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
             known = ("habana_frameworks", "habana_frameworks.torch")
@@ -257,8 +265,8 @@ def test_only_declared_shapes_are_compiled(
     padded, plain = worker.send(*calls), text.send(*calls)
     assert len(compiled_shapes) == len(declared)
     for one, other in zip(padded, plain, strict=True):
-        rows = [np.frombuffer(reply.message.vectors, "<f4") for reply in (one, other)]
-        np.testing.assert_allclose(*rows, atol=1e-6)
+        short, long = (np.frombuffer(reply.message.vectors, "<f4") for reply in (one, other))
+        np.testing.assert_allclose(short, long, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -283,10 +291,12 @@ def test_autocast_stays_close_and_normalised(vision_folder: Path) -> None:
     exact = runner(vision_folder, CPU)(pixels)
     lower = runner(vision_folder, dataclasses.replace(CPU, dtype="bfloat16", autocast=True))
     rounded = lower(pixels)
-    assert (rounded.shape, rounded.dtype) == ((3, DIM), np.float32)
+    assert (rounded.shape, rounded.dtype) == ((3, DIM), np.dtype("f4"))
     assert ((exact * rounded).sum(axis=1) > 0.999).all()
     assert not np.array_equal(exact, rounded)
     np.testing.assert_allclose(np.linalg.norm(rounded, axis=1), 1.0, atol=1e-6)
+    assert isinstance(lower._run, TorchRuntime)
+    assert isinstance(lower._run.run, torch.nn.Module)
     dtypes = {name: parameter.dtype for name, parameter in lower._run.run.named_parameters()}
     assert dtypes["projection.weight"] == torch.bfloat16
 
