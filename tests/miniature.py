@@ -37,8 +37,8 @@ def emoji_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for locale, names in NAMES.items():
         rows = {emoji: {"name": name, "keywords": name.split()} for emoji, name in names.items()}
         (root / "captions" / f"{locale}.json").write_text(json.dumps(rows), encoding="utf-8")
-    rows = [{"emoji": emoji, "slug": emoji, "families": list(DRAWINGS)} for emoji in COLOURS]
-    (root / "concepts.json").write_text(json.dumps(rows), encoding="utf-8")
+    concepts = [{"emoji": emoji, "slug": emoji, "families": list(DRAWINGS)} for emoji in COLOURS]
+    (root / "concepts.json").write_text(json.dumps(concepts), encoding="utf-8")
     return root
 
 
@@ -53,7 +53,7 @@ def make_model(words: Tokenizer) -> BabelCLIP:
     vision = VisionConfig(size=32, stem=(8, 16), width=32, layers=1, heads=2)
     model = BabelCLIP(ModelConfig(name="test", dim=16, text=text, vision=vision)).eval()
     with torch.no_grad():
-        model.text.memory.vectors.normal_()
+        model.text.get_parameter("memory.vectors").normal_()
     return model
 
 

@@ -1,8 +1,11 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from models import checkpoint
 from models.modules import BabelCLIP
@@ -10,7 +13,7 @@ from tests.places import MINI
 
 
 @pytest.fixture
-def folder(tmp_path: Path, small_model: BabelCLIP, words) -> Path:
+def folder(tmp_path: Path, small_model: BabelCLIP, words: Tokenizer) -> Path:
     target = tmp_path / "model"
     checkpoint.save(target, small_model, words, languages=["en"], training={"steps": 1}, dtype=torch.float32)
     return target
@@ -26,15 +29,15 @@ def test_a_checkpoint_gives_the_same_vectors(folder: Path, small_model: BabelCLI
 
 
 def test_the_space_is_that_of_the_content(
-    folder: Path, tmp_path: Path, small_model: BabelCLIP, words
+    folder: Path, tmp_path: Path, small_model: BabelCLIP, words: Tokenizer
 ) -> None:
     """Protects the space: equal models share one, and any other weight makes another."""
     again, other = tmp_path / "again", tmp_path / "other"
-    options = {"languages": ["en"], "training": {}, "dtype": torch.float32}
+    options: dict[str, Any] = {"languages": ["en"], "training": {}, "dtype": torch.float32}
     space = checkpoint.load(folder).meta["space"]
     assert checkpoint.save(again, small_model, words, **options) == space
     with torch.no_grad():
-        small_model.text.projection.weight[0, 0] += 1
+        small_model.text.get_parameter("projection.weight")[0, 0] += 1
     assert checkpoint.save(other, small_model, words, **options) != space
 
 
@@ -61,7 +64,9 @@ def test_the_committed_checkpoint_written_again_keeps_its_space(tmp_path: Path) 
         (lambda f: edit_meta(f, "space", "0" * 16), "but meta.json says"),
     ],
 )
-def test_a_damaged_checkpoint_is_refused_with_the_reason(folder: Path, damage, said: str) -> None:
+def test_a_damaged_checkpoint_is_refused_with_the_reason(
+    folder: Path, damage: Callable[[Path], object], said: str
+) -> None:
     """Protects an operator from exporting files that do not belong together."""
     damage(folder)
     with pytest.raises(checkpoint.CheckpointError, match=said):

@@ -46,7 +46,7 @@ def test_an_empty_memory_changes_no_text(small_model: BabelCLIP) -> None:
     ids, mask = data.pad([[5], [6, 7]], 16)
     with torch.no_grad():
         assert not torch.equal(small_model.text(ids, mask), queries(small_model, ids, mask))
-        small_model.text.memory.vectors.zero_()
+        small_model.text.get_parameter("memory.vectors").zero_()
         torch.testing.assert_close(small_model.text(ids, mask), queries(small_model, ids, mask))
 
 

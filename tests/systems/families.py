@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import open_clip
@@ -56,13 +56,30 @@ from models.modules import BabelCLIP, ModelConfig, TextConfig, VisionConfig
 
 TEXTS = list(golden.texts().values())
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-SMALL_VISION = {**SMALL, "image_size": 32, "patch_size": 8, "projection_dim": 16}
-XLM_R_BASE = {"vocab_size": 250_002, "max_position_embeddings": 514, "type_vocab_size": 1}
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+SMALL_VISION: dict[str, Any] = {**SMALL, "image_size": 32, "patch_size": 8, "projection_dim": 16}
+XLM_R_BASE: dict[str, Any] = {"vocab_size": 250_002, "max_position_embeddings": 514, "type_vocab_size": 1}
 XLM_R_BASE |= {"layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
-VIT_B_32 = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "patch_size": 32}
-VIT_L_14 = {**LARGE, "patch_size": 14}
+LARGE: dict[str, Any] = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+}
+VIT_B_32: dict[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "patch_size": 32,
+}
+VIT_L_14: dict[str, Any] = {**LARGE, "patch_size": 14}
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -109,7 +126,7 @@ def small_once(make: Callable[..., Reference]) -> Callable[..., Reference]:
     return family
 
 
-def randomise(model: nn.Module) -> nn.Module:
+def randomise(model: Model) -> Model:
     """Weights by which texts and images differ: fresh ones are so small that all would have one vector."""
     torch.manual_seed(0)
     for name, tensor in model.state_dict().items():
@@ -178,12 +195,22 @@ def siglip(folder: Path, *, true: bool) -> Reference:
     processor = SiglipImageProcessorPil(size={"height": side, "width": side}, resample=2)
     processor.save_pretrained(folder)
     pieces, merges = gemma(vocabulary)
-    words = Siglip2Tokenizer(vocab=pieces, merges=merges, add_eos_token=True, padding_side="right")
-    images = [Image.open(io.BytesIO(data)) for data in pictures()]
+    words = Siglip2Tokenizer(
+        vocab=pieces,
+        merges=merges,  # type: ignore[arg-type]  # pairs are taken as well as the lines that are declared
+        add_eos_token=True,
+        padding_side="right",
+    )
+    images: list[Image.Image] = [Image.open(io.BytesIO(data)) for data in pictures()]
     pixels = torch.from_numpy(np.stack(processor(images)["pixel_values"]))
 
     def embed_texts() -> Tensor:
-        asked = {"padding": "max_length", "max_length": 64, "truncation": True, "return_tensors": "pt"}
+        asked: dict[str, Any] = {
+            "padding": "max_length",
+            "max_length": 64,
+            "truncation": True,
+            "return_tensors": "pt",
+        }
         ids = [words(TEXTS[start : start + 6], **asked).input_ids for start in range(0, len(TEXTS), 6)]
         return torch.cat([model.get_text_features(input_ids=part).pooler_output for part in ids])
 
@@ -255,7 +282,7 @@ def own(folder: Path, *, true: bool) -> Reference:
     model = randomise(BabelCLIP(config))
     words = tokenizer(config.text.vocab_size, *ROBERTA_MARKERS)
     checkpoint.save(folder, model, words, languages=[], training={"steps": 0}, dtype=torch.float32)
-    limits = {"size": config.vision.size, "max_pixels": 50_000_000, "max_bytes": 20_000_000}
+    limits: dict[str, Any] = {"size": config.vision.size, "max_pixels": 50_000_000, "max_bytes": 20_000_000}
     pixels = np.stack([decode_image(data, **limits) for data in pictures()])
     return _reference(
         lambda: _in_batches(model.text, words, tokens=77, pad_id=config.text.pad_id),
@@ -314,10 +341,11 @@ def _hugging_face(folder: Path, model: Any, words: Tokenizer, *, tokens: int) ->
         size={"shortest_edge": side}, crop_size={"height": side, "width": side}, resample=3
     )
     processor.save_pretrained(folder)
-    images = [Image.open(io.BytesIO(data)) for data in pictures()]
+    images: list[Image.Image] = [Image.open(io.BytesIO(data)) for data in pictures()]
 
     def embed(ids: Tensor, mask: Tensor) -> Tensor:
-        return model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
+        vectors: Tensor = model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
+        return vectors
 
     pixels = torch.from_numpy(np.stack(processor(images)["pixel_values"]))
     pad_id = model.config.text_config.pad_token_id

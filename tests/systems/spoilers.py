@@ -50,7 +50,7 @@ def spoilers(family: str) -> dict[str, Spoiler]:
         (folder / "held").rename(vision)
         return "swapped"
 
-    found = {"truncated": truncate, "without-tokenizer": without_tokenizer}
+    found: dict[str, Callable[[Path], str]] = {"truncated": truncate, "without-tokenizer": without_tokenizer}
     return found | (
         {"swapped": swapped} if family == "gzomer" else {"missing": missing, "misshapen": misshapen}
     )

@@ -151,7 +151,9 @@ def test_other_texts_are_cut_as_the_original_cuts_them(family: str) -> None:
         assert after.encode(text).ids == before.encode(text).ids
     assert after.get_vocab_size() == before.get_vocab_size()
     for number in range(0, before.get_vocab_size(), 997):
-        assert after.id_to_token(number).partition(" \uffff")[0] == before.id_to_token(number)
+        token = after.id_to_token(number)
+        assert token is not None
+        assert token.partition(" \uffff")[0] == before.id_to_token(number)
     assert plain(after).to_str() == after.to_str()
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -65,7 +66,7 @@ class Hub:
         elif files is None:
             status, headers["X-Error-Code"] = 404, "RepoNotFound"
         elif api and rest[:1] in ([], ["revision"]):
-            listed = [{"rfilename": file} for file in files]
+            listed: list[dict[str, Any]] = [{"rfilename": file} for file in files]
             body = json.dumps({"id": f"{owner}/{name}", "sha": COMMIT, "siblings": listed}).encode()
         elif api and rest[:1] == ["tree"]:
             listed = [

@@ -111,7 +111,7 @@ def test_a_training_checkpoint_needs_no_config_beside_it(
     loaded = registry.load(file, "tiny")
     assert loaded.meta["space"] == registry.space_of(file, "tiny")
     expected = load_file(source / WEIGHTS)["text.proj.2.weight"]
-    assert torch.equal(loaded.model.text.projection[2].weight, expected)
+    assert torch.equal(loaded.model.text.get_parameter("projection.2.weight"), expected)
     with pytest.raises(CheckpointError, match="no architecture 'unknown'"):
         registry.load(file, "unknown")
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.checkpoint import CheckpointError
-from models.loaders import projection_heads, registry
+from models.loaders import open_clip, projection_heads, registry
 from models.loaders.projection_heads import ProjectionHead
 from tests.broken import assert_refused_in_one_line
 from tests.systems import families
@@ -153,7 +153,7 @@ def test_openais_own_program_is_loaded_only_when_it_is_openais(
 ) -> None:
     """RN50x4.pt is a program that could do anything: one of another checksum than OpenAI's is refused."""
     own = source / "RN50x4"
-    config = projection_heads.open_clip.read_config(own)[1]
+    config = open_clip.read_config(own)[1]
     state = load_file(own / "open_clip_model.safetensors")
     program = Published({**state, "input_resolution": torch.tensor(64)})
     with warnings.catch_warnings():
@@ -164,6 +164,6 @@ def test_openais_own_program_is_loaded_only_when_it_is_openais(
         registry.load(source)
     found = hashlib.sha256((own / "RN50x4.pt").read_bytes()).hexdigest()
     monkeypatch.setattr(projection_heads, "openai_sha256", lambda: found)
-    monkeypatch.setattr(projection_heads.open_clip.package(), "get_model_config", lambda name: config)
+    monkeypatch.setattr(open_clip.package(), "get_model_config", lambda name: config)
     loaded = registry.load(source).model.vision.encoder.state_dict()
     assert torch.equal(loaded["conv1.weight"], state["visual.conv1.weight"])
