@@ -4,7 +4,9 @@ import io
 import json
 import tarfile
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from export import alphabets, golden
 from export.alphabets import alphabet, collect, emoji_letters, is_letter, parse, read, write
 from tests.places import MINI
 
-NORMAL_FORMS = ("NFC", "NFD", "NFKC", "NFKD")
+NORMAL_FORMS: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 
 
@@ -111,7 +113,8 @@ def test_alphabets_hold_every_form_of_their_texts(language: str, data: st.DataOb
     strings = sorted(parse(alphabets._table()[language]))
     text = "".join(data.draw(st.lists(st.sampled_from(strings), max_size=8)))
     for _ in range(3):
-        case = data.draw(st.sampled_from((str, str.lower, str.upper, str.title, str.casefold)))
+        cases: tuple[Callable[[str], str], ...] = (str, str.lower, str.upper, str.title, str.casefold)
+        case = data.draw(st.sampled_from(cases))
         text = unicodedata.normalize(data.draw(st.sampled_from(NORMAL_FORMS)), case(text))
         assert {char for char in text if is_letter(char)} <= alphabet(language)
 

@@ -28,6 +28,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
+from benchmarks.support.vocabularies import ROBERTA_MARKERS, tokenizer
 from models import assemble
 from models.checkpoint import Checkpoint, CheckpointError
 from models.loaders import registry
@@ -260,7 +261,12 @@ def test_a_sentencepiece_model_alone_is_told_what_to_do(made: dict[str, Path], t
 @torch.inference_mode()
 def test_a_dual_encoder_of_vit_and_bert_is_the_librarys(tmp_path: Path) -> None:
     """ViT squashes its images by the bilinear filter, and BERT's places are all a text's."""
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    size: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     config = VisionTextDualEncoderConfig.from_vision_text_configs(
         ViTConfig(**size, image_size=32, patch_size=8),
         BertConfig(**size, vocab_size=42_000, max_position_embeddings=64),
@@ -268,7 +274,7 @@ def test_a_dual_encoder_of_vit_and_bert_is_the_librarys(tmp_path: Path) -> None:
     )
     model: Any = families.randomise(VisionTextDualEncoderModel(config))
     model.save_pretrained(tmp_path)
-    families.tokenizer(42_000, *families.ROBERTA_MARKERS).save(str(tmp_path / "tokenizer.json"))
+    tokenizer(42_000, *ROBERTA_MARKERS).save(str(tmp_path / "tokenizer.json"))
     images = ViTImageProcessorPil(size={"height": 32, "width": 32})
     images.save_pretrained(tmp_path)
     loaded = registry.load(tmp_path)
@@ -276,7 +282,7 @@ def test_a_dual_encoder_of_vit_and_bert_is_the_librarys(tmp_path: Path) -> None:
     assert loaded.model.config.vision.resize == "squash-bilinear"
     found = LoadedModel(loaded, "tiny", torch.device("cpu"))
     photographs = families.pictures()[:2]
-    opened = [Image.open(io.BytesIO(data)) for data in photographs]
+    opened: list[Image.Image] = [Image.open(io.BytesIO(data)) for data in photographs]
     pixels = torch.from_numpy(np.stack(images(opened)["pixel_values"]))
     due = [model.get_image_features(pixel_values=pixels).pooler_output]
     for text in TEXTS:

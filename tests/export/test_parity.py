@@ -1,10 +1,12 @@
 import copy
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 
 from export import golden, parity
 from models.checkpoint import Checkpoint
@@ -12,7 +14,7 @@ from models.modules import BabelCLIP
 
 
 @pytest.fixture
-def loaded(tmp_path, small_model: BabelCLIP, words) -> Checkpoint:
+def loaded(tmp_path: Path, small_model: BabelCLIP, words: Tokenizer) -> Checkpoint:
     return Checkpoint(tmp_path, small_model, words, {})
 
 
@@ -54,7 +56,8 @@ def test_a_program_that_reads_its_padding_is_refused(loaded: Checkpoint) -> None
     inputs = parity.Golden(loaded, "text")
 
     def leaking(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return loaded.model.text(ids, torch.ones_like(mask))
+        vectors: torch.Tensor = loaded.model.text(ids, torch.ones_like(mask))
+        return vectors
 
     assert not parity.compare("text", inputs, inputs.embed(leaking), "float32").passed
 

@@ -134,7 +134,7 @@ ENDS = {"sep": ["[end]", 8], "cls": ["<s>", 0]}
 def test_special_tokens_that_move_are_followed(processor: dict[str, Any], ids: list[int]) -> None:
     """Protects tokenizers whose special tokens stand behind dropped pieces, and those who must know of it."""
     pieces = {"a": -1.0, "ж": -2.0, "жа": -2.5, "b": -3.0, "[end]": 0.0}
-    padding = {"strategy": {"Fixed": 4}, "direction": "Right", "pad_to_multiple_of": None}
+    padding: dict[str, Any] = {"strategy": {"Fixed": 4}, "direction": "Right", "pad_to_multiple_of": None}
     padding |= {"pad_id": 8, "pad_type_id": 0, "pad_token": "[end]"}
     result = trim(
         small(pieces, post_processor=processor, padding=padding, added_tokens=[added(0, "<s>")]), ["en"]
