@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.abc
 import importlib.machinery
 import os
 import sys
@@ -48,14 +49,14 @@ def gaudi(monkeypatch: pytest.MonkeyPatch, missing: set[str]) -> Iterator[list[s
             calls.append("FusedAdamW")
             super().__init__(groups, betas=betas, eps=eps)
 
-    contents = {
+    contents: dict[str, dict[str, Any]] = {
         f"{GAUDI}.torch.core": {"mark_step": lambda: calls.append("mark_step")},
         f"{GAUDI}.torch.hpu": {"is_available": lambda: "card" not in missing},
         f"{GAUDI}.torch.hpu.random": {"get_rng_state": noise.get_state, "set_rng_state": noise.set_state},
         OPTIMIZERS: {"FusedAdamW": FusedAdamW},
     }
 
-    class Finder:
+    class Finder(importlib.abc.Loader):
         @staticmethod
         def find_spec(name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
             if name.partition(".")[0] == GAUDI and name not in missing:
@@ -86,7 +87,8 @@ class Tower(nn.Module):
         self.head = nn.Linear(2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(x)
+        rows: torch.Tensor = self.head(x)
+        return rows
 
 
 def train(device: devices.Device) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
 
 from training import devices, distributed, losses
 
@@ -68,7 +69,8 @@ class Words(nn.Module):
         self.register_buffer("positions", torch.tensor([start, start + 1]))
 
     def forward(self, factor: float) -> Tensor:
-        return self.table(self.positions) * factor
+        rows: Tensor = self.table(self.positions) * factor
+        return rows
 
 
 def inputs() -> tuple[Tensor, Tensor]:
@@ -93,8 +95,12 @@ def learn(kind: str, labels: str, rows: slice, *, apart: bool = False) -> dict[s
     else:
         loss = getattr(losses, kind)(image, text, LABELS[labels][rows], *learned)
     loss.backward()
-    gradients = {name: p.grad for name, p in parameters.items() if p.requires_grad}
-    return {"loss": loss.detach(), **gradients}
+    found = {"loss": loss.detach()}
+    for name, parameter in parameters.items():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            found[name] = parameter.grad
+    return found
 
 
 def one_of_two(rank: int, port: int, folder: Path) -> None:
@@ -133,8 +139,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         port = probe.getsockname()[1]
     # Two processes that do not each load torch and what its optimisers take again.
     torch.multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "torch._dynamo"])
-    start = torch.multiprocessing.start_processes
-    start(one_of_two, (port, folder), nprocs=PROCESSES, start_method="forkserver")
+    start_processes(one_of_two, (port, folder), nprocs=PROCESSES, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(PROCESSES)]
 
 

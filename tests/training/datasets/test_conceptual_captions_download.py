@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.training.datasets.folders import picture
-from training.datasets import conceptual_captions, fetching
+from training.datasets import conceptual_captions
 from training.datasets.conceptual_captions import download, image_path
 from training.datasets.fetching import FetchError, Limits, client, fetch
 from training.datasets.hosts import Hosts
@@ -127,7 +128,8 @@ def captions_file(folder: Path, urls: list[str]) -> None:
 
 
 def the_map(folder: Path) -> dict[str, str]:
-    return json.loads((folder / "processed_map.json").read_text())
+    found: dict[str, str] = json.loads((folder / "processed_map.json").read_text())
+    return found
 
 
 @pytest.mark.parametrize(
@@ -221,14 +223,14 @@ def test_any_address_is_fetched_or_refused(
     """Protects a long run from one address that no parser foresaw."""
     real = socket.getaddrinfo
 
-    def numbers_only(host: str, port: object, **options: int) -> object:
+    def numbers_only(host: str, port: int | None, **options: int) -> object:
         return real(host, port, flags=socket.AI_NUMERICHOST, **options)
 
     def away(_: httpx.Request) -> httpx.Response:
         return httpx.Response(404)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetching.socket, "getaddrinfo", numbers_only)
+        patch.setattr(socket, "getaddrinfo", numbers_only)
         patch.setattr(web, "_transport", httpx.MockTransport(away))
         with pytest.raises(FetchError):
             fetch(web, url, Limits())
@@ -284,7 +286,8 @@ def test_a_stopped_download_keeps_what_it_has(
     """Protects hours of download from an interruption, and the data set from half a file."""
     captions_file(tmp_path, [f"{site}/image/{n}" for n in range(6)])
     monkeypatch.setattr(conceptual_captions, "SAVE_SECONDS", 0.0)
-    real, count = conceptual_captions.os.replace, Counter()
+    real = os.replace
+    count: Counter[str] = Counter()
 
     def stops(source: Path, target: Path) -> None:
         count["images"] += target.suffix == ".jpg"
@@ -293,7 +296,7 @@ def test_a_stopped_download_keeps_what_it_has(
         real(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(conceptual_captions.os, "replace", stops)
+        patch.setattr(os, "replace", stops)
         with pytest.raises(OSError, match="no space left"):
             download(tmp_path, workers=1, limits=OPEN)
     assert list(the_map(tmp_path).values()) == ["success"] * 3

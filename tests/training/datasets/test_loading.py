@@ -1,6 +1,7 @@
 import itertools
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -176,7 +177,7 @@ def test_large_images_are_broken_images(images: Examples) -> None:
     """Protects memory: the limits of bytes and of pixels hold in training too."""
     Path(images[0].image.path).write_bytes(b"\xff\xd8\xff" + bytes(200_000))
     Path(images[1].image.path).write_bytes(picture(1, side=600))
-    limits = {"max_broken_share": 1.0, "max_bytes": 150_000, "max_pixels": 200 * 200}
+    limits: dict[str, Any] = {"max_broken_share": 1.0, "max_bytes": 150_000, "max_pixels": 200 * 200}
     loader = decoded(images, 8, batch=COUNT, workers=0, **limits)
     list(loader.batches(until=1))
     assert set(loader.broken) == {"image_too_many_bytes", "image_too_large"}

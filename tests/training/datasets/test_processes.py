@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,12 @@ def no_hanging() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+def pid_of(process: BaseProcess) -> int:
+    """Of a process that was started."""
+    assert process.pid is not None
+    return process.pid
+
+
 def fill(task: int, array: NDArray[np.uint8]) -> str:
     """Work that tells its task in both ways."""
     array[:] = task % 256
@@ -78,8 +85,9 @@ def test_nothing_lies_in_dev_shm() -> None:
     next(results)
     children = multiprocessing.active_children()
     assert len(children) == 2
-    for pid in (os.getpid(), *(child.pid for child in children)):
+    for pid in (os.getpid(), *map(pid_of, children)):
         assert shared_memory_files(pid) <= before
+    assert isinstance(results, Generator)
     results.close()
 
 
@@ -97,7 +105,7 @@ def test_a_process_that_dies_ends_the_run(number: signal.Signals, taken: int) ->
     for _ in range(taken + 1):
         next(results)
     victim = multiprocessing.active_children()[taken % 3]
-    os.kill(victim.pid, number)
+    os.kill(pid_of(victim), number)
     with pytest.raises(DataError, match=rf"\(pid {victim.pid}\) was killed by {number.name}"):
         list(results)
     assert not multiprocessing.active_children()
@@ -109,7 +117,7 @@ def test_a_signal_that_comes_at_once_is_a_death(monkeypatch: pytest.MonkeyPatch)
 
     def killed_at_once(*given: Any) -> Any:
         started = start(*given)
-        os.kill(started[0].pid, signal.SIGTERM)
+        os.kill(pid_of(started[0]), signal.SIGTERM)
         return started
 
     monkeypatch.setattr(processes, "_start", killed_at_once)
@@ -130,7 +138,7 @@ def test_a_process_that_dies_while_it_sends_ends_the_run() -> None:
     while {psutil.Process(child.pid).status() for child in children} != {psutil.STATUS_SLEEPING}:
         time.sleep(0.01)
     for child in children:
-        os.kill(child.pid, signal.SIGKILL)
+        os.kill(pid_of(child), signal.SIGKILL)
     with pytest.raises(DataError, match=r"was killed by SIGKILL, as the system does when memory is short"):
         list(results)
 

@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -156,7 +157,7 @@ def test_a_table_in_several_languages_can_be_read_by_language(tmp_path: Path) ->
     table = tmp_path / "rows.jsonl"
     rows = [("a.jpg", "a bus", "en"), ("a.jpg", "ein Bus", "de"), ("b.jpg", "a dog", "en")]
     table.write_text("".join(json.dumps(dict(zip("fcl", row, strict=True))) + "\n" for row in rows))
-    names = {"image_column": "f", "caption_column": "c", "language_column": "l"}
+    names: dict[str, Any] = {"image_column": "f", "caption_column": "c", "language_column": "l"}
     every = tables.read(table, images=tmp_path / "images", **names)
     assert [(e.captions, e.language) for e in every] == [(("a bus", "ein Bus"), None), (("a dog",), "en")]
     german = tables.read(table, images=tmp_path / "images", language="de", **names)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from training.datasets.rows import DataError, LeftOut, cells_of, json_lines, lines_of, rows_of, text_in
 
-CELLS = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 
 from tests.training.datasets.folders import picture, write_tar
 from training.datasets import shards, tables
+from training.datasets.examples import TarMember
 from training.datasets.rows import DataError
 
 same_folder = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
 )
-NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=120)
+NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=120)
 
 
 def two_shards(folder: Path) -> str:
@@ -94,7 +96,9 @@ def test_a_broken_tar_is_no_shorter_tar(tmp_path: Path) -> None:
     pattern = two_shards(tmp_path)
     shard = tmp_path / "00000.tar"
     whole = shard.read_bytes()
-    start = shards.read(pattern, cache=False)[1].image.offset
+    image = shards.read(pattern, cache=False)[1].image
+    assert isinstance(image, TarMember)
+    start = image.offset
     damaged = whole[: start - 512] + b"\xff" * 512 + whole[start:]
     for data in (whole[: start + 10], whole[: start - 512], damaged, b"no tar" * 200):
         shard.write_bytes(data)
@@ -110,6 +114,7 @@ def test_an_image_that_was_cut_is_no_example(tmp_path: Path) -> None:
     shard = tmp_path / "a.tar"
     write_tar(shard, [("1.txt", b"a"), ("1.jpg", picture(1)), ("2.txt", b"b"), ("2.jpg", picture(2))])
     last = shards.read(str(shard), cache=False)[1].image
+    assert isinstance(last, TarMember)
     shard.write_bytes(shard.read_bytes()[: last.offset + 100])
     examples = shards.read(str(shard), strict=False)
     assert [e.key for e in examples] == ["a/1"]
@@ -144,12 +149,12 @@ def test_a_shard_that_cannot_be_read_is_counted(tmp_path: Path, monkeypatch: pyt
     """Protects runs from one file of another owner, or on a failing disk."""
     pattern = two_shards(tmp_path)
 
-    def refuse(path: Path, *arguments: str) -> IO[Any]:
+    def refuse(path: Path, *arguments: Any) -> IO[Any]:
         if path.name == "00000.tar":
             raise PermissionError(13, "Permission denied")
         return real(path, *arguments)
 
-    real = Path.open
+    real: Callable[..., IO[Any]] = Path.open
     monkeypatch.setattr(Path, "open", refuse)
     examples = shards.read(pattern, cache=False, strict=False)
     assert [e.key for e in examples] == ["00001/x/1"]
@@ -187,8 +192,8 @@ def test_captions_may_be_in_another_field(tmp_path: Path) -> None:
         for kind, data in (("jpg", picture(1)), ("txt", b"no"), ("json", json.dumps(fields).encode()))
     ]
     write_tar(tmp_path / "a.tar", members)
-    fields = {"caption_field": "recaption", "language_field": "lang"}
-    examples = shards.read(str(tmp_path / "a.tar"), strict=False, **fields)
+    names: dict[str, Any] = {"caption_field": "recaption", "language_field": "lang"}
+    examples = shards.read(str(tmp_path / "a.tar"), strict=False, **names)
     assert [(e.captions, e.language) for e in examples] == [(("ein Bus", "Bus"), "de")]
     assert "a caption 'recaption' of .json, a text or an array of texts; there is url, caption" in str(
         examples.left_out

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.places import SAMPLES
-from tests.training.evaluation.shards import COUNT, LANGUAGES, Member, opaque, write_shards
+from tests.training.evaluation.shards import COUNT, LANGUAGES, Drawing, Member, opaque, write_shards
 
 
 @pytest.fixture(scope="session")
-def drawings() -> list[tuple[bytes, dict[str, str]]]:
+def drawings() -> list[Drawing]:
     """Images, and their names in English and LANGUAGES."""
     document = json.loads((SAMPLES / "captions.json").read_text(encoding="utf-8"))
     files = {"-".join(f"{ord(c):x}" for c in emoji if c != "\ufe0f"): emoji for emoji in document["emoji"]}
@@ -25,7 +25,7 @@ def drawings() -> list[tuple[bytes, dict[str, str]]]:
 
 
 @pytest.fixture(scope="session")
-def retrieval_folder(tmp_path_factory: pytest.TempPathFactory, drawings) -> Path:
+def retrieval_folder(tmp_path_factory: pytest.TempPathFactory, drawings: list[Drawing]) -> Path:
     """COUNT drawings in three shards; every third has a second English caption."""
     samples = []
     for i, (image, names) in enumerate(drawings):
@@ -39,7 +39,7 @@ def retrieval_folder(tmp_path_factory: pytest.TempPathFactory, drawings) -> Path
 
 
 @pytest.fixture(scope="session")
-def classification_folder(tmp_path_factory: pytest.TempPathFactory, drawings) -> Path:
+def classification_folder(tmp_path_factory: pytest.TempPathFactory, drawings: list[Drawing]) -> Path:
     """Every drawing is a class; every third has a second image."""
     samples: list[list[Member]] = []
     for label, (image, _) in enumerate(drawings):

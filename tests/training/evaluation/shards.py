@@ -12,6 +12,7 @@ COUNT = 60
 LANGUAGES = ("de", "ja")
 
 Member = tuple[str, bytes]
+Drawing = tuple[bytes, dict[str, str]]  # an encoded image, and its name in each language
 
 
 def write_shards(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.evaluation.shards import COUNT, write_shards
+from tests.training.evaluation.shards import COUNT, Drawing, write_shards
 from training.evaluation.caption_files import Jsonl, Xtd10, open_retrieval
 from training.evaluation.datasets import WebDataset
 from training.evaluation.errors import EvaluationError
@@ -19,7 +19,7 @@ def npy(values: object) -> bytes:
     return out.getvalue()
 
 
-def test_shards_are_read_in_order(retrieval_folder: Path, drawings) -> None:
+def test_shards_are_read_in_order(retrieval_folder: Path, drawings: list[Drawing]) -> None:
     """Protects the order of images and captions over several shards, in every language."""
     data = open_retrieval(retrieval_folder)
     assert [picture.data for picture in data.pictures()] == [image for image, _ in drawings]
@@ -29,7 +29,7 @@ def test_shards_are_read_in_order(retrieval_folder: Path, drawings) -> None:
     assert data.languages("zeroshot_retrieval") == ["en", "de", "ja"]
 
 
-def test_classes_labels_and_templates_are_read(classification_folder: Path, drawings) -> None:
+def test_classes_labels_and_templates_are_read(classification_folder: Path, drawings: list[Drawing]) -> None:
     """Protects the classes of each language, and the built-in templates where the folder has none."""
     data = WebDataset(classification_folder)
     assert data.classes("de") == [names["de"] for _, names in drawings]

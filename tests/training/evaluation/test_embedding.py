@@ -8,6 +8,7 @@ from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
 from babelclip.transports.base import Call
 from models import checkpoint
 from tests.places import REPOSITORY
+from tests.training.evaluation.shards import Drawing
 from training.evaluation.embedding import LoadedModel, Picture, ServedModel, token_arrays
 from training.evaluation.errors import EvaluationError
 
@@ -47,7 +48,7 @@ def test_texts_keep_their_order_and_know_nothing_of_each_other(mini: LoadedModel
     torch.testing.assert_close(together[-5:], alone, atol=1e-5, rtol=0)
 
 
-def test_images_keep_their_order(mini: LoadedModel, drawings) -> None:
+def test_images_keep_their_order(mini: LoadedModel, drawings: list[Drawing]) -> None:
     """Protects the order over batches and decoding threads."""
     pictures = [Picture(str(i), image) for i, (image, _) in enumerate(drawings)] * 2
     found = mini.embed_images(iter(pictures))
@@ -62,7 +63,7 @@ def test_a_picture_that_cannot_be_decoded_is_named(mini: LoadedModel) -> None:
         mini.embed_images([Picture("0.tar: s17", b"no image")])
 
 
-def test_rows_are_cut_and_filled_up(words) -> None:
+def test_rows_are_cut_and_filled_up(words: Tokenizer) -> None:
     """Protects token arrays: the mask covers the tokens, padding is the model's own."""
     own = Tokenizer.from_str(words.to_str())  # Other tests have the same one, uncut.
     ids, mask = token_arrays(own, ["red circle " * 20, "red"], max_tokens=6, pad_id=1)

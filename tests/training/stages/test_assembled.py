@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
+from benchmarks.support.vocabularies import ROBERTA_MARKERS, SMALL_VOCABULARY, tokenizer
 from models import assemble
 from models.loaders import registry
 from tests.systems import families
@@ -67,11 +68,7 @@ def _trained_apart(folder: Path) -> tuple[Path, Path]:
     """The folders of a small CLIP and of a small XLM-R."""
     clip, text = folder / "clip", folder / "xlm-r"
     families.clip(clip, true=False)
-    config = XLMRobertaConfig(
-        **families.XLM_R_BASE | families.SMALL | {"vocab_size": families.SMALL_VOCABULARY}
-    )
+    config = XLMRobertaConfig(**families.XLM_R_BASE | families.SMALL | {"vocab_size": SMALL_VOCABULARY})
     XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(text)
-    families.tokenizer(families.SMALL_VOCABULARY, *families.ROBERTA_MARKERS).save(
-        str(text / "tokenizer.json")
-    )
+    tokenizer(SMALL_VOCABULARY, *ROBERTA_MARKERS).save(str(text / "tokenizer.json"))
     return clip, text

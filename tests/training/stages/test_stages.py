@@ -74,7 +74,8 @@ def test_a_student_comes_to_the_teachers_vectors(model: Path, tables: Path, tmp_
 
 def embedded(loaded: checkpoint.Checkpoint, text: str) -> torch.Tensor:
     with torch.inference_mode():
-        return loaded.model.text(*_tokens(loaded, text))
+        vectors: torch.Tensor = loaded.model.text(*_tokens(loaded, text))
+    return vectors
 
 
 def _tokens(loaded: checkpoint.Checkpoint, text: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -160,7 +161,8 @@ def test_it_learns(model: Path, tables: Path, tmp_path: Path, loss: str) -> None
     assert all(0 <= row["score"] <= 1 for row in rows if "score" in row)
     found = {family.name: family for family in text_string_to_metric_families(metrics.read_text())}
     (sample,) = found["babelclip_training_loss"].samples
-    assert (sample.labels, sample.value) == ({"run": "run"}, pytest.approx(losses[-1]))
+    assert sample.labels == {"run": "run"}
+    assert sample.value == pytest.approx(losses[-1])
 
 
 @pytest.mark.parametrize("saves", [2, 3, 9])
@@ -226,9 +228,9 @@ def test_siglip_goes_on_from_its_own_scale_and_bias(tables: Path, tmp_path: Path
     contrastive.main([*flags, "--lr", "1e-5"])
     trained = registry.load(tmp_path / "run" / "model")
     assert trained.meta["logit_scale"] == pytest.approx(112.0, abs=0.1)
-    bias = trained.model.logit_bias
-    assert bias is not None
-    bias = bias.item()
+    learned = trained.model.logit_bias
+    assert learned is not None
+    bias = learned.item()
     assert bias == pytest.approx(-16.0, abs=0.01)
     assert bias != -16.0, "it learns"
     assert log_of(tmp_path / "run")[-1]["bias"] == pytest.approx(bias)

@@ -2,6 +2,7 @@ import random
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 
 from training.recipes.mini import data
 from training.recipes.mini.dataset import DRAWINGS, HELD_OUT_FAMILY, TRAIN_FAMILIES, known_names
@@ -22,7 +23,7 @@ def test_labels_follow_the_concepts(emoji_root: Path) -> None:
     assert green.tolist() == [0, 128, 0]
 
 
-def test_a_drawn_caption_is_one_of_its_label(emoji_root: Path, words) -> None:
+def test_a_drawn_caption_is_one_of_its_label(emoji_root: Path, words: Tokenizer) -> None:
     """Protects the captions from being drawn for another concept."""
     captions = data.load_captions(emoji_root, words, ["en", "de"])
     chance = random.Random(0)

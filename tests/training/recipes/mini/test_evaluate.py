@@ -3,8 +3,10 @@ from pathlib import Path
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from models import checkpoint
+from models.modules import BabelCLIP
 from training.recipes.mini.evaluate import evaluate, one_locale, rank_of, recalls
 
 
@@ -40,7 +42,7 @@ def test_recalls_are_shares_of_ranks() -> None:
 
 
 def test_the_report_names_every_locale_and_the_baselines(
-    tmp_path: Path, emoji_root: Path, small_model, words
+    tmp_path: Path, emoji_root: Path, small_model: BabelCLIP, words: Tokenizer
 ) -> None:
     """Protects the shape of the report, with the nearest drawing far above chance on easy drawings."""
     checkpoint.save(tmp_path / "c", small_model, words, languages=["en"], training={})

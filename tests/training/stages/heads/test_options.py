@@ -1,5 +1,6 @@
 """The flags of training heads: the names and defaults of the original, and what is refused."""
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def test_what_does_not_go_together_is_refused(
     for folder in (models / "RN50x4", models / "xlm-roberta-base", data):
         folder.mkdir(parents=True)
     monkeypatch.delenv("NODE_RANK", raising=False)
-    monkeypatch.setattr(heads_options.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
         main(flags(models, data, tmp_path / "run", *more))
     said = capsys.readouterr().err

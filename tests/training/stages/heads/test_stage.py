@@ -96,7 +96,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, coco: Path) -> Path:
 def raw(tower: torch.nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
     """What comes out of a tower's encoder: [N, width]."""
     rows: list[torch.Tensor] = []
-    hook = tower.projection.register_forward_pre_hook(lambda _, given: rows.append(given[0]))
+    hook = tower.get_submodule("projection").register_forward_pre_hook(lambda _, given: rows.append(given[0]))
     tower(*inputs)
     hook.remove()
     return rows[0]
@@ -149,7 +149,8 @@ def epochs_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def state_of(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, weights_only=True)
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return state
 
 
 @pytest.fixture(scope="module")
