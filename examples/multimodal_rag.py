@@ -36,7 +36,7 @@ NOTHING = "No image fits the question."
 def build_chain(retriever: BabelclipRetriever, model: BaseChatModel) -> Runnable[str, dict[str, Any]]:
     """A question → {"question", "images": documents, "answer"}."""
     answered = RunnableLambda(prompt) | model | StrOutputParser()
-    nothing = RunnableLambda(lambda found: NOTHING)
+    nothing: Runnable[Any, str] = RunnableLambda(lambda found: NOTHING)
     answer = RunnableLambda(lambda found: answered if found["images"] else nothing)
     return {"images": retriever, "question": RunnablePassthrough()} | RunnablePassthrough.assign(
         answer=answer

@@ -30,11 +30,11 @@ def own_tree() -> Tree:
     folders["/opt/babelclip/venv"] = Path(sys.prefix)
     links = {}
     for name in ("bin", "sbin", "lib", "lib64"):
-        place = Path("/", name)
-        if place.is_symlink():
-            links[f"/{name}"] = os.readlink(place)
-        elif place.is_dir():
-            folders[f"/{name}"] = place
+        shared = Path("/", name)
+        if shared.is_symlink():
+            links[f"/{name}"] = os.readlink(shared)
+        elif shared.is_dir():
+            folders[f"/{name}"] = shared
     folders |= {"/usr": Path("/usr"), "/etc": Path("/etc")}
     # Packages may lie elsewhere than in the environment.
     elsewhere = [Path(sys.prefix), Path(sys.base_prefix), *map(Path, sys.path)]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,10 @@ def test_a_command_is_run_instead(tmp_path: Path) -> None:
 
 def test_models_are_fetched_before_the_start(tmp_path: Path) -> None:
     """The server starts when the store is there, and it is fetched with its checksum."""
-    variables = {"BABELCLIP_MODELS_URL": "https://m/manifest.json", "BABELCLIP_MODELS_SHA256": SUM}
+    variables: dict[str, Any] = {
+        "BABELCLIP_MODELS_URL": "https://m/manifest.json",
+        "BABELCLIP_MODELS_SHA256": SUM,
+    }
     status, calls, _ = run(tmp_path, **variables)
     assert status == 0
     assert [Path(call[0]).name for call in calls] == ["fetch_models.py", "serve.py"]
@@ -56,7 +60,7 @@ def test_models_are_fetched_before_the_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize("checksum", [None, ""])
 def test_models_without_a_checksum_are_not_fetched(checksum: str | None, tmp_path: Path) -> None:
     """What is run is code: nothing is brought that nobody has named the checksum of."""
-    variables = {} if checksum is None else {"BABELCLIP_MODELS_SHA256": checksum}
+    variables: dict[str, Any] = {} if checksum is None else {"BABELCLIP_MODELS_SHA256": checksum}
     status, calls, complaint = run(tmp_path, BABELCLIP_MODELS_URL="https://m/manifest.json", **variables)
     assert status != 0
     assert not calls

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -59,12 +60,16 @@ class Caller:
         self._metadata = bearer(token)
         self._token = b"Bearer " + token.encode()
         self._http = httpx.Client(base_url=server.http, timeout=PATIENCE)
-        codec = {
+        codec: dict[str, Any] = {
             "request_serializer": PredictionsRequest.SerializeToString,
             "response_deserializer": PredictionResponse.FromString,
         }
-        self._unary = channel.unary_unary(f"/{INFERENCE}/Predictions", **codec)
-        self._stream = channel.unary_stream(f"/{INFERENCE}/StreamPredictions", **codec)
+        self._unary: grpc.UnaryUnaryMultiCallable[PredictionsRequest, PredictionResponse] = (
+            channel.unary_unary(f"/{INFERENCE}/Predictions", **codec)
+        )
+        self._stream: grpc.UnaryStreamMultiCallable[PredictionsRequest, PredictionResponse] = (
+            channel.unary_stream(f"/{INFERENCE}/StreamPredictions", **codec)
+        )
 
     def close(self) -> None:
         """Close the HTTP connection."""
@@ -92,7 +97,7 @@ class Caller:
 
     def _send_grpc(self, body: Body) -> Verdict:
         request = PredictionsRequest(model_name=body.model, model_version=body.version, input=body.inputs)
-        options = {"metadata": self._metadata, "timeout": PATIENCE}
+        options: dict[str, Any] = {"metadata": self._metadata, "timeout": PATIENCE}
         try:
             if body.transport == "grpc":
                 return self._judge.grpc(self._unary(request, **options).prediction)

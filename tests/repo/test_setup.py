@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -210,7 +211,7 @@ def shared() -> Iterator[Path]:
 
 def test_a_user_who_may_not_write_is_told_where_else(shared: Path) -> None:
     """In somebody else's checkout the environment stands elsewhere."""
-    other = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    other: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
     variables = {name: value for name, value in os.environ.items() if name != "BABELCLIP_VENV"}
     done = subprocess.run(
         [shared / "scripts" / "setup"], env=variables, capture_output=True, text=True, **other

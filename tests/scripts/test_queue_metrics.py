@@ -135,7 +135,7 @@ def test_what_cannot_be_read_is_not_zero(
             unused.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     else:
-        monkeypatch.setattr(queue_metrics.json, "load", lambda _: [])
+        monkeypatch.setattr(json, "load", lambda _: [])
     metrics = QueueMetrics(url, tokens, port=0)
     found = scrape(metrics.url)
     metrics.close()

@@ -154,7 +154,9 @@ class Callers:
     def _embed_by_grpc(self) -> None:
         sent = pb.EmbedItemsRequest(items=[pb.Item(text="a"), pb.Item(image=_APPLE)]).SerializeToString()
         with grpc.insecure_channel(self._grpc) as channel:
-            call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+                "/babelclip.v1.Embedder/Embed"
+            )
             call(sent, metadata=(("authorization", f"Bearer {self._shop}"),), timeout=PATIENCE)
 
     def _call(self, method: str, path: str, body: object = None, key: str = "") -> httpx.Response:

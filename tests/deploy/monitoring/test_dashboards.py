@@ -30,7 +30,7 @@ def test_a_dashboard_can_be_read_by_people(file: Any) -> None:
     board = read(file)
     panels = board["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
-    places = set()
+    places: set[tuple[int, int]] = set()
     for panel in panels:
         grid = panel["gridPos"]
         assert grid["x"] + grid["w"] <= 24
