@@ -6,6 +6,7 @@ import json
 import queue
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -183,6 +184,21 @@ def launched(
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that still run."""
     return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def check_stop(launcher: Launcher, server: Server, asked: signal.Signals, *, workers: int = 1) -> None:
+    """The signal ends Java and the `workers` of each tower, with 0, and nothing of them is left."""
+    family = launcher.family()
+    pids = {pid for of_tower in server.worker_pids().values() for pid in of_tower}
+    assert len(pids) == 2 * workers
+    assert pids < {process.pid for process in family}
+    assert server.token_file.stat().st_mode & 0o777 == 0o600
+    launcher.process.send_signal(asked)
+    status, printed = launcher.wait_ended()
+    assert status == 0, printed
+    assert not alive(family)
+    assert not server.token_file.exists()
+    assert not (server.token_file.parent / "tmp").exists()
 
 
 def with_changed_text_tower(

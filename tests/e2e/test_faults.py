@@ -277,7 +277,10 @@ def listeners(server: Server) -> list[str]:
 
 
 def test_clients_outlive_a_killed_front_end(store: Path, tmp_path: Path) -> None:
-    """From kill -9 until the next start is ready there is Unavailable alone; then the same clients go on."""
+    """From kill -9 until the next start is ready there is Unavailable alone; then the same clients go on.
+
+    Whoever supervises the server learns of its end by the exit status and reads why; no worker is left.
+    """
     folder = ("--store", store, "--run-dir", tmp_path)
     seen: dict[str, Counter[str]] = {transport: Counter() for transport in TRANSPORTS}
     stop = threading.Event()
@@ -316,6 +319,7 @@ def test_clients_outlive_a_killed_front_end(store: Path, tmp_path: Path) -> None
         status, printed = launcher.wait_ended()
         assert status == 1
         assert "TorchServe ended by itself" in printed
+        assert "torchserve.log" in printed
         assert not alive(family)
         wait_until(lambda: each_has("Unavailable", none_yet))
 

