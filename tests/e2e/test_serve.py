@@ -53,8 +53,29 @@ def wait_for(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def check_end_of_all(launcher: Launcher, facts: dict[str, Any], victim: str) -> None:
+    """The end of one is the end of all: whoever supervises the command sees it, and reads a sentence."""
+    family = launcher.family()
+    gateway = next(one for one in family if "gateway" in one.cmdline())
+    java = next(one for one in family if one.name() == "java")
+    dies = {"engine": java, "gateway": gateway, "launcher": psutil.Process(facts["pid"])}
+    dies[victim].kill()
+    status, printed = launcher.wait_ended()
+    wait_for(lambda: not alive(family))
+    assert "Traceback" not in printed
+    if victim == "launcher":
+        assert status == -signal.SIGKILL
+    else:
+        assert status == 1
+        said = {"engine": "TorchServe ended with status 1", "gateway": "the gateway was ended by SIGKILL"}
+        assert f"serve: {said[victim]}, and all else with it" in printed
+
+
 def test_one_command_serves_and_a_stop_answers_what_is_under_way(store: Path, tmp_path: Path) -> None:
-    """The line `ready:` and the key that is shown are all a caller needs; SIGTERM loses no request."""
+    """The line `ready:` and the key that is shown are all a caller needs; SIGTERM loses no request.
+
+    The next start shows no key, lets the same one in, and ends when TorchServe does.
+    """
     with served("--store", store, "--run-dir", tmp_path, "--gateway-workers", "2") as launcher:
         facts = launcher.wait_facts()
         key = shown_key(launcher)
@@ -84,33 +105,22 @@ def test_one_command_serves_and_a_stop_answers_what_is_under_way(store: Path, tm
         facts = launcher.wait_facts()
         assert not [line for line in launcher.lines if "bck_" in line]
         assert embed(facts, key, ["a cat"], "mini").status_code == 200
+        check_end_of_all(launcher, facts, "engine")
 
 
-@pytest.mark.parametrize("victim", ["engine", "gateway", "launcher"])
-def test_the_end_of_one_is_the_end_of_all(store: Path, tmp_path: Path, victim: str) -> None:
-    """Whoever supervises the command sees it end, with a sentence, and nothing keeps the ports."""
+def test_a_killed_launcher_takes_all_with_it(store: Path, tmp_path: Path) -> None:
+    """Nothing keeps the ports though nobody is left who could have ended the others."""
     with served("--store", store, "--run-dir", tmp_path) as launcher:
-        facts = launcher.wait_facts()
-        family = launcher.family()
-        gateway = next(one for one in family if "gateway" in one.cmdline())
-        java = next(one for one in family if one.name() == "java")
-        dies = {"engine": java, "gateway": gateway, "launcher": psutil.Process(facts["pid"])}
-        dies[victim].kill()
-        status, printed = launcher.wait_ended()
-        wait_for(lambda: not alive(family))
-    assert "Traceback" not in printed
-    if victim == "launcher":
-        assert status == -signal.SIGKILL
-    else:
-        assert status == 1
-        said = {"engine": "TorchServe ended with status 1", "gateway": "the gateway was ended by SIGKILL"}
-        assert f"serve: {said[victim]}, and all else with it" in printed
+        check_end_of_all(launcher, launcher.wait_facts(), "launcher")
 
 
 def test_a_model_of_the_hub_is_exported_once_and_served_by_its_name(
     words: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lies in the hub's cache is served by one command; the next start finds it exported."""
+    """What lies in the hub's cache is served by one command; the next start finds it exported.
+
+    The first one ends by the end of its gateway, which ends all.
+    """
     repository = tmp_path / "hub" / "models--someone--tiny"
     commit = "0" * 40
     checkpoint.save(
@@ -127,6 +137,7 @@ def test_a_model_of_the_hub_is_exported_once_and_served_by_its_name(
         answer = embed(facts, shown_key(launcher), ["red circle"], "someone/tiny")
         assert answer.status_code == 200, answer.text
         assert answer.json()["model"] == f"someone/tiny@{facts['version']}"
+        check_end_of_all(launcher, facts, "gateway")
     with served(*source, "--run-dir", tmp_path / "run", "--no-gateway") as launcher:
         server = launcher.wait_ready()
         assert (server.space, server.pid) == (facts["space"], launcher.process.pid)
