@@ -1,4 +1,4 @@
-"""A gateway before an engine in memory, as a process of its own: for tests that measure its memory.
+"""A gateway before an engine in memory, as a process of its own, whose memory can be measured.
 
     python -m tests.gateway.alone FOLDER [SETTING=VALUE …]
 
@@ -6,6 +6,7 @@ It prints one line `listening: {JSON}`, with the addresses and a key, and ends w
 """
 
 import contextlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -62,7 +63,9 @@ def alone(**settings: int) -> Iterator[Alone]:
 def main(arguments: list[str]) -> None:
     """The process itself."""
     settings = {name: int(value) for name, _, value in (given.partition("=") for given in arguments[1:])}
-    with gateway(Engine(), Path(arguments[0]), **settings) as front:
+    # Without LanceDB there can be no collections, and what is tried on them finds none.
+    kept = f"{arguments[0]}/collections" if importlib.util.find_spec("lancedb") else ""
+    with gateway(Engine(), Path(arguments[0]), collections=kept, **settings) as front:
         facts = {**asdict(front.addresses), "key": front.key}
         del facts["metrics"]
         print(f"listening: {json.dumps(facts)}", flush=True)

@@ -13,25 +13,19 @@ import gzip
 import itertools
 import json
 import resource
-import socket
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-import grpc
 import httpx
 
-from gateway.rpc import embedder_pb2 as pb
-from tests.gateway import frames
+from tests.gateway import attacks_collections, attacks_grpc
 from tests.gateway.alone import Alone, alone
-from tests.gateway.frames import frame
+from tests.gateway.attack_tools import PATIENCE, answer_of, connected, head, poured
 
-PATIENCE = 60.0
-FLOOD_PATIENCE = 5.0  # what others wait meanwhile is counted, so that this need not be long
 CALL = json.dumps({"input": "a"}).encode()
 # What two servers may read differently, and so smuggle a second request past one of them.
 SMUGGLING = {
@@ -55,6 +49,46 @@ SMUGGLING = {
 }
 
 
+# Another part of a server may read these as the address of a call, or as one that needs no key.
+TRICKS = (
+    *(
+        b"/v1/../v1/embeddings",
+        b"//v1/embeddings",
+        b"/v1//embeddings",
+        b"/./v1/embeddings",
+        b"/v1/embeddings/",
+    ),
+    *(b"/ui/../v1/embeddings", b"/ui/%2e%2e/v1/embeddings", b"/healthz/../v1/models", b"/healthz/v1/models"),
+    *(
+        b"/ui/..%2fv1/models",
+        b"/ui/files/../../../v1/models",
+        b"/ui/%252e%252e/v1/models",
+        b"/.%2e/v1/models",
+    ),
+    *(b"/v1/embeddings%00", b"/v1/embeddings;.css", b"/v1/embeddings?x=/healthz", b"/v1/embeddings%20"),
+    *(
+        b"/V1/EMBEDDINGS",
+        b"/v1%2fembeddings",
+        b"/%76%31/embeddings",
+        b"/v1/models%2f",
+        b"/v1/models%23/healthz",
+    ),
+    *(
+        b"http://x/v1/embeddings",
+        b"http://x/healthz/../v1/models",
+        b"http://127.0.0.1/v1/models",
+        b"\\v1\\models",
+    ),
+    *(b"/healthz%0a/v1/models", b"/healthz%0d%0aX:%20y/v1/models", b"*", b"/v1/models#/healthz", b"x" * 9000),
+    *(
+        b"/v1/collections/../models",
+        b"/v1/admin/../models",
+        b"/predictions/../v1/models",
+        b"/%c0%ae%c0%ae/v1/models",
+    ),
+)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of an attack.
@@ -73,47 +107,6 @@ class Outcome:
     answered: int
     slowest: float
     failed: list[str]
-
-
-@contextlib.contextmanager
-def connected(target: Alone, address: str | None = None) -> Iterator[socket.socket]:
-    """A connection of somebody who writes by hand."""
-    url = urlsplit(address or target.http)
-    with socket.create_connection((str(url.hostname), url.port or 0), timeout=PATIENCE) as connection:
-        yield connection
-
-
-def answer_of(connection: socket.socket, *, most: int = 10_000) -> str:
-    """The status that comes, `closed` or `nothing`."""
-    found = b""
-    with contextlib.suppress(OSError):
-        while b"\r\n" not in found and len(found) < most:
-            part = connection.recv(4096)
-            if not part:
-                break
-            found += part
-    if not found:
-        return "closed"
-    return found.split(b" ")[1].decode() if found.startswith(b"HTTP/1.1 ") else "no HTTP"
-
-
-def head(target: Alone, *lines: bytes, key: bool = True) -> bytes:
-    """The head of a call."""
-    bearer = [f"Authorization: Bearer {target.key}".encode()] if key else []
-    return b"\r\n".join([b"POST /v1/embeddings HTTP/1.1", b"Host: x", *bearer, *lines, b"", b""])
-
-
-def poured(connection: socket.socket, begin: bytes, part: bytes, most: int) -> str:
-    """Sends without end → what came back, and after how much."""
-    connection.sendall(begin)
-    sent = len(begin)
-    with contextlib.suppress(OSError):
-        while sent < most:
-            connection.sendall(part)
-            sent += len(part)
-    if sent >= most:
-        return "all taken"
-    return f"{answer_of(connection)}, cut off"
 
 
 def idle(target: Alone, size: int) -> tuple[str, str]:
@@ -211,72 +204,37 @@ def far_ahead(target: Alone, size: int) -> tuple[str, str]:
         return "requests without reading", poured(connection, b"", request * 1000, 500_000_000)
 
 
-def pings(target: Alone, size: int) -> tuple[str, str]:
-    """HTTP/2: PING after PING."""
-    sent, end = frames.flood(
-        target.grpc, [frame(frames.PING, payload=bytes(8)) * 100], size * 10_000, FLOOD_PATIENCE
-    )
-    return "PINGs", f"{end} after {sent:,} bytes"
+def guessing(target: Alone, size: int) -> tuple[str, str]:
+    """Keys that are none, one after another."""
+    back: Counter[int] = Counter()
+    with httpx.Client(base_url=target.http, timeout=PATIENCE) as client:
+        for number in range(size):
+            wrong = f"{target.key[:-6]}{number:06}"
+            headers = {"authorization": f"Bearer {wrong}"}
+            back[client.post("/v1/embeddings", content=CALL, headers=headers).status_code] += 1
+    return f"{size:,} guesses", ", ".join(f"{count:,} × {status}" for status, count in back.items())
 
 
-def settings_flood(target: Alone, size: int) -> tuple[str, str]:
-    """HTTP/2: SETTINGS after SETTINGS, each of which asks for an acknowledgement."""
-    one = frame(frames.SETTINGS, payload=b"\0\4\0\0\xff\xff")
-    sent, end = frames.flood(target.grpc, [one * 100], size * 10_000, FLOOD_PATIENCE)
-    return "SETTINGS", f"{end} after {sent:,} bytes"
-
-
-def rapid_reset(target: Alone, size: int) -> tuple[str, str]:
-    """HTTP/2: calls that are given up as soon as they are made (CVE-2023-44487)."""
-    ids = range(1, 2 * size * 10, 2)
-    block = frames.call_headers()
-    parts = [
-        frame(frames.HEADERS, frames.END_HEADERS, stream, block)
-        + frame(frames.RST_STREAM, 0, stream, b"\0\0\0\x08")
-        for stream in ids
-    ]
-    sent, end = frames.flood(target.grpc, parts, 1, FLOOD_PATIENCE)
-    return f"{len(parts):,} calls, each reset", f"{end} after {sent:,} bytes"
-
-
-def continuation(target: Alone, size: int) -> tuple[str, str]:
-    """HTTP/2: headers that never end (CVE-2024-27316)."""
-    begin = frame(frames.HEADERS, 0, 1, frames.call_headers())
-    more = [frame(frames.CONTINUATION, 0, 1, frames.header(b"x" * 100, b"y" * 8000))] * 100
-    sent, end = frames.flood(target.grpc, [begin, *more * (size // 10 + 1)], 1, FLOOD_PATIENCE)
-    return "CONTINUATION without end", f"{end} after {sent:,} bytes"
-
-
-def metadata(target: Alone, size: int) -> tuple[str, str]:
-    """Metadata far beyond what gRPC allows."""
-    with grpc.insecure_channel(target.grpc.removeprefix("grpc://")) as channel:
-        call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
-        try:
-            call(b"", metadata=(("x-large", "x" * 1_000_000),), timeout=PATIENCE)
-        except grpc.RpcError as error:
-            return "1 MB of metadata", error.code().name
-    return "1 MB of metadata", "OK"
-
-
-def packed_message(target: Alone, size: int) -> tuple[str, str]:
-    """gRPC: a message a thousand times as large when it is unpacked."""
-    request = pb.EmbedItemsRequest(items=[pb.Item(text="a" * 100_000_000)]).SerializeToString()
-    with grpc.insecure_channel(
-        target.grpc.removeprefix("grpc://"),
-        compression=grpc.Compression.Gzip,
-        options=[("grpc.max_send_message_length", -1)],
-    ) as channel:
-        call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
-        try:
-            call(request, metadata=(("authorization", f"Bearer {target.key}"),), timeout=PATIENCE)
-        except grpc.RpcError as error:
-            return "a compressed message of 100 MB", error.code().name
-    return "a compressed message of 100 MB", "OK"
+def tricks(target: Alone, size: int) -> tuple[str, str]:
+    """Addresses that might lead past the question for a key."""
+    back: Counter[str] = Counter()
+    for place in TRICKS:
+        for method in (b"POST", b"GET", b"HEAD", b"OPTIONS"):
+            with connected(target) as connection:
+                length = b"Content-Length: %d\r\n\r\n" % len(CALL) + CALL if method == b"POST" else b"\r\n"
+                connection.sendall(
+                    method + b" " + place + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + length
+                )
+                back[answer_of(connection)] += 1
+    told = ", ".join(f"{count} × {status}" for status, count in sorted(back.items()))
+    return f"{len(TRICKS)} addresses", told
 
 
 ATTACKS: tuple[Callable[[Alone, int], tuple[str, str]], ...] = (
     *(idle, slow_heads, slow_bodies, header_bomb, gzip_bomb, endless_body, announced_body, many_values),
-    *(smuggling, far_ahead, pings, settings_flood, rapid_reset, continuation, metadata, packed_message),
+    *(smuggling, far_ahead, guessing, tricks),
+    *attacks_grpc.ATTACKS,
+    *attacks_collections.ATTACKS,
 )
 
 
@@ -331,6 +289,7 @@ def main(arguments: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     good = True
     with alone() as target:
+        attacks_collections.prepare(target)
         for attack in ATTACKS:
             found = run(target, attack, size)
             good &= not found.failed

@@ -3,7 +3,7 @@
     python -m tests.gateway.fuzz --bodies 50000 [--seed N] [--first INDEX]
 
 starts a gateway in a process of its own, before an engine in memory. Addresses, methods and fields are those
-that its own OpenAPI document and the service's descriptor name, so that a new call is fuzzed without a line
+that its own OpenAPI document and the services' descriptors name, so that a new call is fuzzed without a line
 here. It fails, with exit status 1, when an answer is a failure of ours (500, INTERNAL, UNKNOWN, or none),
 tells of the gateway's files or its key, is no JSON with an error's code, or when the process has ended or
 grown by more than 500 MB. A request is named by seed and index: `--first INDEX --bodies 1` sends it again.
@@ -14,6 +14,7 @@ The last line is `result: {JSON}` with bodies, per_second, failures and grown_mb
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import gzip
 import json
@@ -21,6 +22,7 @@ import random
 import sys
 import threading
 import time
+import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,10 +32,14 @@ from typing import Any
 import grpc
 import httpx
 
+from babelclip.transports.torchserve import INFERENCE
+from babelclip.transports.torchserve_pb2 import PredictionsRequest
+from gateway.rpc import collections_pb2
 from gateway.rpc import embedder_pb2 as pb
 from tests.fuzz import contents
-from tests.fuzz.images import junk, mutated
+from tests.fuzz.images import images, junk, mutated
 from tests.gateway.alone import Alone, alone
+from tests.gateway.fuzz_values import KEPT, instance, many, message, text
 from tests.places import REPOSITORY
 
 PATIENCE = 60.0
@@ -42,7 +48,19 @@ MOST_MEGABYTES = 500.0
 METHODS = ("POST",) * 6 + ("GET", "GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "FOO")
 TYPES = ("application/json",) * 8 + ("", "text/plain", "application/x+json", "image/png", "\xff", "a" * 5000)
 OURS = {"INTERNAL", "UNKNOWN", "DATA_LOSS", "DEADLINE_EXCEEDED", "UNAVAILABLE"}
-_SERVICE = pb.DESCRIPTOR.services_by_name["Embedder"]
+_SERVICES = (
+    pb.DESCRIPTOR.services_by_name["Embedder"],
+    collections_pb2.DESCRIPTOR.services_by_name["Collections"],
+)
+# Each by its path, the kind of its requests, and whether it is a stream of them.
+_CALLS = [
+    (f"/{service.full_name}/{method.name}", method.input_type, method.client_streaming)
+    for service in _SERVICES
+    for method in service.methods
+]
+_CALLS.append((f"/{INFERENCE}/Predictions", PredictionsRequest.DESCRIPTOR, False))
+_IDS = ("a", "a", "b", "", "%00", "..", "%ff%fe", "a%2fb", "x" * 300)
+_RANGES = ("0-", "-1", "5-4", "0-,0-", "-", "9" * 5000 + "-", ",".join(f"{n}-{n}" for n in range(300)))
 
 
 @dataclass
@@ -56,69 +74,6 @@ class Report:
     grown: float = 0.0
 
 
-def instance(rng: random.Random, schema: dict[str, Any], depth: int = 0) -> Any:
-    """A value that a JSON schema allows, or nearly so."""
-    if rng.random() < 0.08 or depth > 6:
-        return contents.value(rng)
-    if "const" in schema:
-        return schema["const"]
-    if "enum" in schema:
-        return rng.choice(schema["enum"])
-    if "properties" in schema:
-        fields = schema["properties"]
-        kept = [name for name in fields if name in schema.get("required", ()) or rng.random() < 0.5]
-        return {name: instance(rng, fields[name], depth + 1) for name in kept}
-    if "oneOf" in schema or "anyOf" in schema:
-        return instance(rng, rng.choice(schema.get("oneOf") or schema["anyOf"]), depth + 1)
-    kind = schema.get("type")
-    kind = rng.choice(kind) if isinstance(kind, list) else kind
-    if kind == "array":
-        count = rng.choice((0, 1, 1, 2, 3, 30))
-        return [instance(rng, schema.get("items", {}), depth + 1) for _ in range(count)]
-    if kind == "integer":
-        return rng.choice((0, 1, 32, -1, 2**31, 10**30))
-    if kind == "number":
-        return rng.choice((0.0, 1.5, -1e308))
-    if kind == "boolean":
-        return rng.random() < 0.5
-    return contents.words(rng) if kind == "string" else contents.value(rng)
-
-
-def message(rng: random.Random, descriptor: Any, depth: int = 0) -> Any:
-    """A message of protobuf with arbitrary fields."""
-    made = descriptor._concrete_class()
-    for each in descriptor.fields:
-        if rng.random() < 0.3 or depth > 4:
-            continue
-        many = each.is_repeated
-        values = [_scalar(rng, each, depth) for _ in range(rng.choice((0, 1, 2, 20)) if many else 1)]
-        if each.message_type is not None and not many:
-            getattr(made, each.name).CopyFrom(values[0])
-        elif each.message_type is not None and each.message_type.GetOptions().map_entry:
-            continue
-        elif many:
-            getattr(made, each.name).extend(values)
-        else:
-            setattr(made, each.name, values[0])
-    return made
-
-
-def _scalar(rng: random.Random, each: Any, depth: int) -> Any:
-    if each.message_type is not None:
-        return message(rng, each.message_type, depth + 1)
-    if each.cpp_type == each.CPPTYPE_STRING:
-        if each.type == each.TYPE_BYTES:
-            return contents.image(rng)
-        return contents.words(rng).encode("utf-8", "replace").decode()
-    if each.cpp_type in (each.CPPTYPE_FLOAT, each.CPPTYPE_DOUBLE):
-        return rng.choice((0.0, -1.0, 1e30, float("nan")))
-    if each.cpp_type == each.CPPTYPE_BOOL:
-        return rng.random() < 0.5
-    if each.cpp_type == each.CPPTYPE_ENUM:
-        return rng.choice(each.enum_type.values).number
-    return rng.choice((0, 1, 7, 2**31 - 1))
-
-
 class Fuzzer:
     """Makes, sends and judges the requests of one seed."""
 
@@ -127,11 +82,15 @@ class Fuzzer:
         self._seed = seed
         self._secrets = [target.key, str(REPOSITORY), "Traceback", "site-packages", '.py"', ":7070"]
         self._schemas: dict[str, dict[str, Any]] = {}
+        self._queries: dict[str, list[str]] = {}
         for path, methods in httpx.get(f"{target.http}/openapi.json").json()["paths"].items():
-            body = next(iter(methods.values())).get("requestBody", {}).get("content", {})
+            body = methods.get("post", {}).get("requestBody", {}).get("content", {})
             self._schemas[path] = body.get("application/json", {}).get("schema", {})
+            asked = methods.get("get", {}).get("parameters", ())
+            self._queries[path] = [one["name"] for one in asked if one["in"] == "query"]
         self._own = threading.local()
         self._clients: list[httpx.Client] = []
+        _fill_collection(target)
         self._channel = grpc.insecure_channel(target.grpc.removeprefix("grpc://"))
 
     def close(self) -> None:
@@ -155,19 +114,25 @@ class Fuzzer:
         else:
             value = instance(rng, schema) if rng.random() < 0.9 else contents.value(rng)
             content = json.dumps(value).encode()
+        kind = rng.choice(TYPES).encode("latin-1")
+        if path.endswith("/items") and rng.random() < 0.6:
+            content, kind = many(rng, schema)
         if rng.random() < 0.2:
             content = mutated(rng, content)
         headers: list[tuple[bytes, bytes]] = []
         if rng.random() < 0.98:
             headers.append((b"authorization", b"Bearer " + self._target.key.encode()))
-        if kind := rng.choice(TYPES):
-            headers.append((b"content-type", kind.encode("latin-1")))
+        if kind:
+            headers.append((b"content-type", kind))
         if rng.random() < 0.1:
             content = gzip.compress(content) if rng.random() < 0.7 else content
             headers.append((b"content-encoding", rng.choice((b"gzip", b"deflate", b"br"))))
         if rng.random() < 0.05:
             headers.append((b"x-junk", bytes(byte for byte in junk(rng) if byte > 32 and byte != 127)))
-        path = path.replace("{model}", rng.choice(("clip", "clip@1.0", "clip@", "%00", "..", "%ff" * 9)))
+        named = f"{method} {path[:40]}" if schema else "other addresses"
+        path = self._filled(rng, method, path) + self._asked(rng, path)
+        if rng.random() < 0.1:
+            headers.append((b"range", b"bytes=" + rng.choice(_RANGES).encode()))
         if rng.random() < 0.05:
             path += rng.choice(("/", "?a=b", "%2e%2e/", "//", ";x", "?" + "a" * 3000))
         if not hasattr(self._own, "client"):
@@ -180,10 +145,37 @@ class Fuzzer:
             return named, "none", f"no answer: {error!r}"
         return named, str(answer.status_code), self._wrong(answer)
 
+    def _filled(self, rng: random.Random, method: str, path: str) -> str:
+        """An address for a path of the description, with a query where that has one."""
+        names = "none" if method == "DELETE" and path.endswith("{collection}") else KEPT
+        path = path.replace("{collection}", rng.choice((names,) * 6 + ("..", "%00", "none")))
+        path = path.replace("{model}", rng.choice(("clip", "clip@1.0", "clip@", "%00", "..", "%ff" * 9)))
+        for place in ("{item}", "{job}"):
+            path = path.replace(place, rng.choice(_IDS))
+        return path
+
+    def _asked(self, rng: random.Random, path: str) -> str:
+        """A query for an address that takes one."""
+        chosen = [name for name in self._queries[path] if rng.random() < 0.5]
+        if not chosen:
+            return ""
+        values = (
+            "0",
+            "1",
+            "-1",
+            "9" * 5000,
+            "true",
+            '{"album": "a"}',
+            '{"$not": {"width": 1}}',
+            "[" * 500,
+            "\0",
+        )
+        return "?" + urllib.parse.urlencode([(name, rng.choice((*values, text(rng)))) for name in chosen])
+
     def _wrong(self, answer: httpx.Response) -> str:
         if leak := self._leak(answer.content):
             return leak
-        if answer.status_code >= 500:
+        if answer.status_code >= 500 and '"overloaded"' not in answer.text:  # Jobs may be under way already.
             return f"{answer.status_code}: {answer.text[:200]}"
         if answer.status_code >= 400 and answer.request.method != "HEAD":
             try:
@@ -195,17 +187,17 @@ class Fuzzer:
         return ""
 
     def _grpc(self, rng: random.Random) -> tuple[str, str, str]:
-        method = rng.choice(list(_SERVICE.methods))
-        sent = message(rng, method.input_type).SerializeToString()
+        path, kind, streams = rng.choice(_CALLS)
+        sent = message(rng, kind).SerializeToString()
         if rng.random() < 0.4:
             sent = mutated(rng, sent)
-        path = f"/{_SERVICE.full_name}/{method.name if rng.random() < 0.97 else 'None'}"
         metadata = (("authorization", f"Bearer {self._target.key}"),) if rng.random() < 0.98 else ()
         compression = rng.choice((None, None, grpc.Compression.Gzip))
         given: dict[str, Any] = {"metadata": metadata, "timeout": PATIENCE, "compression": compression}
-        named = f"gRPC {method.name}"
+        named = f"gRPC {path.rpartition('.')[2]}"
+        path += "" if rng.random() < 0.97 else "None"
         try:
-            if method.client_streaming:
+            if streams:
                 requests = iter([sent] * rng.choice((0, 1, 2, 5)))
                 for answer in self._channel.stream_stream(path)(requests, **given):
                     if leak := self._leak(answer):
@@ -214,14 +206,25 @@ class Fuzzer:
                 return named, "OK", leak
         except grpc.RpcError as error:
             code, details = error.code().name, error.details() or ""
-            # gRPC's own words for bytes that are no message.
-            ours = code in OURS and "deserializing request" not in details
+            # gRPC's own words for bytes that are no message, and ours for a job too many.
+            said = ("deserializing request", "jobs at a time")
+            ours = code in OURS and not any(words in details for words in said)
             return named, code, self._leak(details.encode()) or (f"{code}: {details[:200]}" if ours else "")
         return named, "OK", ""
 
     def _leak(self, content: bytes) -> str:
         found = next((secret for secret in self._secrets if secret.encode() in content), None)
         return "" if found is None else f"the answer holds {found[:20]!r}: {content[:200]!r}"
+
+
+def _fill_collection(target: Alone) -> None:
+    """Something to be found, told and thrown away by the requests; without collections it is refused."""
+    headers = {"authorization": f"Bearer {target.key}"}
+    with httpx.Client(base_url=target.http, headers=headers, timeout=PATIENCE) as client:
+        client.post("/v1/collections", json={"name": KEPT, "fields": {"album": "text"}})
+        for known in ("a", "b"):
+            image = base64.b64encode(images()[0]).decode()
+            client.post(f"/v1/collections/{KEPT}/items", json={"items": [{"id": known, "image": image}]})
 
 
 def fuzz(target: Alone, *, bodies: int, seed: int, first: int = 0) -> Report:
