@@ -1,6 +1,9 @@
 """The published wheel holds the client and nothing else, and works where nothing else is."""
 
+import os
 import re
+import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -55,6 +58,37 @@ def test_the_wheel_is_the_same_when_it_is_built_again(wheel: Path, tmp_path: Pat
     """Who builds the tag gets the published bytes, and can tell that nothing else is in them."""
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, REPOSITORY)
     assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+def test_the_wheel_is_the_same_from_another_folder(wheel: Path, tmp_path: Path) -> None:
+    """Neither place, times nor permissions of a checkout get into it; SOURCE_DATE_EPOCH is its only time."""
+    copy = tmp_path / "elsewhere"
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        copy.mkdir(exist_ok=True)
+        shutil.copyfile(REPOSITORY / name, copy / name)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "clients", copy / "clients", ignore=ignored, copy_function=shutil.copyfile)
+    for path in copy.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+        os.utime(path, (1e9, 1e9))
+    built = {}
+    for place, epoch in (("one", None), ("two", "1700000000"), ("three", "1700000000")):
+        given = {**os.environ, "SOURCE_DATE_EPOCH": epoch} if epoch else None
+        source = copy if place != "three" else REPOSITORY
+        words = [
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            tmp_path / place,
+            source,
+        ]
+        subprocess.run(words, check=True, capture_output=True, env=given)
+        built[place] = (tmp_path / place / wheel.name).read_bytes()
+    assert built["one"] == wheel.read_bytes()
+    assert built["two"] == built["three"] != built["one"]
 
 
 def test_the_wheel_has_no_newest_python(wheel: Path) -> None:

@@ -1,6 +1,6 @@
 """deploy/load/k6.js against a gateway: run by Node, with modules of ours in the place of k6's.
 
-k6 is a program in Go, which no package index here has. What it does with the options is not tried.
+k6 itself runs it where it is on the PATH; no dependency of ours brings it.
 """
 
 import json
@@ -23,7 +23,9 @@ MODULES = Path(__file__).with_name("k6_modules")
 SCRIPT = REPOSITORY / "deploy" / "load" / "k6.js"
 NODE = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
 
-pytestmark = pytest.mark.skipif(NODE is None, reason="there is no node on this machine")
+K6 = shutil.which("k6")
+
+pytestmark = pytest.mark.skipif(NODE is None and K6 is None, reason="there is neither node nor k6 here")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 def run(folder: Path, iterations: int, **environment: str) -> subprocess.CompletedProcess[str]:
     """The script, so many times; its imports lead to our modules."""
+    if NODE is None:
+        pytest.skip("there is no node on this machine")
     text = re.sub(
         r"from 'k6(?:/(?:net/)?(\w+))?'",
         lambda found: f"from '{(MODULES / ((found[1] or 'k6') + '.mjs')).as_uri()}'",
@@ -120,3 +124,25 @@ def test_a_wrong_setting_is_named(name: str, value: str, words: str, tmp_path: P
     assert done.returncode != 0
     assert f"{name}={value}" in done.stderr
     assert words in done.stderr
+
+
+@pytest.mark.slow  # loads a server for seconds
+@pytest.mark.skipif(K6 is None, reason="there is no k6 on this machine")
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize("right", [True, False])
+def test_k6_itself(right: bool, transport: str, front: Front) -> None:
+    """k6 keeps its thresholds where the gateway answers rightly, and ends with 99 where it refuses."""
+    given = {
+        "BABELCLIP_URL": getattr(front.addresses, transport),
+        "BABELCLIP_TOKEN": front.key if right else "bck_wrong",
+        "LOAD_PROFILE": "soak",
+        "LOAD_ITEMS": "4",
+        "LOAD_BAD_SHARE": "0.3",
+        "LOAD_SECONDS": "3",
+        "LOAD_P99_MS": "1e6",
+    }
+    words = [str(K6), "run", "--quiet", "--no-usage-report"]
+    words += [word for name, value in given.items() for word in ("-e", f"{name}={value}")]
+    done = subprocess.run([*words, str(SCRIPT)], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == (0 if right else 99), done.stdout + done.stderr
+    assert ("✓ the right items failed" in done.stdout) is right
