@@ -12,7 +12,9 @@ import pytest
 
 pytest.importorskip("lancedb", reason="LanceDB is not installed")
 
-from babelclip.index import IndexBusy, Row, create_index, lance, open_index
+from babelclip.index import IndexBusy, Row, create_index, open_index
+from babelclip.index.lance import index as lance_index
+from babelclip.index.lance.structure import bring_up_to_date
 from tests.clients.index.object_store import BUCKET, WEED, object_store
 from tests.clients.index.processes import SETTINGS, vector
 from tests.clients.index.together import PATIENCE, work_together
@@ -28,18 +30,17 @@ def test_one_process_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
     """A second compaction is refused while the first is at it, and the next one goes through."""
     address = str(tmp_path / "index")
     begun, go_on = threading.Event(), threading.Event()
-    real = lance.bring_up_to_date
 
     async def slow(*args: Any) -> AsyncIterator[Any]:
         begun.set()
         while not go_on.is_set():
             await asyncio.sleep(0.01)
-        async for structure in real(*args):
+        async for structure in bring_up_to_date(*args):
             yield structure
 
     with create_index(address, SETTINGS) as index, open_index(address) as other:
         index.upsert([Row(id="one", source="one", vector=vector(1))], space="s")
-        monkeypatch.setattr(lance, "bring_up_to_date", slow)
+        monkeypatch.setattr(lance_index, "bring_up_to_date", slow)
         first = threading.Thread(target=index.compact)
         first.start()
         assert begun.wait(PATIENCE)
