@@ -24,6 +24,7 @@ from benchmarks.support.towers import REPOSITORY
 from deploy.haproxy.endpoints import Endpoint
 
 PATIENCE = 900.0  # seconds for a start or an end
+START_NICE = 15  # the priority with which a modest replica starts
 POLL = 0.1
 _READY = "ready: "
 
@@ -71,12 +72,12 @@ class Replica(ABC):
         ports = self._ports()
         return Endpoint(self.name, "127.0.0.1", ports["http"], ports["grpc"])
 
-    def start(self, *, idle: bool = False) -> None:
+    def start(self, *, modest: bool = False) -> None:
         """Start it, and wait until it says that it is ready.
 
         Args:
-            idle: until it is ready, with the cores that nobody else wants: on a machine of its own its start
-                would take none from the others.
+            modest: until it is ready, after all others for the cores: on a machine of its own its start would
+                take none from them.
 
         Raises:
             ReplicaError: it ended instead.
@@ -93,15 +94,15 @@ class Replica(ABC):
                 env=self.environment,
                 start_new_session=True,
             )
-        if idle:
-            os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))
+        if modest:
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, START_NICE)
         give_up = time.monotonic() + PATIENCE
         while (line := _last_line(log, seen, _READY)) is None:
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise ReplicaError(f"{self.name} did not become ready:\n{_tail(log)}")
             time.sleep(POLL)
         self.facts = json.loads(line.removeprefix(_READY))
-        if idle:
+        if modest:
             self._as_others()
 
     def proved(self) -> tuple[str, str]:
@@ -171,9 +172,11 @@ class Replica(ABC):
         for one in self.family():
             for thread in Path(f"/proc/{one.pid}/task").iterdir():
                 try:
-                    os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
+                    os.setpriority(os.PRIO_PROCESS, int(thread.name), os.getpriority(os.PRIO_PROCESS, 0))
                 except ProcessLookupError:
                     continue  # It has ended.
+                except PermissionError:
+                    return  # Nobody but root may; it serves with the cores that it gets.
 
 
 class Served(Replica):

@@ -14,6 +14,7 @@ NAME = "babelclip"
 TRACK_HEADER = "Babelclip-Track"
 CHECK_SECONDS = 1.0
 CHECK_TIMEOUT = 2.0
+IDLE_SECONDS = 2.0
 
 
 def documents(weights: Mapping[str, int], versions: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -80,6 +81,7 @@ class Routing:
             folder=str(folder),
             check_seconds=CHECK_SECONDS,
             check_timeout=CHECK_TIMEOUT,
+            idle_seconds=IDLE_SECONDS,
         )
         endpoints = {
             f"{NAME}-{track}": [replica.endpoint for replica in found]

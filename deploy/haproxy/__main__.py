@@ -26,6 +26,7 @@ _TEXTS = {
     "folder": "of HAProxy's sockets and state",
     "check_seconds": "how often each replica is asked whether it embeds",
     "check_timeout": "seconds in which it must have said so",
+    "idle_seconds": "after which a connection without a request is closed",
 }
 
 

@@ -38,6 +38,8 @@ class Listen:
         folder: of the socket by which HAProxy is operated, and of what it keeps over a reload.
         check_seconds: how often each replica is asked whether it embeds.
         check_timeout: seconds in which it must have said so. Two misses mark it down, one answer up.
+        idle_seconds: after which a connection without a request is closed. An old worker may stay so long
+            after a reload, beside what is under way.
     """
 
     http: str = "127.0.0.1:8000"
@@ -46,6 +48,7 @@ class Listen:
     folder: str = "/run/haproxy"
     check_seconds: float = 2.0
     check_timeout: float = 5.0
+    idle_seconds: float = 10.0
 
 
 def render(routes: Iterable[Route], endpoints: Endpoints, listen: Listen | None = None) -> str:
@@ -103,7 +106,7 @@ def _defaults(listen: Listen, routes: Sequence[Route]) -> list[str]:
         f"timeout client {longest}",
         f"timeout server {longest}",
         "timeout http-request 60s",
-        "timeout http-keep-alive 60s",
+        f"timeout http-keep-alive {_milliseconds(listen.idle_seconds)}",
         f"timeout check {_milliseconds(listen.check_timeout)}",
         # After a reload a connection is closed with its next answer, and not under the next request.
         "option idle-close-on-response",
@@ -112,6 +115,7 @@ def _defaults(listen: Listen, routes: Sequence[Route]) -> list[str]:
         "retry-on conn-failure empty-response 503",
         "load-server-state-from-file global",
         f"default-server inter {_milliseconds(listen.check_seconds)} fall 2 rise 1"
+        f" fastinter {_milliseconds(listen.check_seconds / 4)}"
         " on-marked-down shutdown-sessions",
     ]
 

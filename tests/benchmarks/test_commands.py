@@ -28,6 +28,8 @@ COMMANDS = (
     "ingest",
     "dedup",
     "capacity",
+    "replicas",
+    "scaling",
 )
 
 
