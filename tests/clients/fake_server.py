@@ -67,7 +67,7 @@ class FakeServer:
         self._tower = threading.Lock()
         self.released = threading.Event()
         self.url = ""
-        self.stop: Callable[[], None] = lambda: None
+        self.stop: Callable[[], object] = lambda: None
 
     def embed(self, model: str, version: str | None, body: bytes) -> bytes:
         """One tower's answer; an item that begins with b"broken" fails, a text over 1,000 bytes is cut.

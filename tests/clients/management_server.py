@@ -117,17 +117,17 @@ class ManagedServer:
         """Whether any tower has the version; the servers of the two towers ask."""
         return any(version in versions for versions in self.models.values())
 
-    def embed(self, tower: str, version: str | None, body: bytes) -> bytes:
+    def embed(self, model: str, version: str | None, body: bytes) -> bytes:
         """The tower's answer in the space of the version."""
         request = EmbedRequest.FromString(body)
-        model = self.models[tower][version or self.defaults[tower]]
-        self.embedded.append((tower, model.version))
-        response = EmbedResponse(space=model.space, dim=DIM, logit_scale=20.0, version=model.version)
-        if request.space and request.space != model.space:
-            response.error.code, response.error.message = "space_mismatch", f"it serves {model.space}"
+        served = self.models[model][version or self.defaults[model]]
+        self.embedded.append((model, served.version))
+        response = EmbedResponse(space=served.space, dim=DIM, logit_scale=20.0, version=served.version)
+        if request.space and request.space != served.space:
+            response.error.code, response.error.message = "space_mismatch", f"it serves {served.space}"
             return response.SerializeToString()
-        vectors = [vector_of(model.space.encode() + item) for item in (*request.texts, *request.images)]
-        if tower == "text" and model.version in self.sick:
+        vectors = [vector_of(served.space.encode() + item) for item in (*request.texts, *request.images)]
+        if model == "text" and served.version in self.sick:
             vectors = [-vector for vector in vectors]
         response.vectors = b"".join(vector.astype("<f4").tobytes() for vector in vectors)
         return response.SerializeToString()

@@ -67,7 +67,7 @@ class Operated:
 
     def registry(self, **options: Any) -> Registry:
         """A registry for this store and this server."""
-        urls = {"url": self.server.web.url, "grpc_url": self.server.rpc.url}
+        urls: dict[str, Any] = {"url": self.server.web.url, "grpc_url": self.server.rpc.url}
         return Registry(
             self.store, management=self.server.url, token_file=self.keys, timeout=30, **urls, **options
         )

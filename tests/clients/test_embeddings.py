@@ -34,7 +34,7 @@ def test_it_is_an_array() -> None:
     bad=st.sets(st.integers(0, 5)),
     key=st.slices(6) | st.lists(st.integers(0, 5), max_size=6),
 )
-def test_a_selection_carries_its_errors_along(count, bad, key) -> None:
+def test_a_selection_carries_its_errors_along(count: int, bad: set[int], key: slice | list[int]) -> None:
     """After slicing, every error, cut and unknown text still stands at its own item."""
     failed = tuple(sorted(index for index in bad if index < count))
     whole = embeddings(count, failed=failed)

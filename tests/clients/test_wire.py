@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,14 +14,16 @@ from babelclip.embedding_pb2 import EmbedRequest, EmbedResponse
 from babelclip.errors import BabelclipError, ProtocolError, RequestRefused, SpaceMismatch, Unavailable
 from babelclip.item_errors import ItemError
 from babelclip.transports.torchserve_pb2 import PredictionsRequest
-from babelclip.wire import ENVELOPE_BYTES, MAX_ITEMS, encode, largest_item, parse_response
+from babelclip.wire import ENVELOPE_BYTES, MAX_ITEMS, Tower, encode, largest_item, parse_response
 
 ROOM = st.integers(min_value=ENVELOPE_BYTES + 8, max_value=ENVELOPE_BYTES + 400)
 ITEMS = st.lists(st.one_of(st.binary(max_size=300), st.just(None)), max_size=40)
 
 
 @given(items=ITEMS, limit=ROOM, tower=st.sampled_from(["text", "vision"]))
-def test_split_keeps_every_item_once_and_every_message_small(items, limit, tower) -> None:
+def test_split_keeps_every_item_once_and_every_message_small(
+    items: list[bytes | None], limit: int, tower: Tower
+) -> None:
     """No item is lost, doubled or moved, and no message exceeds the limit even inside TorchServe's own."""
     given_items = [ItemError(i, "bad", "") if item is None else item for i, item in enumerate(items)]
     messages = list(split(given_items, Splitter(tower, limit)))
@@ -49,7 +53,7 @@ def test_split_takes_items_late() -> None:
     """A long list of files is read as messages need it, not all at once."""
     taken = 0
 
-    def items():
+    def items() -> Iterator[bytes]:
         nonlocal taken
         for _ in range(100):
             taken += 1
@@ -76,7 +80,7 @@ def good(count: int = 2, dim: int = 3) -> EmbedResponse:
 
 
 @given(data=st.binary(max_size=200), count=st.integers(0, 5))
-def test_arbitrary_bytes_never_escape_the_error_tree(data, count) -> None:
+def test_arbitrary_bytes_never_escape_the_error_tree(data: bytes, count: int) -> None:
     """Whatever a server sends, the caller meets a babelclip error or a checked result."""
     try:
         batch = parse_response(data, count)
@@ -98,7 +102,15 @@ def test_arbitrary_bytes_never_escape_the_error_tree(data, count) -> None:
     count=st.integers(0, 4),
 )
 def test_well_formed_lies_are_noticed(
-    space, dim, scale, vectors, indices, truncated, unknown, tokens, count
+    space: str,
+    dim: int,
+    scale: float,
+    vectors: bytes,
+    indices: list[int],
+    truncated: list[int],
+    unknown: list[int],
+    tokens: list[int],
+    count: int,
 ) -> None:
     """An answer that contradicts itself or the request is refused; one that is accepted is consistent."""
     response = EmbedResponse(space=space, dim=dim, logit_scale=scale, vectors=vectors)

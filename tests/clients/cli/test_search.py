@@ -137,8 +137,8 @@ def test_an_index_is_calibrated_and_searches_use_it(web: FakeServer, tmp_path: P
     rng = np.random.default_rng(0)
     rows = []
     for n in range(40):
-        vector = vector_of(f"caption {n}".encode()) + 0.02 * rng.normal(size=DIM)
-        vector = (vector / np.linalg.norm(vector)).astype(np.float32)
+        near = vector_of(f"caption {n}".encode()) + 0.02 * rng.normal(size=DIM)
+        vector = (near / np.linalg.norm(near)).astype(np.float32)
         rows.append(Row(id=str(n), source=f"{n}.jpg", vector=vector, caption=f"caption {n}"))
     with create_index(address, Settings(space=SPACE, dim=DIM)) as made:
         made.upsert(rows[:10], space=SPACE)

@@ -22,6 +22,7 @@ from babelclip import (
     TransportError,
     Unavailable,
 )
+from babelclip.client.items import ImageInput
 from babelclip.client.semaphore import WeightedSemaphore
 from babelclip.testing import InMemoryTransport
 from tests.clients.fake_server import SPACE, FakeServer, vector_of
@@ -32,7 +33,7 @@ QUICK = Backoff(attempts=3, base=0.01)
 def test_texts_and_images_come_back_in_order(server: FakeServer, tmp_path: Path) -> None:
     """Bytes, files, and the errors among them stand where the caller put them, over both protocols."""
     (tmp_path / "two").write_bytes(b"two")
-    images = [b"one", tmp_path / "two", b"broken", tmp_path / "none"]
+    images: list[ImageInput] = [b"one", tmp_path / "two", b"broken", tmp_path / "none"]
 
     async def embed() -> None:
         async with AsyncClient(server.url) as client:

@@ -29,7 +29,7 @@ def key_file(key: str) -> bytes:
 
 
 @given(data=st.binary(max_size=60) | JSON.map(lambda v: json.dumps(v).encode()) | st.just(b"{" * 100_000))
-def test_a_file_gives_a_sendable_token_or_a_value_error(data) -> None:
+def test_a_file_gives_a_sendable_token_or_a_value_error(data: bytes) -> None:
     """No content of a token file can crash the client or smuggle a header."""
     try:
         token = parse_token_file(data).token

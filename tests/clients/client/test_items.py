@@ -7,25 +7,27 @@ import io
 import os
 import re
 import struct
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from babelclip.client.items import image_items, text_items
+from babelclip.client.items import ImageInput, image_items, text_items
 from babelclip.item_errors import ItemError
 
 LIMIT = 6_000_000
 
 
-def only(items) -> bytes | ItemError:
+def only(items: Iterable[bytes | ItemError]) -> bytes | ItemError:
     """The single element."""
     (item,) = items
     return item
 
 
-def png(**options) -> bytes:
+def png(**options: Any) -> bytes:
     """A small encoded image."""
     buffer = io.BytesIO()
     Image.new("RGB", (4, 2), "red").save(buffer, "PNG", **options)
@@ -49,13 +51,13 @@ def test_texts_become_utf8() -> None:
 
 
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
-def test_encoded_bytes_travel_untouched(make) -> None:
+def test_encoded_bytes_travel_untouched(make: Callable[[bytes], ImageInput]) -> None:
     """A client that re-encodes an image changes its vector."""
     assert only(image_items([make(b"\xff\xd8any")], LIMIT)) == b"\xff\xd8any"
 
 
 @pytest.mark.parametrize("make", [str, Path])
-def test_files_travel_untouched(make, tmp_path: Path) -> None:
+def test_files_travel_untouched(make: Callable[[Path], ImageInput], tmp_path: Path) -> None:
     """A path stands for the bytes of its file."""
     (tmp_path / "a.png").write_bytes(png())
     assert only(image_items([make(tmp_path / "a.png")], LIMIT)) == png()
@@ -66,7 +68,7 @@ def test_unreadable_files_fail_alone(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     good = tmp_path / "good"
     good.write_bytes(b"x")
-    bad = [tmp_path / "missing", tmp_path, tmp_path / "pipe", "nul\0byte", "\ud800"]
+    bad: list[ImageInput] = [tmp_path / "missing", tmp_path, tmp_path / "pipe", "nul\0byte", "\ud800"]
     *items, last = image_items([*bad, good], LIMIT)
     assert last == b"x"
     assert [item.code for item in items if isinstance(item, ItemError)] == ["unreadable_file"] * 5
@@ -224,7 +226,7 @@ def test_a_broken_pillow_image_fails_alone() -> None:
 @pytest.mark.parametrize(
     "single", ["a.png", b"x", Path("a.png"), Image.new("L", (1, 1)), np.zeros((2, 2, 3), np.uint8)]
 )
-def test_one_image_is_not_a_list(single) -> None:
+def test_one_image_is_not_a_list(single: Any) -> None:
     """A forgotten pair of brackets is noticed, instead of every letter of a path being opened."""
     with pytest.raises(TypeError, match="list of images"):
         image_items(single, LIMIT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from babelclip import (
     Unavailable,
     concatenate,
 )
+from babelclip.client.items import ImageInput
 from tests.clients.fake_server import DIM, SPACE, FakeServer, vector_of
 
 QUICK = Backoff(attempts=3, base=0.01)
@@ -89,7 +91,14 @@ def test_a_large_image_has_a_message_for_itself(server: FakeServer) -> None:
 
 def test_errors_stand_at_their_items(server: FakeServer, tmp_path: Path) -> None:
     """Failures here, there and across messages are numbered as in the caller's list; the others succeed."""
-    images = [b"x" * 60_000, b"broken", tmp_path / "none", b"y" * 60_000, b"z" * 200_000, b"broken too"]
+    images: list[ImageInput] = [
+        b"x" * 60_000,
+        b"broken",
+        tmp_path / "none",
+        b"y" * 60_000,
+        b"z" * 200_000,
+        b"broken too",
+    ]
     with Client(server.url, max_message_bytes=100_000) as client:
         result = client.embed_images(images, errors="return")
     assert [(error.index, error.code) for error in result.errors] == [
@@ -207,7 +216,7 @@ def test_the_version_is_asked_for(server: FakeServer) -> None:
 
 
 @pytest.mark.parametrize("options", [{"text_model": "nobody"}, {"version": "9.9"}])
-def test_an_unknown_model_is_named(server: FakeServer, options: dict[str, str]) -> None:
+def test_an_unknown_model_is_named(server: FakeServer, options: dict[str, Any]) -> None:
     """A wrong model or version says which one is missing."""
     with Client(server.url, **options) as client, pytest.raises(ModelNotFound, match=r"nobody|9\.9"):
         client.embed_texts(["a"])

@@ -19,7 +19,7 @@ READERS = [
     *(answers.collection, answers.outcomes, answers.item, answers.results, answers.labels),
     *(answers.image_label, answers.deleted, answers.job, answers.page),
 ]
-HIT = {
+HIT: dict[str, Any] = {
     "id": "a",
     "source": "",
     "kind": "image",

@@ -34,7 +34,14 @@ from tests.places import REPOSITORY
 
 pytest.importorskip("lancedb", reason="a gateway's collections are kept by LanceDB")
 
-EMPTY = {"hits": [], "threshold": None, "fits": False, "next_offset": None, "space": "s", "version": "1.0"}
+EMPTY: dict[str, Any] = {
+    "hits": [],
+    "threshold": None,
+    "fits": False,
+    "next_offset": None,
+    "space": "s",
+    "version": "1.0",
+}
 
 
 @pytest.fixture(scope="module")
@@ -202,15 +209,19 @@ def test_an_event_loop_has_the_same_calls(front: Front, tmp_path: Path) -> None:
             assert (await client.create()).name == "awaited"
             outcomes = await client.add([NewItem(image=tmp_path / "a.png", id="a")])
             assert [one.added for one in outcomes] == [True]
-            texts, images, like, item, labels, thumbnail, info, page = await asyncio.gather(
-                client.search("beach"),
-                client.search([Term(image=tmp_path / "a.png")]),
-                client.similar("a"),
-                client.get("a"),
-                client.classify(["beach", "city"], ids=["a"]),
-                client.thumbnail("a"),
-                client.info(),
-                client.items(),
+            (texts, images, like), (item, labels, thumbnail, info, page) = await asyncio.gather(
+                asyncio.gather(
+                    client.search("beach"),
+                    client.search([Term(image=tmp_path / "a.png")]),
+                    client.similar("a"),
+                ),
+                asyncio.gather(
+                    client.get("a"),
+                    client.classify(["beach", "city"], ids=["a"]),
+                    client.thumbnail("a"),
+                    client.info(),
+                    client.items(),
+                ),
             )
             assert [one.id for one in page.items] == ["a"]
             assert (await client.classify_image(picture(3), ["beach", "city"])).label == "city"

@@ -55,7 +55,8 @@ def clustered(count: int, dim: int = 24) -> np.ndarray:
     random = np.random.default_rng(0)
     rows = random.normal(size=(count, dim))
     rows[1::2] = rows[::2] + 0.15 * random.normal(size=(count // 2, dim))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    vectors: np.ndarray = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return vectors
 
 
 def test_a_few_vectors_are_compared_with_all() -> None:

@@ -35,7 +35,7 @@ def _one(key: str, value: Any, row: Mapping[str, Any]) -> bool:
 
 def _compare(value: Any, operator: str, wanted: Any) -> bool:
     if operator == "$exists":
-        return (value is not None) == wanted
+        return bool((value is not None) == wanted)
     if operator == "$ne":
         return value is None or value != wanted
     if operator == "$nin":

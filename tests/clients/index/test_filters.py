@@ -85,7 +85,7 @@ CONDITIONS = st.one_of(
         lambda value: {"collection": value}
     ),
 )
-FILTERS = st.recursive(
+FILTERS: st.SearchStrategy[dict[str, Any]] = st.recursive(
     CONDITIONS | st.just({}),
     lambda inner: st.one_of(
         st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"$or": parts}),

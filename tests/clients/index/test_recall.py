@@ -9,7 +9,8 @@ from babelclip.index.recall import TOP, ExactTop, queries_off_clusters, recall
 
 def unit(count: int, seed: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     rows = np.random.default_rng(seed).normal(size=(count, 16)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
 
 
 def test_pieces_give_what_the_whole_gives() -> None:

@@ -141,7 +141,7 @@ def test_what_is_gone_is_dropped(index: Index, client: Client, photographs: Path
     shutil.rmtree(photographs / "1")
     source = FolderSource(photographs)
     hidden = source.could_list
-    source.could_list = lambda name: "/1/" not in name and hidden(name)  # type: ignore[method-assign]
+    source.could_list = lambda source: "/1/" not in source and hidden(source)  # type: ignore[method-assign]
     assert add(index, client, source).dropped == 4
     left = rows_of(index)
     assert {"00070.jpg", "00071.jpg", "a.mp4", "00001.jpg", "00002.jpg"} <= left.keys()

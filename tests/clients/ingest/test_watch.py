@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
 
@@ -59,7 +60,7 @@ def test_what_changes_is_followed(folder: Path, tmp_path: Path) -> None:
 
 def test_a_round_that_fails_is_tried_again(folder: Path) -> None:
     """A folder that is gone for now is told of once a round, and followed on when it is back."""
-    rounds = iter([OSError("the drive is not there"), AddReport(embedded=1)])
+    rounds: Iterator[OSError | AddReport] = iter([OSError("the drive is not there"), AddReport(embedded=1)])
     said: list[str] = []
     stop = threading.Event()
 

@@ -193,12 +193,15 @@ def crash() -> str:
 @KINDS
 def test_what_the_library_holds_is_a_resource(images: Library, kind: str) -> None:
     """A model learns what it searches, and what it can filter by, before it asks."""
+    from mcp_types import TextResourceContents
+
     from tests.clients.mcp.asking import ask
 
     made = server(images, kind)
     listed = ask(made, lambda client: client.list_resources())
     assert [str(one.uri) for one in listed.resources] == ["babelclip://library"]
     (text,) = ask(made, lambda client: client.read_resource("babelclip://library")).contents
+    assert isinstance(text, TextResourceContents)
     assert '"images": 3, "fields": {"album": "text"}' in text.text
     assert made.instructions is not None
     assert "album (text)" in made.instructions

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,7 +25,7 @@ SPACE = CALIBRATION.space
 def model() -> Client:
     """A client of hand-made vectors."""
     broken = ("image_undecodable", "the tower cannot read it")
-    failing = {"": ("text_too_long", "no"), BROKEN: broken}
+    failing: dict[str | bytes, tuple[str, str]] = {"": ("text_too_long", "no"), BROKEN: broken}
     return Client("", transport=InMemoryTransport(dim=DIM, vectors=VECTORS, failing=failing))
 
 
@@ -35,7 +36,7 @@ def thumbnail(seed: int) -> bytes:
     return stream.getvalue()
 
 
-def row(name: str, seed: int, **given: object) -> Row:
+def row(name: str, seed: int, **given: Any) -> Row:
     """A row of a picture, whose file lies where its source says, as a folder's do."""
     vector = np.asarray(VECTORS[picture(seed)], np.float32)
     details = {"thumbnail": thumbnail(seed), "width": 48, "height": 48, **given}

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,7 @@ def test_the_configuration_starts_servers(here: dict[str, str]) -> None:
         parameters = StdioServerParameters(
             command=str(BIN / "babelclip"), args=entry["args"], env=entry.get("env"), cwd=REPOSITORY
         )
-        answer = ask(
-            parameters, lambda client, query=query: client.call_tool("search_images", {"query": query})
-        )
+        answer = ask(parameters, methodcaller("call_tool", "search_images", {"query": query}))
         assert found(answer)["images"][0]["id"] == best
         original = found(answer)["images"][0]["original"]
         assert original == (f"babelclip://images/{best}/original" if name == "drawings" else None)

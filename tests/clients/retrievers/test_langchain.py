@@ -117,7 +117,7 @@ def test_settings_that_make_no_sense_are_refused(images: Library) -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         retriever(images, "index", k=0)
     with pytest.raises(ValidationError):
-        BabelclipRetriever(images="photographs.index")
+        BabelclipRetriever(images="photographs.index")  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_chain_answers_from_images(images: Library) -> None:

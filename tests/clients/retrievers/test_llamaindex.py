@@ -61,6 +61,7 @@ def test_a_file_is_an_image_without_a_thumbnail(images: Library) -> None:
     (local,) = retriever(images, "index").retrieve("city")
     assert isinstance(local.node, ImageNode)
     assert local.node.image_path == local.node.metadata["source"]
+    assert local.node.image_path is not None
     assert Path(local.node.image_path).read_bytes() == picture(3)
     (remote,) = retriever(images, "collection").retrieve("city")
     assert not isinstance(remote.node, ImageNode)

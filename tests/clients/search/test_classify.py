@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ SPACE = "in-memory"
 
 
 def client(**vectors: list[float]) -> Client:
-    return Client("", transport=InMemoryTransport(dim=3, logit_scale=10.0, vectors=vectors))
+    given: dict[str | bytes, list[float]] = dict(vectors.items())
+    return Client("", transport=InMemoryTransport(dim=3, logit_scale=10.0, vectors=given))
 
 
 def images(*rows: list[float]) -> Embeddings:
@@ -92,7 +94,7 @@ def test_a_failed_image_is_an_answer_with_its_error() -> None:
         (["cat"], {"threshold": 2.0}, "from 0 to 1"),
     ],
 )
-def test_what_cannot_be_classified_with_is_refused(labels, options, says) -> None:
+def test_what_cannot_be_classified_with_is_refused(labels: Any, options: dict[str, Any], says: str) -> None:
     """A wrong label, template or threshold is a sentence before anything is sent."""
     transport = InMemoryTransport()
     with Client("", transport=transport) as unused, pytest.raises(ValueError, match=says):

@@ -27,7 +27,7 @@ def test_a_series_does_not_become_one() -> None:
 
 def test_hashes_are_believed_unless_vectors_contradict() -> None:
     """Equal perceptual hashes fold rows without a vector or with alike ones, and plain areas do not."""
-    same = {"perceptual_hash": "00000000000000ff"}
+    same: dict[str, Any] = {"perceptual_hash": "00000000000000ff"}
     assert fold([row("a", **same), row("b", perceptual_hash="000000000000f0ff")]) == [[0, 1]]
     assert fold([row("a", **same), row("b", perceptual_hash="00000000000fffff")]) == [[0], [1]]
     assert fold([row("a", 0, **same), row("b", 20, **same), row("c", 90, **same)]) == [[0, 1], [2]]

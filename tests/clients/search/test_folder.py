@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ def write(root: Path, *names: str, data: bytes = b"x") -> None:
         (root / name).write_bytes(data)
 
 
-def names(root: Path, **options: object) -> list[str]:
+def names(root: Path, **options: Any) -> list[str]:
     return [path.relative_to(root).as_posix() for path in find_images(root, **options).images]
 
 
@@ -134,7 +135,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
             raise PermissionError(13, "Permission denied", str(path))
         return listing(path)
 
-    monkeypatch.setattr(module.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     found = find_images(tmp_path)
     assert [path.name for path in found.images] == ["a.jpg"]
     (skip,) = found.skipped

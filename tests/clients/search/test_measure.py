@@ -69,13 +69,15 @@ THUMBNAILS = [thumbnail(n) for n in range(COUNT)]
 
 def client() -> Client:
     """A model whose texts are far from what they describe, and whose parts of pictures are near."""
-    texts = {f"picture {n}": noisy(VECTORS[n], 1.5, 1000 + n) for n in range(COUNT)}
-    parts = {
+    vectors: dict[str | bytes, np.ndarray] = {
+        f"picture {n}": noisy(VECTORS[n], 1.5, 1000 + n) for n in range(COUNT)
+    }
+    vectors |= {
         part: noisy(VECTORS[n], 0.3, 2000 + n + corner)
         for n in range(COUNT)
         for corner, part in enumerate(picture_parts([THUMBNAILS[n]] * 4))
     }
-    return Client("", transport=InMemoryTransport(vectors={**texts, **parts}))
+    return Client("", transport=InMemoryTransport(vectors=vectors))
 
 
 def test_texts_and_images_have_curves_of_their_own(filled: Filled) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,6 @@ from hypothesis import strategies as st
 
 from babelclip import Client, Collection, MultiLingualSearch, Unavailable, generate_embeddings
 from babelclip.embedding_pb2 import EmbedRequest
-from babelclip.search import folder as folders
 from babelclip.search.collection import read_collection
 from babelclip.search.progress import open_progress
 from babelclip.testing import InMemoryTransport
@@ -51,7 +51,7 @@ def photographs(tmp_path: Path) -> Path:
     return folder
 
 
-def embed(transport: Counting, folder: Path, output: Path, **options: object) -> Collection:
+def embed(transport: Counting, folder: Path, output: Path, **options: Any) -> Collection:
     with Client("unused", transport=transport) as client:
         return generate_embeddings(client, folder, output, batch_size=8, **options)
 
@@ -72,7 +72,9 @@ def test_a_run_that_was_broken_off_goes_on(photographs: Path, tmp_path: Path) ->
         embed(first, photographs, tmp_path / "v")
     assert len(first.images) == 24
     assert not (tmp_path / "v" / "meta.json").exists()
-    second, said, seen = Counting(), [], []
+    second = Counting()
+    said: list[str] = []
+    seen: list[tuple[int, ...]] = []
     made = embed(
         *(second, photographs, tmp_path / "v"), say=said.append, progress=lambda *done: seen.append(done)
     )
@@ -207,7 +209,7 @@ def test_a_folder_that_cannot_be_read_today_costs_nothing(
         return listing(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(folders.os, "scandir", refuse)
+        patched.setattr(os, "scandir", refuse)
         made = embed(Counting(), photographs, tmp_path / "v")
     assert len(made.images) == 20
     assert [skip.code for skip in made.skipped] == ["unreadable_folder"]

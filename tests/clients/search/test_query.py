@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_a_term_is_one_thing_with_a_weight(arguments: dict[str, object]) -> None
 
 def test_a_sum_has_the_weights_of_unit_vectors() -> None:
     """Vectors count by their weights whatever their lengths, and their sum has length 1."""
-    found = compose([[3, 0, 0], [0, 0.1, 0]], [1.0, -0.5])
+    found = compose(np.array([[3, 0, 0], [0, 0.1, 0]]), [1.0, -0.5])
     np.testing.assert_allclose(found, np.array([2, -1, 0]) / np.sqrt(5), rtol=1e-6)
     assert found.dtype == np.float32
 
@@ -174,7 +175,7 @@ def fetching(hits: list[Hit]) -> Callable[[int, int], list[Hit]]:
     return lambda offset, top: hits[offset : offset + top]
 
 
-def pages(hits: list[Hit], top: int, **settings: float) -> list[SearchHit]:
+def pages(hits: list[Hit], top: int, **settings: Any) -> list[SearchHit]:
     found: list[SearchHit] = []
     offset: int | None = 0
     while offset is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_what_avoids_more_than_it_wants_still_has_a_threshold() -> None:
 
 def test_without_a_curve_there_is_no_threshold() -> None:
     """What was not measured, only avoids, or does not rise with the cosine gives no curve."""
-    one = {"vectors": VECTORS[:1], "candidates": 2}
+    one: dict[str, Any] = {"vectors": VECTORS[:1], "candidates": 2}
     assert SearchCalibration("s", text=TEXT).curve(kinds=["image"], weights=[1.0], **one) is None
     assert BOTH.curve(kinds=["text"], weights=[-1.0], **one) is None
     falling = SearchCalibration("s", text=Calibration("s", -1.0, 0.0, 100))

@@ -58,7 +58,8 @@ def compared(candidate: InMemoryTransport, share: float = 1.0) -> Report:
         for text, image in zip(TEXTS, IMAGES, strict=True):
             client.embed_texts([text])
             client.embed_images([image])
-    return shadow.report(PATIENT)
+    report: Report = shadow.report(PATIENT)
+    return report
 
 
 def test_a_candidate_that_gives_the_same_may_be_promoted() -> None:
@@ -91,7 +92,7 @@ def test_another_space_is_judged_by_its_neighbours() -> None:
 
 def test_items_that_only_the_candidate_fails_are_counted() -> None:
     """What failed before is no fault of the candidate; what fails now is."""
-    failing = {IMAGES[3]: ("image_undecodable", "broken")}
+    failing: dict[str | bytes, tuple[str, str]] = {IMAGES[3]: ("image_undecodable", "broken")}
     report = compared(InMemoryTransport(version="2.0", failing=failing))
     assert report.failed == {"image_undecodable": 1}
     assert "the candidate alone fails 1 of 240 items, most with image_undecodable" in report.reasons

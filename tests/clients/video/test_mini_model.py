@@ -19,7 +19,7 @@ QUERIES = {"pizza": "🍕", "Fahrrad": "🚲", "guitarra": "🎸", "fusée": "�
 LENGTH = 3.0
 
 
-def drawing(emoji: str) -> np.ndarray:  # type: ignore[type-arg]
+def drawing(emoji: str) -> np.ndarray:
     """A drawing on white, as a frame."""
     canvas = Image.new("RGBA", (160, 120), "white")
     with Image.open(SAMPLES / f"{ord(emoji):x}.png") as picture:

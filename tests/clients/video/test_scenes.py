@@ -20,6 +20,7 @@ from babelclip.video import (
     sample_frames,
 )
 from babelclip.video import sampling as sampling_module
+from babelclip.video.frames import encoded
 from tests.clients.video.films import Pixels, moving, scene, write_film
 
 LENGTHS = (3.0, 1.2, 4.0, 2.0, 0.8, 5.0, 2.5, 3.0, 1.0, 2.0, 6.0, 2.5)
@@ -153,8 +154,12 @@ def test_settings_of_cuts_decide(film: Path) -> None:
 def test_few_pictures_are_held_at_a_time(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures wait about a second for their scene to be certain, however long the film is."""
     made: list[float] = []
-    real = sampling_module.encoded
-    monkeypatch.setattr(sampling_module, "encoded", lambda picture: made.append(0.0) or real(picture))
+
+    def counting(picture: Image.Image) -> bytes:
+        made.append(0.0)
+        return encoded(picture)
+
+    monkeypatch.setattr(sampling_module, "encoded", counting)
     with open_video(film) as video:
         waiting = [len(made) - count for count, _ in enumerate(sample_frames(video, Sampling(every=0.5)))]
     # Those that are left out because another stands for their scene never leave the count.
