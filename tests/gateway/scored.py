@@ -42,12 +42,16 @@ def image(data: bytes) -> dict[str, str]:
 def unit(item: str | bytes) -> np.ndarray:
     """Its vector, of length 1."""
     vector = np.array(VECTORS[item])
-    return vector / np.linalg.norm(vector)
+    scaled: np.ndarray = vector / np.linalg.norm(vector)
+    return scaled
 
 
 def engine() -> Engine:
     """Two versions of the vectors above, of which one has a calibration."""
-    failing = {BROKEN: ("image_undecodable", "it is broken"), "poison": ("text_too_long", "it is too long")}
+    failing: dict[str | bytes, tuple[str, str]] = {
+        BROKEN: ("image_undecodable", "it is broken"),
+        "poison": ("text_too_long", "it is too long"),
+    }
     made = [
         InMemoryTransport(
             dim=3,

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ def test_calls_and_items_are_counted_by_what_came_of_them(tmp_path: Path) -> Non
         assert httpx.post(f"{front.addresses.http}/v1/embeddings").status_code == 401
         assert front.post("/free/choice").status_code == 404
         with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
-            call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+                "/babelclip.v1.Embedder/Embed"
+            )
             sent = pb.EmbedItemsRequest(items=[pb.Item(image=b"x")]).SerializeToString()
             call(sent, metadata=(("authorization", f"Bearer {front.key}"),), timeout=PATIENCE)
             with pytest.raises(grpc.RpcError):
@@ -73,14 +76,17 @@ def test_calls_and_items_are_counted_by_what_came_of_them(tmp_path: Path) -> Non
 def test_addresses_that_name_a_model_count_together(tmp_path: Path) -> None:
     """A caller who tries many names makes no new series: a label has the form of the address."""
     with gateway(Engine(), tmp_path) as front:
+
+        def thrice(call: str) -> bool:
+            return counted(front, "requests_total", call=call) == 3
+
         for name in ("clip", "clip@1.0", "free/choice"):
             front.post(f"/v1/models/{name}:predict", json={"instances": ["a"]})
             front.post(f"/v2/models/{name}/versions/1.0/infer", json={})
             front.get(f"/v1/models/{name}", authorization=f"Bearer {front.key}")
         for call in ("{model}:predict", "{model}"):
-            eventually(lambda call=call: counted(front, "requests_total", call=f"/v1/models/{call}") == 3)
-        infer = "/v2/models/{model}/versions/{version}/infer"
-        eventually(lambda: counted(front, "requests_total", call=infer) == 3)
+            eventually(partial(thrice, f"/v1/models/{call}"))
+        eventually(partial(thrice, "/v2/models/{model}/versions/{version}/infer"))
         assert "choice" not in httpx.get(front.addresses.metrics).text
 
 

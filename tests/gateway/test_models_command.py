@@ -14,7 +14,6 @@ from typer.testing import CliRunner, Result
 
 from babelclip import BabelclipError
 from babelclip.cli.main import app
-from babelclip.versions import gateway as gateway_versions
 from babelclip.versions.gateway import GatewayVersions
 from tests.gateway.engine import Engine
 from tests.gateway.front import Front, gateway
@@ -149,7 +148,7 @@ def test_another_servers_answer_is_an_error_of_ours(status: int, content: bytes)
 
     made: Any = functools.partial(httpx.Client, transport=httpx.MockTransport(answer))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gateway_versions.httpx, "Client", made)
+        patch.setattr(httpx, "Client", made)
         with GatewayVersions("http://127.0.0.1:1") as versions:
             for call in (versions.list, lambda: versions.promote("clip", "2.0")):
                 with contextlib.suppress(BabelclipError):

@@ -88,7 +88,7 @@ def test_refusals_have_one_too(front: Front, lines: Lines) -> None:
 def test_a_call_of_grpc_has_a_line(front: Front, lines: Lines) -> None:
     """The id comes as metadata."""
     with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
-        call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/babelclip.v1.Embedder/Embed")
         sent = pb.EmbedItemsRequest(items=[pb.Item(text="a")] * 3).SerializeToString()
         bearer = ("authorization", f"Bearer {front.key}")
         call(sent, metadata=(bearer, ("x-request-id", "typed")), timeout=PATIENCE)

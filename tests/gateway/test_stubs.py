@@ -84,7 +84,11 @@ def test_cpp_calls_the_service(front: Front, tmp_path: Path) -> None:
         pytest.skip("the libraries of gRPC for C++ are not installed")
     generate = [f"-I{REPOSITORY}", "--cpp_out=.", "--grpc_out=.", f"--plugin=protoc-gen-grpc={plugin}"]
     output(protoc, *generate, "gateway/rpc/embedder.proto", folder=tmp_path)
-    sources = ["gateway/rpc/embedder.pb.cc", "gateway/rpc/embedder.grpc.pb.cc", STUBS / "client.cc"]
+    sources: list[str | Path] = [
+        "gateway/rpc/embedder.pb.cc",
+        "gateway/rpc/embedder.grpc.pb.cc",
+        STUBS / "client.cc",
+    ]
     output(compiler, "-std=c++17", "-I.", *sources, "-o", "client", *flags.stdout.split(), folder=tmp_path)
     address = front.addresses.grpc.removeprefix("grpc://")
     assert output(tmp_path / "client", address, front.key, folder=tmp_path) == EXPECTED

@@ -48,7 +48,9 @@ def test_both_ways_in_speak_tls(authority: trustme.CA, tmp_path: Path) -> None:
         credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
         target = f"localhost:{urlsplit(front.addresses.grpc).port}"
         with grpc.secure_channel(target, credentials) as channel:
-            call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+                "/babelclip.v1.Embedder/Embed"
+            )
             sent = pb.EmbedItemsRequest(items=[pb.Item(text="a")]).SerializeToString()
             answered = call(sent, metadata=tuple(bearer.items()), timeout=PATIENCE)
         assert pb.EmbedItemsResponse.FromString(answered).dim == 32

@@ -81,7 +81,7 @@ def traced(front: Front, way: str) -> None:
     with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
         sent = pb.EmbedItemsRequest(items=[pb.Item(text="a"), pb.Item(image=b"hello")]).SerializeToString()
         metadata = (("authorization", f"Bearer {front.key}"), ("traceparent", PARENT))
-        call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/babelclip.v1.Embedder/Embed")
         call(sent, metadata=metadata, timeout=PATIENCE)
 
 

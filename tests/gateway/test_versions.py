@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_a_version_that_is_not_proved_is_not_promoted(tmp_path: Path) -> None:
 
     class Mixed(InMemoryTransport):
         def send(self, call: Call) -> bytes:
-            return (other if call.model == "text" else super()).send(call)
+            return other.send(call) if call.model == "text" else super().send(call)
 
     engine.versions["4.0"] = Mixed(space="mixed", version="4.0", dim=16)
 
@@ -166,7 +167,8 @@ def test_a_candidate_must_be_served_and_another_one(tmp_path: Path, what: str) -
             await change("8.0", 0.5)
         with pytest.raises(RegistryError, match="already"):
             await change("1.0", 0.5)
-        assert (await change("2.0", 0.5)) == ModelVersions(**{what: TrafficSplit("2.0", 0.5)})
+        split: dict[str, Any] = {what: TrafficSplit("2.0", 0.5)}
+        assert (await change("2.0", 0.5)) == ModelVersions(**split)
         assert (await change("9.0", 0)) == ModelVersions()
 
     asyncio.run(run())

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,9 @@ def test_connections_are_spread_over_the_processes(shared: Processes) -> None:
         target = shared.addresses["grpc"].removeprefix("grpc://")
         request = pb.EmbedItemsRequest(items=[pb.Item(text="a")]).SerializeToString()
         with grpc.insecure_channel(target, options=options) as channel:
-            call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+                "/babelclip.v1.Embedder/Embed"
+            )
             call(request, metadata=(("authorization", f"Bearer {shared.key}"),), timeout=PATIENCE)
 
     def served(call: str) -> bool:
@@ -151,9 +154,13 @@ def test_connections_are_spread_over_the_processes(shared: Processes) -> None:
         assert time.monotonic() < give_up
         assert shared.post("a").status_code == 200
         embed()
+
+    def ready(number: str) -> bool:
+        return shared.counted("model_ready", model="clip", worker=number) == 1
+
     for number in ("0", "1"):
         assert shared.counted("worker_up", worker=number) == 1
-        eventually(lambda number=number: shared.counted("model_ready", model="clip", worker=number) == 1)
+        eventually(partial(ready, number))
 
 
 def test_one_port_has_the_metrics_of_all_and_of_the_engine(shared: Processes) -> None:

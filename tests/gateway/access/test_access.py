@@ -53,7 +53,9 @@ def typed(front: Front, key: str, name: str = "Embed", texts: tuple[str, ...] = 
     """The same over gRPC → the answer, or the error."""
     sent = pb.EmbedItemsRequest(items=[pb.Item(text=text) for text in texts]).SerializeToString()
     with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
-        call = channel.unary_unary(f"/babelclip.v1.Embedder/{name}")
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            f"/babelclip.v1.Embedder/{name}"
+        )
         try:
             answer = call(sent, metadata=(("authorization", f"Bearer {key}"),), timeout=PATIENCE)
         except grpc.RpcError as error:
@@ -170,7 +172,9 @@ def test_a_stream_is_slowed_to_its_limits(front: Front) -> None:
     key = add(front.keys_file, "bulk", limits=limits)
     requests = (pb.EmbedItemsRequest(items=[pb.Item(text=str(number))]) for number in range(30))
     with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
-        call = channel.stream_stream("/babelclip.v1.Embedder/EmbedStream")
+        call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            "/babelclip.v1.Embedder/EmbedStream"
+        )
         sent = (request.SerializeToString() for request in requests)
         answers = list(call(sent, metadata=(("authorization", f"Bearer {key}"),), timeout=PATIENCE))
     assert len(answers) == 30

@@ -270,7 +270,12 @@ def test_a_rate_is_of_the_time_in_which_a_tower_was_busy() -> None:
     assert 190 < rate.per_second < 210
 
 
-def run(engine: Engine, work: Callable[[AdmittedTowers], Coroutine[Any, Any, Any]], at_once: int = 64) -> Any:
+Queues = Mapping[Tower, TowerQueue]
+
+
+def run(
+    engine: Engine, work: Callable[[AdmittedTowers, Queues], Coroutine[Any, Any, Any]], at_once: int = 64
+) -> Any:
     """What `work` returns, of towers with admission before an engine in memory."""
 
     async def main() -> Any:

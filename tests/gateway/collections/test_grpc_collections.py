@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -14,7 +15,7 @@ from tests.e2e.support import PATIENCE
 from tests.gateway.collections.album import BROKEN, album, picture
 from tests.gateway.front import Front
 
-KINDS = {
+KINDS: dict[str, type[Message]] = {
     "Create": pb.Collection,
     "List": pb.ListCollectionsResponse,
     "Get": pb.Collection,
@@ -40,7 +41,7 @@ class Stub:
 
     def __call__(self, name: str, request: Any, key: str = "") -> Any:
         """One request, one answer."""
-        call = self.channel.unary_unary(
+        call: grpc.UnaryUnaryMultiCallable[Message, Message] = self.channel.unary_unary(
             f"/babelclip.v1.Collections/{name}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=KINDS[name].FromString,

@@ -80,7 +80,7 @@ def test_a_key_or_a_session_has_one_version_over_http_and_grpc(front: Front) -> 
     before = counted(front, "version_items_total", model="clip", version="2.0", outcome="ok")
     assert asked(front) == f"clip@{meant['test']}"
     with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
-        call = channel.unary_unary(
+        call: grpc.UnaryUnaryMultiCallable[bytes, pb.EmbedItemsResponse] = channel.unary_unary(
             "/babelclip.v1.Embedder/Embed", response_deserializer=pb.EmbedItemsResponse.FromString
         )
         sent = pb.EmbedItemsRequest(items=[pb.Item(text="a"), pb.Item(image=b"b")]).SerializeToString()

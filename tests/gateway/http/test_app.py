@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -57,7 +58,8 @@ def test_no_call_without_a_key(
     front: Front, path: str, authorization: str | bytes | None, challenge: str
 ) -> None:
     """A missing or wrong key is 401 with a challenge, never 400, and nothing is embedded or told."""
-    headers = {} if authorization is None else {"authorization": authorization}
+    given = authorization.encode() if isinstance(authorization, str) else authorization
+    headers = {} if given is None else {b"authorization": given}
     answer = httpx.post(f"{front.addresses.http}{path}", json={"input": "not let in"}, headers=headers)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == challenge
@@ -104,7 +106,9 @@ def test_without_authentication_everybody_on_the_machine_may_call(tmp_path: Path
         ({"content": b'{"input": NaN}'}, 400, "malformed_request"),
     ],
 )
-def test_bodies_that_are_none_are_refused(front: Front, sent: dict, status: int, code: str | None) -> None:
+def test_bodies_that_are_none_are_refused(
+    front: Front, sent: dict[str, Any], status: int, code: str | None
+) -> None:
     """Too large, of another kind, compressed or no JSON: a sentence in OpenAI's form, and no stack trace."""
     answer = front.post(**sent)
     assert answer.status_code == status, answer.text
@@ -178,7 +182,9 @@ def test_what_is_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
 
         def by_grpc() -> bytes:
             with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
-                call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
+                call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+                    "/babelclip.v1.Embedder/Embed"
+                )
                 sent = pb.EmbedItemsRequest(items=[pb.Item(text="long")]).SerializeToString()
                 answer: bytes = call(
                     sent, metadata=(("authorization", f"Bearer {front.key}"),), timeout=PATIENCE

@@ -113,7 +113,7 @@ def test_messages_of_grpc_are_bounded_when_they_are_unpacked(
     """A compressed message is read, and a bomb is refused while it is unpacked."""
     target = front.addresses.grpc.removeprefix("grpc://")
     with grpc.insecure_channel(target, compression=algorithm) as channel:
-        call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/babelclip.v1.Embedder/Embed")
 
         def send(size: int) -> bytes:
             request = pb.EmbedItemsRequest(items=[pb.Item(text="a" * size)])

@@ -34,7 +34,10 @@ from tests.gateway.test_metrics import counted, eventually
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """A gateway before an engine of two versions, and an item that it cannot embed."""
-    failing = {"poison": ("text_too_long", "too long"), b"broken": ("image_truncated", "cut off")}
+    failing: dict[str | bytes, tuple[str, str]] = {
+        "poison": ("text_too_long", "too long"),
+        b"broken": ("image_truncated", "cut off"),
+    }
     engine = Engine(
         InMemoryTransport(failing=failing, unknown=["?"]), InMemoryTransport(space="new", version="2.0")
     )

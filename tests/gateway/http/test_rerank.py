@@ -57,7 +57,7 @@ def test_a_broken_document_costs_only_itself(front: Front) -> None:
 
 def test_coheres_sdk_reranks(front: Front) -> None:
     """A program written for Cohere's rerank gets its results by a change of address and key."""
-    where = {"api_key": front.key, "base_url": front.addresses.http}
+    where: dict[str, Any] = {"api_key": front.key, "base_url": front.addresses.http}
     with httpx.Client() as connections:
         newer = cohere.ClientV2(**where, httpx_client=connections)
         answer = newer.rerank(model="clip", query="cat", documents=["dog", "cat"], top_n=1)
@@ -66,5 +66,6 @@ def test_coheres_sdk_reranks(front: Front) -> None:
         older = cohere.Client(**where, httpx_client=connections)
         found = older.rerank(model="clip", query="cat", documents=["dog", "cat"], return_documents=True)
     assert [(result.index, round(result.relevance_score, 5)) for result in answer.results] == [(1, 1.0)]
-    assert [result.document.text for result in found.results] == ["cat", "dog"]
+    documents = [result.document for result in found.results]
+    assert [document and document.text for document in documents] == ["cat", "dog"]
     assert caught.value.body["message"] == "there is no model 'other'; there are clip"

@@ -159,7 +159,7 @@ def test_any_body_is_a_request_or_an_error(body: dict[str, Any]) -> None:
     statuses = []
     for module in (similarity, classify, rerank):
         try:
-            module.read(json.loads(json.dumps(body)), 100)  # type: ignore[attr-defined]
+            module.read(json.loads(json.dumps(body)), 100)
         except ApiError as error:
             statuses.append(error.status)
     assert set(statuses) <= {400, 413}

@@ -11,7 +11,8 @@ import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the group `clients` is not installed")
 
-from playwright.sync_api import Browser, Page  # noqa: E402
+from playwright.sync_api import Browser as Browser  # noqa: E402  (for those who import it from here)
+from playwright.sync_api import Page  # noqa: E402
 
 from tests.e2e.support import PATIENCE  # noqa: E402
 

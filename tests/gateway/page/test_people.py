@@ -2,13 +2,16 @@
 
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
 from tests.gateway.page.browser import Browser, chromium, opened, search, serious_findings
 from tests.gateway.page.catalogue import Catalogue, Item, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import FilePayload
 
 pytestmark = pytest.mark.slow  # starts a browser
 
@@ -56,7 +59,9 @@ def test_axe_finds_nothing_serious(browser: Browser, shop: Catalogue, scheme: An
         assert serious_findings(page) == []
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Add photographs").click()
-        files = [{"name": name, "mimeType": "image/jpeg", "buffer": b"x"} for name in ("bad.jpg", "good.jpg")]
+        files: list[FilePayload] = [
+            {"name": name, "mimeType": "image/jpeg", "buffer": b"x"} for name in ("bad.jpg", "good.jpg")
+        ]
         page.locator("dialog input[type=file]").set_input_files(files)
         page.get_by_text("1 added, 1 not").first.wait_for()
         assert serious_findings(page) == []
@@ -130,8 +135,10 @@ def test_right_to_left_is_mirrored(browser: Browser, shop: Catalogue) -> None:
     with opened(browser, f"{shop.address}/ui/?q=dog", locale="ar") as page:
         page.locator(".tile").first.wait_for()
         assert page.locator("html").get_attribute("dir") == "rtl"
-        boxes = [page.locator(".tile").nth(place).bounding_box() for place in (0, 1)]
-        assert boxes[0]["x"] > boxes[1]["x"]
+        first, second = (page.locator(".tile").nth(place).bounding_box() for place in (0, 1))
+        assert first is not None
+        assert second is not None
+        assert first["x"] > second["x"]
         page.locator(".tile .open").first.focus()
         page.keyboard.press("ArrowLeft")
         assert focused(page) == 1
@@ -194,7 +201,9 @@ def test_a_key_is_asked_for_and_sent_with_pictures_alone(browser: Browser, shop:
         dialog.get_by_label("Key").fill(KEY)
         dialog.get_by_label("Key").press("Enter")
         page.locator(".tile img.here").first.wait_for()
-        assert page.locator(".tile img").first.get_attribute("src").startswith("blob:")
+        source = page.locator(".tile img").first.get_attribute("src")
+        assert source is not None
+        assert source.startswith("blob:")
         assert not any(KEY in address for address in (*addresses, page.url))
         assert page.context.cookies() == []
         assert page.evaluate("() => JSON.stringify(localStorage)").find(KEY) < 0

@@ -78,7 +78,7 @@ def details(error: grpc.RpcError) -> Status:
     """What a status says for programs."""
     assert isinstance(error, grpc.Call)
     found = dict(error.trailing_metadata() or ())
-    return Status.FromString(found[DETAILS_KEY])  # type: ignore[arg-type]
+    return Status.FromString(found[DETAILS_KEY])
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_items_of_both_kinds_have_their_own_outcomes(front: Front, stub: Stub) -
     """One answer has the vectors, and the error of each item that failed."""
     response = stub.embed("a", b"image", "poison", "ⴰⵣⵓⵍ", model="clip")
     memory = front.engine.versions["1.0"]
-    expected = [memory.vector("a"), memory.vector(b"image"), np.zeros(32), memory.vector("ⴰⵣⵓⵍ")]
+    expected = np.stack([memory.vector("a"), memory.vector(b"image"), np.zeros(32), memory.vector("ⴰⵣⵓⵍ")])
     np.testing.assert_allclose(rows(response), expected, atol=1e-6)
     assert [(error.index, error.code, error.message) for error in response.errors] == [
         (2, "empty_item", "nothing to see")
@@ -147,7 +147,7 @@ def test_versions_and_models_are_those_of_http(stub: Stub) -> None:
     ],
 )
 def test_a_request_that_fails_as_a_whole_ends_with_a_status(
-    stub: Stub, items: tuple[str, ...], fields: dict[str, str], code: grpc.StatusCode, reason: str
+    stub: Stub, items: tuple[str, ...], fields: dict[str, Any], code: grpc.StatusCode, reason: str
 ) -> None:
     """The status is gRPC's own, and its details have the code for programs."""
     with pytest.raises(grpc.RpcError) as caught:
@@ -166,6 +166,7 @@ def test_a_request_that_fails_as_a_whole_ends_with_a_status(
 )
 def test_no_call_without_a_key(front: Front, name: str, metadata: tuple[tuple[str, str], ...]) -> None:
     """Every call of the service is refused without a key, a stream before it sends anything."""
+    path = f"/babelclip.v1.Embedder/{name}"
     with channel(front) as opened:
         waiting = threading.Event()
 
@@ -175,16 +176,14 @@ def test_no_call_without_a_key(front: Front, name: str, metadata: tuple[tuple[st
 
         try:
             if name == "EmbedStream":
-                call = opened.stream_stream(f"/babelclip.v1.Embedder/{name}")(
-                    requests(), metadata=metadata, timeout=PATIENCE
-                )
+                stream: grpc.StreamStreamMultiCallable[bytes, bytes] = opened.stream_stream(path)
+                answers = stream(requests(), metadata=metadata, timeout=PATIENCE)
                 with pytest.raises(grpc.RpcError) as caught:
-                    next(call)
+                    next(answers)
             else:
+                call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = opened.unary_unary(path)
                 with pytest.raises(grpc.RpcError) as caught:
-                    opened.unary_unary(f"/babelclip.v1.Embedder/{name}")(
-                        b"", metadata=metadata, timeout=PATIENCE
-                    )
+                    call(b"", metadata=metadata, timeout=PATIENCE)
         finally:
             waiting.set()
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -312,7 +311,9 @@ def test_every_call_of_the_proto_is_served(front: Front) -> None:
     service = pb.DESCRIPTOR.services_by_name["Embedder"]
     with channel(front) as opened:
         for method in service.methods:
-            call = opened.stream_stream(f"/{service.full_name}/{method.name}")
+            call: grpc.StreamStreamMultiCallable[bytes, bytes] = opened.stream_stream(
+                f"/{service.full_name}/{method.name}"
+            )
             answers = call(
                 iter([b""]), metadata=(("authorization", f"Bearer {front.key}"),), timeout=PATIENCE
             )

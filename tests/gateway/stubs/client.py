@@ -9,7 +9,7 @@ import sys
 import grpc
 
 from gateway.rpc import embedder_pb2 as pb
-from gateway.rpc import embedder_pb2_grpc
+from gateway.rpc import embedder_pb2_grpc  # type: ignore[attr-defined]  # protoc makes it for this program
 
 address, key = sys.argv[1:]
 stub = embedder_pb2_grpc.EmbedderStub(grpc.insecure_channel(address))

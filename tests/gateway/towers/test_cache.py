@@ -46,7 +46,8 @@ class Computer:
         *,
         timeout: float | None = None,
     ) -> Embeddings:
-        self.computed.append(list(items))
+        asked: list[str | bytes] = [*items]
+        self.computed.append(asked)
         self.timeouts.append(timeout)
         await self.held.wait()
         if self.error is not None:
@@ -56,7 +57,7 @@ class Computer:
         texts = [item if isinstance(item, str) else item.decode("latin-1") for item in items]
         bad = [index for index, text in enumerate(texts) if text.startswith("bad")]
         rows = [
-            np.zeros(version.dim) if index in bad else memory.vector(item) for index, item in enumerate(items)
+            np.zeros(version.dim) if index in bad else memory.vector(item) for index, item in enumerate(asked)
         ]
         return Embeddings(
             vectors=np.array(rows, np.float32).reshape(len(items), version.dim),

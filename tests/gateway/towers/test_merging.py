@@ -15,7 +15,10 @@ from gateway.towers.base import ModelVersion
 from gateway.towers.merging import MAX_ITEMS, MergingTowers
 from tests.gateway.engine import Engine, towers
 
-BROKEN = {b"broken": ("image_undecodable", "no image"), b"": ("empty_item", "nothing in it")}
+BROKEN: dict[str | bytes, tuple[str, str]] = {
+    b"broken": ("image_undecodable", "no image"),
+    b"": ("empty_item", "nothing in it"),
+}
 
 
 class Held:
@@ -182,6 +185,7 @@ def test_a_request_that_is_refused_costs_no_other() -> None:
         assert isinstance(refused, RequestRefused)
         memory = held.engine.versions["1.0"]
         for text, outcomes in (("a", a), ("b", b), ("first", await first)):
+            assert isinstance(outcomes, Embeddings)
             np.testing.assert_allclose(outcomes.vectors, [memory.vector(text)], atol=1e-6)
         await held.merging.close()
 

@@ -40,7 +40,7 @@ def test_items_of_both_kinds_keep_their_places() -> None:
     """Each item goes to its tower, and one that fails costs only itself, wherever it failed."""
     engine = Engine(InMemoryTransport(failing={b"broken": ("image_undecodable", "no image")}))
     broken = ItemError(0, "invalid_item", "no base64")
-    items = [b"image", "a text", broken, b"broken", "ሰዓት"]
+    items: list[str | bytes | ItemError] = [b"image", "a text", broken, b"broken", "ሰዓት"]
 
     async def run() -> None:
         version, outcomes = await embed(models(engine).find("clip"), items)

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
+from pydantic import SecretStr
 
 from tests.e2e.test_other_languages import tool
 from tests.gateway.engine import Engine
@@ -54,9 +55,8 @@ def langchain(front: Front, **settings: Any) -> "OpenAIEmbeddings":
     # Here, because its import takes seconds, in every process that collects the tests.
     from langchain_openai import OpenAIEmbeddings
 
-    return OpenAIEmbeddings(
-        model="clip", base_url=f"{front.addresses.http}/v1", api_key=front.key, max_retries=0, **settings
-    )
+    key, base_url = SecretStr(front.key), f"{front.addresses.http}/v1"
+    return OpenAIEmbeddings(model="clip", base_url=base_url, api_key=key, max_retries=0, **settings)
 
 
 def test_langchain_embeds(front: Front) -> None:
@@ -78,14 +78,13 @@ def test_langchain_embeds(front: Front) -> None:
 
 def test_langchains_default_is_told_what_to_set(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default it sends token ids of OpenAI's tokenizer, and the error says which setting stops that."""
-    import langchain_openai.embeddings.base as langchain_base
     import tiktoken
 
     # OpenAI's tokenizer is downloaded where it is first used; any other one makes ids as well.
     letters = tiktoken.Encoding(
         "bytes", pat_str=".", mergeable_ranks={bytes([n]): n for n in range(256)}, special_tokens={}
     )
-    monkeypatch.setattr(langchain_base.tiktoken, "encoding_for_model", lambda name: letters)
+    monkeypatch.setattr(tiktoken, "encoding_for_model", lambda name: letters)
     with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
         langchain(front).embed_documents(TEXTS)
 
