@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from export.__main__ import main as export
 from models import checkpoint
+from models.modules import BabelCLIP
 from tests.e2e.support import Server, launched
 from tests.places import MINI, REPOSITORY
 from tests.shared import made_once, mini_store
@@ -44,8 +45,9 @@ def export_other_weights(folder: Path) -> None:
     torch.manual_seed(0)
     with torch.no_grad():
         for weights in loaded.model.parameters():
-            weights += 0.1 * weights.std(correction=0) * torch.randn_like(weights)
+            weights.add_(0.1 * weights.std(correction=0) * torch.randn_like(weights))
     meta = loaded.meta
+    assert isinstance(loaded.model, BabelCLIP)
     checkpoint.save(
         folder / "other", loaded.model, loaded.tokenizer, languages=meta["languages"], training={}
     )

@@ -4,7 +4,9 @@ import functools
 import json
 import struct
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import httpx
@@ -81,7 +83,13 @@ def only_the_middle_failed(good: EmbedResponse, mixed: EmbedResponse, code: str)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize(("make", "code", "status"), BAD_IMAGES)
 def test_a_bad_image_costs_only_itself(
-    server: Server, images: list[bytes], photograph: bytes, transport: str, make, code: str, status: int
+    server: Server,
+    images: list[bytes],
+    photograph: bytes,
+    transport: str,
+    make: Callable[[bytes], bytes],
+    code: str,
+    status: int,
 ) -> None:
     """The images beside a broken or an enormous one get the vectors they get without it."""
     good = embed(server, transport, "vision", EmbedRequest(images=[images[0], images[1]]))
@@ -102,7 +110,7 @@ def test_a_bad_text_costs_only_itself(
 
 @pytest.mark.parametrize(("make", "code", "status"), BAD_IMAGES)
 def test_a_bad_image_alone_is_an_http_status(
-    server: Server, photograph: bytes, make, code: str, status: int
+    server: Server, photograph: bytes, make: Callable[[bytes], bytes], code: str, status: int
 ) -> None:
     """Whoever posts one raw image reads from the status that, and from the code why, it has no vector."""
     response = post(server, "vision", make(photograph), "image/jpeg")
@@ -138,7 +146,7 @@ def test_an_item_for_the_other_tower_is_named_so(
 @pytest.mark.parametrize("tower", ["text", "vision"])
 def test_another_space_is_refused(server: Server, images: list[bytes], transport: str, tower: str) -> None:
     """Vectors of another space than the caller's index are never handed out."""
-    items = {"texts": [b"a cat"]} if tower == "text" else {"images": images[:1]}
+    items: dict[str, Any] = {"texts": [b"a cat"]} if tower == "text" else {"images": images[:1]}
     answer = embed(server, transport, tower, EmbedRequest(space="0" * 16, **items))
     assert answer.error.code == "space_mismatch"
     assert server.space in answer.error.message
@@ -221,7 +229,7 @@ def test_only_the_metrics_are_open(server: Server) -> None:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("options", [{"text_model": "nothing"}, {"version": "9.9"}])
 def test_an_unknown_model_or_version_is_named_so(
-    server: Server, transport: str, options: dict[str, str]
+    server: Server, transport: str, options: dict[str, Any]
 ) -> None:
     """A wrong name or version is an error of its own, not an empty answer."""
     with (

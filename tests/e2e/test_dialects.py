@@ -33,14 +33,14 @@ def sdk(server: Server, tower: str) -> openai.OpenAI:
 
 @pytest.mark.parametrize("encoding", [openai.omit, "float", "base64"])
 def test_openais_sdk_embeds_texts_and_images(
-    server: Server, clean: dict[str, np.ndarray], images: list[bytes], encoding
+    server: Server, clean: dict[str, np.ndarray], images: list[bytes], encoding: Any
 ) -> None:
     """A program written for OpenAI's embeddings gets this server's vectors by a change of address."""
     uris = [f"data:image/*;base64,{base64.b64encode(image).decode()}".replace("*", "png") for image in images]
     for tower, inputs in (("text", TEXTS), ("vision", uris)):
         with sdk(server, tower) as client:
             answer = client.embeddings.create(model="any", input=inputs, encoding_format=encoding)
-        vectors = [row.embedding for row in answer.data]
+        vectors: list[Any] = [row.embedding for row in answer.data]
         if encoding == "base64":  # Asked for by name, it is handed on as it came.
             vectors = [np.frombuffer(base64.b64decode(str(row)), "<f4") for row in vectors]
         np.testing.assert_allclose(np.array(vectors, np.float32), clean[tower], atol=1e-4)
@@ -52,7 +52,7 @@ def test_openais_sdk_embeds_texts_and_images(
     ("inputs", "code"),
     [("word " * 200, "context_length_exceeded"), (["a", ""], "empty_item"), ([[1, 2]], "malformed_request")],
 )
-def test_openais_sdk_reads_the_errors(server: Server, inputs, code: str) -> None:
+def test_openais_sdk_reads_the_errors(server: Server, inputs: Any, code: str) -> None:
     """The SDK raises its own error with the code and a sentence that says what was wrong."""
     with sdk(server, "text") as client, pytest.raises(openai.BadRequestError) as caught:
         client.embeddings.create(model="any", input=inputs)

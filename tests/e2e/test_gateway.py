@@ -71,8 +71,8 @@ def test_the_calls_of_others_give_the_same_vectors(
         sdk = cohere.ClientV2(front.key, base_url=front.addresses["http"], httpx_client=caller)
         found = sdk.embed(model="mini", texts=TEXTS, input_type="search_document")
         seen = sdk.embed(model="mini", images=uris(images), input_type="image")
-    np.testing.assert_allclose(found.embeddings.float_, texts.vectors, atol=1e-4)
-    np.testing.assert_allclose(seen.embeddings.float_, pictures.vectors, atol=1e-4)
+    np.testing.assert_allclose(np.array(found.embeddings.float_), texts.vectors, atol=1e-4)
+    np.testing.assert_allclose(np.array(seen.embeddings.float_), pictures.vectors, atol=1e-4)
     assert found.meta is not None
     assert found.meta.billed_units is not None
     assert found.meta.billed_units.input_tokens == sum(texts.tokens)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from babelclip import Client, calibrate
+from tests.e2e.gateways import Gateway, started
 from tests.e2e.support import PATIENCE, Server
-from tests.e2e.test_gateway import Gateway, started
 from tests.places import SAMPLES
 
 CAPTIONS = json.loads((SAMPLES / "captions.json").read_text(encoding="utf-8"))["names"]

@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
 
 from babelclip import Client
 from tests.e2e.support import Server
@@ -81,14 +83,16 @@ def test_the_protos_are_all_that_a_generator_needs(server: Server, tmp_path: Pat
     )
     body = embed(texts=[text.encode() for text in TEXTS]).SerializeToString()
     with grpc.insecure_channel(server.grpc.removeprefix("grpc://")) as channel:
-        call = channel.unary_unary(
+        call: grpc.UnaryUnaryMultiCallable[Message, Message] = channel.unary_unary(
             f"/{service.full_name}/{method.name}",
             request_serializer=request.SerializeToString,
             response_deserializer=reply.FromString,
         )
         metadata = (("authorization", f"Bearer {server.key('inference')}"),)
-        answer = call(request(model_name="text", input={"request": body}), metadata=metadata, timeout=60.0)
-    found = embedded.FromString(answer.prediction)
+        answer: Any = call(
+            request(model_name="text", input={"request": body}), metadata=metadata, timeout=60.0
+        )
+    found: Any = embedded.FromString(answer.prediction)
     assert (found.space, found.version) == (server.space, server.version)
     with Client(server.grpc, token_file=server.token_file) as client:
         expected = client.embed_texts(TEXTS).vectors

@@ -59,7 +59,7 @@ def site(
     environment = {**os.environ, "TMPDIR": str(temp), "TEMP": str(temp)}
     environment.pop("PYTHONPATH", None)
     # The module that the command `torchserve` is made of, run by the bare interpreter.
-    torchserve = [bare_python, "-P", "-m", "ts.model_server"]
+    torchserve: list[str | Path] = [bare_python, "-P", "-m", "ts.model_server"]
     start = "--start --ncs --ts-config config.properties --model-store model_store"
     models = "--models text=mini-text.mar vision=mini-vision.mar"
     with (folder / "console.log").open("w") as console:

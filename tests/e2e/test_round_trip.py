@@ -23,7 +23,8 @@ TRANSPORTS = ("http", "grpc")
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The cosine of each row of `a` [N, D] with the same row of `b`: [N]."""
-    return np.sum(a * b, axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    found: np.ndarray = np.sum(a * b, axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return found
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

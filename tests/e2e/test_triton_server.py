@@ -99,7 +99,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[T
     for program in (home / "bin" / "tritonserver", backend / "triton_python_backend_stub"):
         program.chmod(0o755)
     http, grpc, metrics, *_ = free_ports().values()
-    command = [
+    command: list[str | Path] = [
         *(home / "bin" / "tritonserver", f"--model-repository={models}"),
         f"--backend-directory={home / 'backends'}",
         *(f"--{kind}-address=127.0.0.1" for kind in ("http", "grpc", "metrics")),
