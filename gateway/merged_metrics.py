@@ -47,7 +47,7 @@ class _Merged(Collector):
                 worker = {"worker": str(number)}
                 text = _fetch(client, address)
                 up.add_sample(up.name, worker, float(text is not None))
-                for family in text_string_to_metric_families(text or _NOTHING):  # type: ignore[no-untyped-call]
+                for family in text_string_to_metric_families(text or _NOTHING):
                     one = Metric(family.name, family.documentation, family.type)
                     one = families.setdefault(family.name, one)
                     for sample in family.samples:
