@@ -39,7 +39,8 @@ THREADS = 32
 # The share of the requests that is of each kind.
 SHARES = {"client": 0.5, "plain": 0.3, "pinned": 0.1, "holder": 0.1}
 TRANSPORTS = ("http", "grpc")
-# What users set: repeat what had no answer, or found nobody to answer; embedding changes nothing.
+# What users set: repeat what had no answer, found nobody to answer, or was told to come again (429, which
+# urllib3 repeats for its Retry-After); embedding changes nothing.
 RETRY = urllib3.Retry(
     total=6, backoff_factor=0.1, backoff_max=2.0, status_forcelist=(502, 503, 504), allowed_methods=None
 )
@@ -52,7 +53,7 @@ SERVICE_CONFIG = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
             },
         }
     ]
