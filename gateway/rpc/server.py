@@ -52,7 +52,7 @@ SCOPES: Mapping[str, Scope | None] = {
 OTHERWISE: Scope = "admin"
 FAREWELL = 1.0
 """Seconds in which those who watch the state may take that it is the last, before their streams are ended."""
-MOST_STREAMS = 1000
+MOST_STREAMS = 256
 """Calls of one connection at a time."""
 
 

@@ -170,7 +170,9 @@ class Fuzzer:
             "[" * 500,
             "\0",
         )
-        return "?" + urllib.parse.urlencode([(name, rng.choice((*values, text(rng)))) for name in chosen])
+        return "?" + urllib.parse.urlencode(
+            [(name, rng.choice((*values, text(rng)[:1000]))) for name in chosen]
+        )
 
     def _wrong(self, answer: httpx.Response) -> str:
         if leak := self._leak(answer.content):
