@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.training.datasets.any_bytes import any_bytes
 from tests.training.datasets.folders import write_pictures
 from training.datasets import coco, conceptual_captions, parallel, tables, unsplash
 from training.datasets.parallel import Pair
@@ -241,7 +242,7 @@ def test_conceptual_captions_are_read_with_and_without_a_header(tmp_path: Path, 
         conceptual_captions.read(tmp_path)
 
 
-@given(data=st.binary(max_size=100))
+@given(data=any_bytes(100))
 @same_folder
 def test_no_bytes_break_the_reading_of_googlecc(tmp_path: Path, data: bytes) -> None:
     """Protects tolerant reading of the captions file from any bytes: each line is given or counted."""

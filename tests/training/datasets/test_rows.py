@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.training.datasets.any_bytes import any_bytes
 from training.datasets.rows import DataError, LeftOut, cells_of, json_lines, lines_of, rows_of, text_in
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -21,7 +22,7 @@ def written(folder: Path, data: bytes, name: str = "rows.tsv") -> Path:
 
 
 @quick
-@given(st.binary(max_size=200))
+@given(any_bytes(200))
 def test_every_line_is_given_or_counted(tmp_path: Path, data: bytes) -> None:
     """Protects rows from vanishing: each line feed ends one line, which is either text or a counted fault."""
     left_out = LeftOut(strict=False)
@@ -53,7 +54,7 @@ def test_no_bytes_break_the_reading_of_tables(tmp_path: Path, data: bytes, quote
 
 
 @quick
-@given(st.binary(max_size=120))
+@given(any_bytes(120))
 def test_no_bytes_break_the_reading_of_json_lines(tmp_path: Path, data: bytes) -> None:
     """Protects tolerant reading of JSONL in the same way, and gives nothing but objects."""
     left_out = LeftOut(strict=False)
