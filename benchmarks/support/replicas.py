@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import onnx
 import psutil
 
 from benchmarks.support.towers import REPOSITORY
@@ -214,9 +215,9 @@ class Served(Replica):
         return words
 
     def spoil(self) -> None:
-        """Weights in other places of the files from which workers have mapped them, as by a disk gone wrong.
+        """Embeddings of other tokens in the place of each, in the file from which the text tower maps them.
 
-        What a runtime has copied stays right; it reads the embeddings of tokens from the file.
+        What a runtime has copied stays right, so that of the vision tower nothing changes.
 
         Raises:
             ReplicaError: no worker has mapped such a file.
@@ -226,8 +227,9 @@ class Served(Replica):
             raise ReplicaError(f"{self.name}: no worker has mapped its weights")
         for path in found:
             with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
-                middle = len(content) // 2 // mmap.PAGESIZE * mmap.PAGESIZE
-                content[:] = content[middle:] + content[:middle]
+                start, rows, width = _largest_table(path.with_name("program.onnx"))
+                middle, end = start + rows // 2 * width, start + rows * width
+                content[start:end] = content[middle:end] + content[start:middle]
 
 
 class Sleeping(Replica):
@@ -271,6 +273,14 @@ def start_all(replicas: list[Replica]) -> None:
         thread.join()
     if failed:
         raise failed[0]
+
+
+def _largest_table(program: Path) -> tuple[int, int, int]:
+    """Of the largest weights beside a program: where they begin, how many rows, and bytes of each."""
+    weights = onnx.load(str(program), load_external_data=False).graph.initializer
+    beside = [(one, {entry.key: entry.value for entry in one.external_data}) for one in weights]
+    largest, facts = max(beside, key=lambda found: int(found[1].get("length", 0)))
+    return int(facts.get("offset", 0)), largest.dims[0], int(facts["length"]) // largest.dims[0]
 
 
 def _mapped(process: psutil.Process) -> Iterator[Path]:
