@@ -27,7 +27,7 @@ def make_environment(folder: Path, requirements: Iterable[str]) -> Path:
             link = site / file
             link.parent.mkdir(parents=True, exist_ok=True)
             if not os.path.lexists(link):  # Packages of one name space may share a file.
-                os.symlink(os.fspath(package.locate_file(file)), link)
+                os.symlink(str(package.locate_file(file)), link)
     return folder / "bin" / "python"
 
 

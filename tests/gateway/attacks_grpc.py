@@ -232,7 +232,7 @@ def _embed(
         compression=compression,
         options=[("grpc.max_send_message_length", -1)],
     ) as channel:
-        call = channel.unary_unary("/babelclip.v1.Embedder/Embed")
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/babelclip.v1.Embedder/Embed")
         try:
             call(request, metadata=(("authorization", f"Bearer {target.key}"), *more), timeout=PATIENCE)
         except grpc.RpcError as error:

@@ -23,8 +23,8 @@ def header(name: bytes, value: bytes) -> bytes:
 
 def call_headers(*more: bytes, path: bytes = b"/babelclip.v1.Embedder/Embed") -> bytes:
     """The headers of a call of gRPC."""
-    pairs = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x"))
-    pairs += ((b"content-type", b"application/grpc"), (b"te", b"trailers"))
+    pairs = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x")]
+    pairs += [(b"content-type", b"application/grpc"), (b"te", b"trailers")]
     return b"".join(header(name, value) for name, value in pairs) + b"".join(more)
 
 

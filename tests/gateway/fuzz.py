@@ -53,7 +53,7 @@ _SERVICES = (
     collections_pb2.DESCRIPTOR.services_by_name["Collections"],
 )
 # Each by its path, the kind of its requests, and whether it is a stream of them.
-_CALLS = [
+_CALLS: list[tuple[str, Any, bool]] = [
     (f"/{service.full_name}/{method.name}", method.input_type, method.client_streaming)
     for service in _SERVICES
     for method in service.methods
@@ -201,7 +201,8 @@ class Fuzzer:
         try:
             if streams:
                 requests = iter([sent] * rng.choice((0, 1, 2, 5)))
-                for answer in self._channel.stream_stream(path)(requests, **given):
+                stream: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(path)
+                for answer in stream(requests, **given):
                     if leak := self._leak(answer):
                         return named, "OK", leak
             elif leak := self._leak(self._channel.unary_unary(path)(sent, **given)):

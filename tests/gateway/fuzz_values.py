@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 from tests.fuzz import contents
+from tests.fuzz.images import image
 
 KEPT = "fuzzed"
 """A collection that requests are sent to."""
@@ -91,7 +92,7 @@ def _scalar(rng: random.Random, each: Any, depth: int) -> Any:
         return message(rng, each.message_type, depth + 1)
     if each.cpp_type == each.CPPTYPE_STRING:
         if each.type == each.TYPE_BYTES:
-            return rng.choice((contents.image, contents.protobuf))(rng)
+            return rng.choice((image, contents.protobuf))(rng)
         if each.name == "model_name" and rng.random() < 0.8:
             return rng.choice(("text", "vision", "clip:text"))
         return KEPT if each.name == "collection" and rng.random() < 0.7 else text(rng)

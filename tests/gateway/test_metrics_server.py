@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -173,5 +174,6 @@ def test_it_listens_on_loopback_of_version_6() -> None:
 @pytest.mark.parametrize("setting", ["engine_metrics", "queue_metrics"])
 def test_what_is_no_address_is_refused(setting: str) -> None:
     """A path to a file, or a bare host, would be a failed scrape for ever."""
+    given: dict[str, Any] = {setting: "127.0.0.1:8082"}
     with pytest.raises(SettingsError, match=f"{setting} must be an address such as http"):
-        Settings(**{setting: "127.0.0.1:8082"})
+        Settings(**given)

@@ -9,6 +9,7 @@ import licences
 import notices
 import pytest
 from licences import Rules
+from packaging.utils import canonicalize_name
 
 from tests.places import REPOSITORY
 
@@ -31,7 +32,7 @@ def test_what_is_installed_says_what_the_table_says() -> None:
     given = licences.rules(REPOSITORY / "scripts" / "licences.toml")
     found = licences.table(REPOSITORY / "docs" / "licences.md")
     now = licences.collect(licences.pinned(REPOSITORY), given, found)
-    assert {licences.canonicalize_name(name): row for name, row in now.items()} == found
+    assert {canonicalize_name(name): row for name, row in now.items()} == found
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def test_setup_installs_by_hashes(environment: dict[str, str], torch: list[str],
     }
 
     def setup(**more: str) -> list[dict[str, Any]]:
-        command = [REPOSITORY / "scripts" / "setup", "serve", "train"]
+        command = [str(REPOSITORY / "scripts" / "setup"), "serve", "train"]
         done = subprocess.run(command, env={**given, **more}, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in log.read_text().splitlines() if "install" in line]

@@ -82,8 +82,8 @@ def test_the_wheel_is_the_same_from_another_folder(wheel: Path, tmp_path: Path) 
             "--wheel",
             "--no-isolation",
             "--outdir",
-            tmp_path / place,
-            source,
+            str(tmp_path / place),
+            str(source),
         ]
         subprocess.run(words, check=True, capture_output=True, env=given)
         built[place] = (tmp_path / place / wheel.name).read_bytes()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -115,7 +116,7 @@ def test_the_definitions_find_a_mistake(kind: str, path: tuple[str | int, ...], 
     ]
     schema = json.loads((SCHEMAS / f"{kind}.json").read_text(encoding="utf-8"))
     jsonschema.validate(document, schema)
-    place = document
+    place: Any = document
     for step in path:
         place = place[step]
     place[wrong] = "x"

@@ -32,7 +32,7 @@ def over_grpc(asked: dict[str, Any]) -> dict[str, Any]:
         )
         request = ParseDict(asked["message"], EmbedItemsRequest())
         try:
-            answer = call(request, metadata=list(asked["metadata"].items()), timeout=PATIENCE)
+            answer = call(request, metadata=tuple(asked["metadata"].items()), timeout=PATIENCE)
         except grpc.RpcError as error:
             return {"status": error.code().value[0], "message": None}
     # As k6 has it, with the fields that have no value.

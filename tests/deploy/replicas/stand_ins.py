@@ -92,7 +92,7 @@ class StandIn:
         return Handler
 
 
-class _Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Echo(grpc.GenericRpcHandler):
     def __init__(self, stand_in: StandIn) -> None:
         self._stand_in = stand_in
 

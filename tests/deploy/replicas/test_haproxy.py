@@ -40,8 +40,8 @@ class Site:
     def embed(self, *metadata: tuple[str, str]) -> str:
         """Who answers a call over gRPC."""
         with grpc.insecure_channel(self.listen.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
-            answer: bytes = channel.unary_unary(EMBED)(b"", metadata=metadata, timeout=60.0)
-        return answer.decode()
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EMBED)
+            return call(b"", metadata=metadata, timeout=60.0).decode()
 
 
 def configuration(listen: Listen, behind: dict[str, StandIn], weights: dict[str, int]) -> str:
@@ -119,7 +119,7 @@ def test_a_reload_costs_no_request(site: Site) -> None:
         httpx.Client(base_url=site.client.base_url, trust_env=False, timeout=60.0) as client,
         grpc.insecure_channel(site.listen.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel,
     ):
-        embed = channel.unary_unary(EMBED)
+        embed: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EMBED)
 
         def kept() -> tuple[httpx.Response, bytes]:
             return client.post("/v1/embeddings", json={}), embed(b"", timeout=60.0)
@@ -138,8 +138,9 @@ def test_a_replica_whose_golden_items_fail_is_taken_out(site: Site) -> None:
     """/readyz says so for both protocols, and a reload does not forget it; when it is well it is back."""
     site.behind["blue-1"].ready = False
     site.proxy.wait_status("ready-babelclip-blue", "blue-1", up=False)
-    for change in (lambda: None, lambda: site.route(blue=90, green=10)):
-        change()
+    for weights in ({}, {"blue": 90, "green": 10}):
+        if weights:
+            site.route(**weights)
         statuses = site.proxy.statuses()
         for backend in ("ready", "http", "grpc"):
             assert statuses[f"{backend}-babelclip-blue", "blue-1"].startswith("DOWN")
@@ -169,7 +170,7 @@ def test_a_track_without_a_share_is_unavailable(site: Site) -> None:
     assert site.post().status_code == 503
     with pytest.raises(grpc.RpcError) as refused:
         site.embed()
-    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_host_that_no_route_is_for_has_none(site: Site) -> None:

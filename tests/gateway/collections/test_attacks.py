@@ -42,7 +42,9 @@ def nested(depth: int, end: str = "1") -> str:
 def grpc_call(front: Front, name: str, request: Any) -> bytes:
     """One call of the collections over gRPC."""
     with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
-        sent = channel.unary_unary(f"/babelclip.v1.Collections/{name}")
+        sent: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            f"/babelclip.v1.Collections/{name}"
+        )
         metadata = (("authorization", f"Bearer {front.key}"),)
         return bytes(sent(request.SerializeToString(), metadata=metadata, timeout=PATIENCE))
 

@@ -118,15 +118,19 @@ def test_the_same_holds_over_grpc(front: Front, key: str) -> None:
     metadata = (("authorization", f"Bearer {key}"),)
     with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
         for name, request in requests.items():
-            call_ = channel.stream_stream(f"/babelclip.v1.Collections/{name}")
+            path = f"/babelclip.v1.Collections/{name}"
+            stream: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(path)
             with pytest.raises(grpc.RpcError) as caught:
-                list(call_(iter([request.SerializeToString()]), metadata=metadata, timeout=PATIENCE))
+                list(stream(iter([request.SerializeToString()]), metadata=metadata, timeout=PATIENCE))
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND, name
-        listed = channel.unary_unary("/babelclip.v1.Collections/List")(
-            b"", metadata=metadata, timeout=PATIENCE
+        listing: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/babelclip.v1.Collections/List"
         )
+        listed = listing(b"", metadata=metadata, timeout=PATIENCE)
         assert [one.name for one in pb.ListCollectionsResponse.FromString(listed).collections] == ["ours-one"]
-        create = channel.unary_unary("/babelclip.v1.Collections/Create")
+        create: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/babelclip.v1.Collections/Create"
+        )
         request = pb.CreateCollectionRequest(name="mine")
         with pytest.raises(grpc.RpcError) as caught:
             create(request.SerializeToString(), metadata=metadata, timeout=PATIENCE)

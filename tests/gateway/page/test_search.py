@@ -3,7 +3,7 @@
 import asyncio
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
@@ -11,9 +11,19 @@ from PIL import Image
 from tests.gateway.page.browser import Browser, chromium, opened, search, searching
 from tests.gateway.page.catalogue import Catalogue, Item, decoded, drawing, serving
 
+if TYPE_CHECKING:
+    from playwright.sync_api import FilePayload, Page
+
 pytestmark = pytest.mark.slow  # starts a browser
 
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>"\'.jpg'
+
+
+def beside_main(page: "Page", name: str) -> str:
+    """The address of another module of the page's."""
+    source = page.locator('script[type="module"]').get_attribute("src")
+    assert source is not None
+    return source.replace("main.js", name)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +185,7 @@ def test_the_page_takes_a_text_apart_as_the_gateway_does(browser: Browser, shop:
         "«-a» -«b c»",
     ]
     with opened(browser, f"{shop.address}/ui/") as page:
-        module = page.locator('script[type="module"]').get_attribute("src").replace("main.js", "query.js")
+        module = beside_main(page, "query.js")
         script = """async ([module, texts]) => {
           const { parseQuery } = await import(new URL(module, location));
           return texts.map(parseQuery);
@@ -193,7 +203,7 @@ def test_a_picture_is_searched_by_alone_and_with_a_text(browser: Browser, shop: 
     """A picture that is picked becomes a chip and a term, to which a text may come; both outlive a reload."""
     with opened(browser, f"{shop.address}/ui/") as page:
         page.get_by_role("heading", name="7 photographs").wait_for()
-        picture = {"name": "large.png", "mimeType": "image/png", "buffer": png(3000, 1000)}
+        picture: FilePayload = {"name": "large.png", "mimeType": "image/png", "buffer": png(3000, 1000)}
         with searching(page):
             page.locator("#file").set_input_files([picture])
         (term,) = shop.searches()[-1]["terms"]
@@ -355,7 +365,7 @@ def test_100_000_results_are_scrolled_without_holding_them_all(browser: Browser)
         assert shown == list(range(shown[0], shown[0] + len(shown)))
         assert shown[0] > 1000
         # The rest by the module that lays them out: 100,000 are taken up in one go.
-        module = page.locator('script[type="module"]').get_attribute("src").replace("main.js", "layout.js")
+        module = beside_main(page, "layout.js")
         count, rows, last_row, at_end, whole = page.evaluate(
             """async (module) => {
               const { Layout } = await import(new URL(module, location));
