@@ -56,8 +56,14 @@ def serve_http(server: ImageServer, port: int, say: Callable[[str], None], *, to
     if token:
         app = _TokenRequired(app, token)
     with socket.create_server((HOST, port)) as listening:
-        say(f"http://{HOST}:{listening.getsockname()[1]}{PATH}")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none")).run(sockets=[listening])
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                # From here on Ctrl-C and SIGTERM end it, even where whoever started it had them ignored.
+                await super().startup(sockets)
+                say(f"http://{HOST}:{listening.getsockname()[1]}{PATH}")
+
+        Server(uvicorn.Config(app, log_level="warning", ws="none")).run(sockets=[listening])
 
 
 class _TokenRequired:
