@@ -31,7 +31,7 @@ LIMITS = ("requests", "items", "bytes", "concurrent_items", "overloaded")
 """What a key, or a tower, may have too much of."""
 STATUSES = (
     *("200", "201", "202", "204", "206", "304"),
-    *("400", "401", "403", "404", "405", "408", "409", "413", "415", "416", "429", "499"),
+    *("400", "401", "403", "404", "405", "408", "409", "413", "415", "416", "421", "429", "499"),
     *("500", "503", "504"),
     *("OK", "CANCELLED", "INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND"),
     *("FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "UNKNOWN"),

@@ -80,7 +80,7 @@ class Settings:
         items_at_tower: items that a tower is given at a time, fewer where it is slow; the others wait in the
             gateway, for fair turns.
         max_wait: seconds for which a request may wait for its turn in any case; with 0 no longer than until a
-            tower has done with one and a half times `items_at_tower`.
+            tower has done with one and three quarters of `items_at_tower`.
         max_items: inputs of a request.
         max_body_bytes: bytes of a request.
         max_bodies_bytes: bytes of all requests over HTTP that a process has at a time; a key has half of it.

@@ -31,7 +31,7 @@ _SHARED = 16
 # "bandwidth-delay product" of which BBR, 2016, keeps twice in flight): what is computed, and what is next.
 _IN_FLIGHT = 2
 # A tower's items and those that are before a new one are at most so many times what it may have.
-_QUEUE = 1.5
+_QUEUE = 1.75
 _RETRY_AFTER_MOST = 60
 
 
