@@ -31,7 +31,6 @@ import numpy as np
 from babelclip.keys.file import add
 from benchmarks.replicas.callers import Callers, Counts, Outcome
 from benchmarks.replicas.changes import Change, Operator
-from benchmarks.rollout import other_store
 from benchmarks.support import haproxy, report, towers
 from benchmarks.support.options import make_parser, parse
 from benchmarks.support.replicas import Replica, Served, Sleeping, start_all
@@ -80,7 +79,7 @@ class Night:
         self._folder = folder
         self._keys = folder / "keys.json"
         self._key = add(self._keys, "benchmark")
-        self._stores = {} if options.quick else {"blue": towers.mini_store(), "green": other_store()}
+        self._stores = {} if options.quick else {"blue": towers.mini_store(), "green": towers.other_store()}
         self.replicas: list[Replica] = []
 
     def make(self, track: str, name: str) -> Replica:

@@ -103,3 +103,20 @@ def _flops(model: BabelCLIP) -> dict[str, float]:
             getattr(model, tower)(*arrays)
         counted[tower] = float(counter.get_total_flops())
     return counted
+
+
+def other_store() -> Path:
+    """Archives of the committed model with other weights: another space, under another version."""
+    made, store = FOLDER / "other-checkpoint", FOLDER / "other-store"
+    if not made.exists():
+        loaded = checkpoint.load(MINI)
+        assert isinstance(loaded.model, BabelCLIP)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for weights in loaded.model.parameters():
+                weights.add_(0.1 * weights.std(correction=0) * torch.randn_like(weights))
+        checkpoint.save(made, loaded.model, loaded.tokenizer, languages=[], training={})
+    options = Options(version="2.0")
+    if not is_current(store, sources(made, options)):
+        export(made, store, options)
+    return store

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from babelclip.wire import MAX_ITEMS
-from benchmarks import rollout
 from benchmarks.support import server as servers
 from benchmarks.support import towers
 from tests.benchmarks.commands import command_module
@@ -174,14 +173,14 @@ def test_training(run: Run) -> None:
 
 def test_rollout(run: Run, new_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions change to and fro under callers, none of whom fails or sees two spaces."""
-    monkeypatch.setattr(rollout, "other_store", lambda: new_store)
+    monkeypatch.setattr(towers, "other_store", lambda: new_store)
     result = run("rollout", "--quick")
     assert (result["switches"], result["failed_requests"], result["mixed_space"]) == (2, 0, 0)
 
 
 def test_rollout_through_the_gateway(run: Run, new_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway's switch is one step: nobody fails, is mixed, or is answered by what was before it."""
-    monkeypatch.setattr(rollout, "other_store", lambda: new_store)
+    monkeypatch.setattr(towers, "other_store", lambda: new_store)
     result = run("rollout", "--quick", "--gateway")
     found = (result["switches"], result["failed_requests"], result["mixed_space"], result["stale"])
     assert found == (2, 0, 0, 0)

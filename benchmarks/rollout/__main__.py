@@ -6,7 +6,7 @@ Two spaces are served, the committed model and the same with other weights, and 
 Thirty-two callers: a quarter are clients that live for one text and one image each, half of them by HTTP and
 half by gRPC; the others send single texts and images, whose latencies are compared. Nothing is tried again.
 With `--gateway` they call a gateway before that server, and it is the gateway that switches: see
-`benchmarks.rollout_gateway`.
+`benchmarks.rollout.through_gateway`.
 """
 
 import argparse
@@ -18,24 +18,17 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from babelclip import BabelclipError, Client, Registry, SpaceMismatch
 from babelclip.client.retry import Backoff
 from babelclip.embedding_pb2 import EmbedResponse
-from benchmarks import rollout_gateway
+from benchmarks.rollout import through_gateway
 from benchmarks.support import inputs, load, report, towers
 from benchmarks.support.options import make_parser, parse
 from benchmarks.support.server import Server, serving
-from export.manifest import is_current, sources
-from export.options import Options
-from export.pipeline import export
-from models import checkpoint
-from models.modules import BabelCLIP
 
 KINDS = [(transport, tower) for transport in ("http", "grpc") for tower in ("text", "vision")]
 CALLERS = 6  # of each kind
@@ -50,23 +43,6 @@ class Sessions:
     done: int = 0
     mixed: int = 0
     failed: int = 0
-
-
-def other_store() -> Path:
-    """Archives of the committed model with other weights: another space, under another version."""
-    made, store = towers.FOLDER / "other-checkpoint", towers.FOLDER / "other-store"
-    if not made.exists():
-        loaded = checkpoint.load(towers.MINI)
-        assert isinstance(loaded.model, BabelCLIP)
-        torch.manual_seed(0)
-        with torch.no_grad():
-            for weights in loaded.model.parameters():
-                weights.add_(0.1 * weights.std(correction=0) * torch.randn_like(weights))
-        checkpoint.save(made, loaded.model, loaded.tokenizer, languages=[], training={})
-    options = Options(version="2.0")
-    if not is_current(store, sources(made, options)):
-        export(made, store, options)
-    return store
 
 
 def live(server: Server, transport: str, stop: threading.Event) -> Sessions:
@@ -170,8 +146,8 @@ def percentiles(
     }
 
 
-def through_gateway(
-    counts: rollout_gateway.Counts, switches: Sequence[rollout_gateway.Switch], warm_up: float
+def tell_of_gateway(
+    counts: through_gateway.Counts, switches: Sequence[through_gateway.Switch], warm_up: float
 ) -> None:
     """Reports what was seen through the gateway."""
     latencies = percentiles(counts.outcomes, [(switch.begin, switch.end) for switch in switches], warm_up)
@@ -182,7 +158,7 @@ def through_gateway(
         "requests": counts.requests,
         "failed_requests": len(failed),
         "mixed_space": counts.mixed,
-        "stale": rollout_gateway.stale(counts, switches),
+        "stale": through_gateway.stale(counts, switches),
         "p99_ratio": round(latencies["switch"]["p99_ms"] / latencies["steady"]["p99_ms"], 3),
     }
     show(latencies, result, counts.clients, {space for _, _, space in counts.answered}, seconds)
@@ -224,7 +200,7 @@ def main() -> None:
     store = towers.FOLDER / "rollout-store"
     shutil.rmtree(store, ignore_errors=True)
     shutil.copytree(towers.mini_store(), store)
-    other = other_store()
+    other = towers.other_store()
     with serving(store) as server:
         registry = Registry(
             store,
@@ -236,7 +212,7 @@ def main() -> None:
         with registry:
             registry.add(other)
             if options.gateway:
-                through_gateway(*rollout_gateway.measure(server, options), options.warm_up)
+                tell_of_gateway(*through_gateway.measure(server, options), options.warm_up)
                 return
             outcomes, sessions, windows, versions = asyncio.run(run(server, registry, options))
     latencies = percentiles(outcomes, windows, options.warm_up)
