@@ -162,19 +162,16 @@ class TowerQueue:
     def _limit(self) -> int:
         """Items that the tower has at a time while as many keys call as do now."""
         rate, alone = self._rate.per_second, self._alone.seconds
-        if rate is None:
-            return (
-                self._at_once
-                if self._keys < 2
-                else max(min(_SHARED, self._at_once), self._at_once // self._keys)
-            )
-        in_flight = _IN_FLIGHT if alone is None else max(_IN_FLIGHT, round(_IN_FLIGHT * rate * alone))
-        if self._keys < 2:
-            wanted = max(int(rate * _SLOW_SECONDS), in_flight)
-        elif alone is None:
+        several = self._keys > 1
+        if several and (rate is None or alone is None):
             wanted = max(_SHARED, self._at_once // self._keys)
+        elif rate is None:
+            wanted = self._at_once
         else:
-            wanted = in_flight
+            # That of one item is not known yet where only large requests have come.
+            wanted = max(_IN_FLIGHT, round(_IN_FLIGHT * rate * (alone or 0.0)))
+            if not several:
+                wanted = max(wanted, int(rate * _SLOW_SECONDS))
         return max(min(wanted, self._at_once), self._fast())
 
     def _fast(self) -> int:
