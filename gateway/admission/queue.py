@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from gateway.admission.alone import TimeAlone
+from gateway.admission.callers import Callers
 from gateway.admission.rate import Rate
 from gateway.errors import OVERLOADED, ApiError
 
@@ -30,6 +31,12 @@ _SHARED = 16
 # Then so many times what it has under way at full rate without a queue (rate × time for one item, the
 # "bandwidth-delay product" of which BBR, 2016, keeps twice in flight): what is computed, and what is next.
 _IN_FLIGHT = 2
+# Barely more than what is computed where a key asks for less than its share beside one that asks for more: no
+# batch takes much longer then than an item alone, and the modest key waits for one such batch at most.
+_IN_FLIGHT_BESIDE_MODEST = 1.25
+# A key that waits for nothing may have so many items before others: who asks for less than its share rarely
+# asks in equal intervals.
+_BURST = 4
 # A tower's items and those that are before a new one are at most so many times what it may have.
 _QUEUE = 1.75
 _RETRY_AFTER_MOST = 60
@@ -77,17 +84,16 @@ class TowerQueue:
         # Where in it the next piece of each key that waits begins, and where each key that waited has ended.
         self._next: dict[str, int] = {}
         self._end: dict[str, int] = {}
-        # The keys that have called in this second, and in the one before.
-        self._callers: set[str] = set()
-        self._before: set[str] = set()
-        self._keys = 0
-        self._next_second = clock() + 1.0
+        self._callers = Callers(clock())
 
     def pass_at_once(self, key: str, count: int) -> bool:
-        """Whether `count` items, at most a piece, need not wait: then they are at the tower until `done`."""
-        self._note(key)
+        """Whether `count` items, at most a piece, need not wait: then they are at the tower until `done`.
+
+        If they must, nothing has changed, and `enter` is next.
+        """
         if self._requests or self.at_tower >= self._limit():
             return False
+        self._callers.note(key, count, self._clock())
         self._take(count)
         return True
 
@@ -101,13 +107,13 @@ class TowerQueue:
         Raises:
             ApiError: it would wait too long.
         """
-        self._note(key)
+        self._callers.note(key, count, self._clock())
         if self._requests or self.at_tower >= self._limit():
             self._check(key, count, seconds)
         request = Waiting(key, count, begin)
         if key not in self._requests:
             self._requests[key] = deque()
-            self._next[key] = max(self._passed, self._end.pop(key, 0))
+            self._next[key] = max(self._passed - _BURST, self._end.pop(key, 0))
         self._requests[key].append(request)
         self.waiting += count
         self._pass_on()
@@ -127,6 +133,7 @@ class TowerQueue:
         now = self._clock()
         self._rate.done(count, now, busy=bool(self._requests) or self.at_tower >= _SHARED)
         self._alone.done(now, embedded=embedded)
+        self._callers.done(count)
         self._pass_on()
 
     def _pass_on(self) -> None:
@@ -136,7 +143,7 @@ class TowerQueue:
             requests = self._requests[key]
             request = requests[0]
             size = min(PIECE, limit, request.left)
-            self._passed = self._next[key]
+            self._passed = max(self._passed, self._next[key])
             self._next[key] += size
             request.left -= size
             requests.popleft()
@@ -162,11 +169,13 @@ class TowerQueue:
     def _limit(self) -> int:
         """Items that the tower has at a time while as many keys call as do now."""
         rate, alone = self._rate.per_second, self._alone.seconds
-        several = self._keys > 1
+        several = len(self._callers) > 1
         if several and (rate is None or alone is None):
-            wanted = max(_SHARED, self._at_once // self._keys)
+            wanted = max(_SHARED, self._at_once // len(self._callers))
         elif rate is None:
             wanted = self._at_once
+        elif alone is not None and self._callers.one_is_modest:
+            return max(1, min(int(_IN_FLIGHT_BESIDE_MODEST * rate * alone), _MOST))
         else:
             # That of one item is not known yet where only large requests have come.
             wanted = max(_IN_FLIGHT, round(_IN_FLIGHT * rate * (alone or 0.0)))
@@ -178,17 +187,6 @@ class TowerQueue:
         """Items that a fast tower has at a time, even if `at_once` is less."""
         rate = self._rate.per_second
         return 0 if rate is None else min(int(rate * _FAST_SECONDS), _MOST)
-
-    def _note(self, key: str) -> None:
-        """Who has called within the last second or two."""
-        now = self._clock()
-        if now >= self._next_second:
-            self._before, self._callers = self._callers, set()
-            self._keys = len(self._before)
-            self._next_second = now + 1.0
-        if key not in self._callers:
-            self._callers.add(key)
-            self._keys += key not in self._before
 
     def _check(self, key: str, count: int, seconds: float | None) -> None:
         rate = self._rate.per_second

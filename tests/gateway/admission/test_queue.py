@@ -102,6 +102,60 @@ def test_one_key_has_what_a_tower_embeds_in_half_a_second() -> None:
     turns.finish_all()
 
 
+def beside_greedy(turns: Turns, *, every: int, count: int) -> list[int]:
+    """How many items were embedded between the call and the turn of each of the modest key's items.
+
+    It asks for `count` items after each `every` items that the tower has embedded, sixty times, of which the
+    last thirty are told: by then the tower knows who is who.
+    """
+    waited: list[int] = []
+    for asked in range(60):
+        for number in range(count):
+            turns.enter("modest", 1, name=f"modest {asked} {number}")
+        for passed in range(every):
+            with contextlib.suppress(ApiError):  # What waits of it is too much already.
+                turns.enter("greedy", 1)
+            turns.finish()
+            waited += [passed + 1] * sum(name.startswith(f"modest {asked}") for name, _ in turns.had)
+            turns.had.clear()
+    return waited[-30 * count :]
+
+
+def test_a_modest_key_waits_for_what_is_computed_and_for_nothing_else() -> None:
+    """Beside a key that asks for more than its share, nobody who asks for less is later than by one item."""
+    turns = Turns()
+    turns.second = 1 / 20
+    served(turns, alone=1.2 / 20)
+    turns.had.clear()
+    assert beside_greedy(turns, every=4, count=1) == [1] * 30
+    assert turns.queue.at_tower == 1
+    turns.finish_all()
+
+
+def test_a_modest_key_may_ask_for_some_items_at_once() -> None:
+    """Who asks for less than its share does not do so in equal intervals, and is not to wait for that."""
+    turns = Turns()
+    turns.second = 1 / 20
+    served(turns, alone=1.2 / 20)
+    turns.had.clear()
+    assert beside_greedy(turns, every=9, count=3) == [1, 2, 3] * 30
+    turns.finish_all()
+
+
+def test_keys_that_ask_for_as_much_have_larger_batches() -> None:
+    """Where all ask for more than their share there is nobody to be quick for."""
+    turns = Turns()
+    turns.second = 1 / 20
+    served(turns, alone=1.2 / 20)
+    for _ in range(100):
+        with contextlib.suppress(ApiError):
+            turns.enter("other", 1)
+            turns.enter("greedy", 1)
+        turns.finish()
+    assert turns.queue.at_tower == 2
+    turns.finish_all()
+
+
 def test_a_large_request_is_cut_to_what_the_tower_has_at_a_time_while_several_keys_call() -> None:
     """A piece of 32 images would keep a slow tower from all others for seconds."""
     turns = Turns()
@@ -230,7 +284,7 @@ def test_every_item_has_one_turn_whatever_comes(at_once: int, steps: list[Any]) 
         assert turns.queue.waiting == sum(request.left for request in waiting)
         most = max(at_once, turns.queue._limit())
         assert turns.queue.at_tower < most + PIECE
-        assert not turns.queue.waiting or turns.queue.at_tower >= min(at_once, 2)
+        assert not turns.queue.waiting or turns.queue.at_tower >= min(at_once, turns.queue._limit())
     turns.finish_all()
     assert sum(size for _, size in turns.had) == wanted
 
