@@ -93,7 +93,13 @@ def build(
                 CORSMiddleware,
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Babelclip-Session", "Babelclip-Track"],
+                allow_headers=[
+                    "Authorization",
+                    "Content-Type",
+                    "Babelclip-Session",
+                    "Babelclip-Track",
+                    "Babelclip-Version",
+                ],
                 expose_headers=["Retry-After", "WWW-Authenticate", "X-Request-Id"],
                 max_age=600,
             )

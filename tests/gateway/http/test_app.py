@@ -263,7 +263,7 @@ def test_health_says_whether_the_models_embed(tmp_path: Path) -> None:
 def test_a_browsers_page_may_call_where_the_operator_allows_it(front: Front, tmp_path: Path) -> None:
     """The allowed origin gets its answers, refusals too; others, and all without the setting, do not."""
     asked = {"origin": PAGE, "access-control-request-method": "POST"}
-    asked["access-control-request-headers"] = "authorization,content-type"
+    asked["access-control-request-headers"] = "authorization,content-type,babelclip-track,babelclip-version"
     url = f"{front.addresses.http}/v1/embeddings"
     answer = httpx.options(url, headers=asked)
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, PAGE)
