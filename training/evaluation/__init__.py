@@ -1,4 +1,4 @@
-"""Retrieval and zero-shot classification of any model, in any language, as CLIP_benchmark defines them.
+"""Retrieval, zero-shot classification and linear probes of any model, as CLIP_benchmark defines them.
 
 python -m training.evaluation SOURCE --dataset FOLDER --task zeroshot_retrieval --output results.json
 """

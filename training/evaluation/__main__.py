@@ -1,14 +1,16 @@
-"""Evaluate a model: retrieval or zero-shot classification, in any number of languages.
+"""Evaluate a model: retrieval or zero-shot classification, in any number of languages; or by a linear probe.
 
     python -m training.evaluation training/recipes/mini/checkpoint \
         --dataset FOLDER --task zeroshot_retrieval --language en de ja --output results.json
     python -m training.evaluation --url http://127.0.0.1:8080 --dataset FOLDER --task zeroshot_retrieval
     python -m training.evaluation --url mar:model_store --dataset FOLDER --task zeroshot_classification \
         --baseline results.json --max-drop 0.01
+    python -m training.evaluation --url mar:model_store --dataset FOLDER --task linear_probe
 
 SOURCE is what `python -m export` takes: a checkpoint, or a public model's files or name. With --url the model
-is a served one, or exported archives. The data set's layouts: training.evaluation.datasets (shards) and
-training.evaluation.caption_files (XTD10, Crossmodal-3600). Results: training.evaluation.results.
+is a served one, or exported archives. The data set's layouts: training.evaluation.datasets (shards),
+training.evaluation.caption_files (XTD10, Crossmodal-3600) and training.evaluation.labelled_images (a folder
+for each class). Results: training.evaluation.results.
 
 With --baseline it ends with 1 when a metric is lower than in an earlier result by more than --max-drop.
 """
@@ -34,6 +36,7 @@ from training.evaluation.caption_files import RetrievalData, open_retrieval
 from training.evaluation.datasets import WebDataset
 from training.evaluation.embedding import Embedder, LoadedModel, ServedModel
 from training.evaluation.errors import EvaluationError
+from training.evaluation.labelled_images import open_labelled
 from training.evaluation.results import Result
 
 
@@ -47,13 +50,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--architecture", help="open_clip's name for a file of weights without a config")
     parser.add_argument("--url", help="a served model instead: http://, grpc:// or mar:STORE")
     parser.add_argument("--dataset", type=Path, required=True, help="its folder")
-    parser.add_argument("--split", default="test", help="of a folder of shards (default: test)")
-    parser.add_argument("--task", choices=(tasks.RETRIEVAL, tasks.CLASSIFICATION), required=True)
+    parser.add_argument("--split", default="test", help="of shards or labelled folders (default: test)")
+    every_task = (tasks.RETRIEVAL, tasks.CLASSIFICATION, tasks.LINEAR_PROBE)
+    parser.add_argument("--task", choices=every_task, required=True)
     parser.add_argument("--language", nargs="+", help="codes (default: all that the data set has)")
     parser.add_argument("--own-language", default="en", help="of shards' names and captions that state none")
     parser.add_argument(
         "--first-caption", action="store_true", help="of captions.jsonl, as CLIP_benchmark does"
     )
+    probe = parser.add_argument_group("linear probe").add_argument
+    probe("--train-split", default="train", help="what it learns from (default: train)")
+    probe("--val-split", help="on which the regularisation is chosen (default: a part of --train-split)")
+    probe("--val-proportion", type=float, default=0.2, help="of --train-split, for that (default: 0.2)")
+    probe("--seed", type=int, default=0, help="of the choice of that part (default: 0)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--output", type=Path, help="a JSON file; of several languages NAME_LANGUAGE.json each"
@@ -65,6 +74,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if (options.source is None) == (options.url is None):
         parser.error("name either SOURCE or --url")
+    if not 0 < options.val_proportion < 1:
+        parser.error("--val-proportion must be between 0 and 1")
+    if options.task == tasks.LINEAR_PROBE and options.language:
+        parser.error("a linear probe knows no language: leave --language out")
     return options
 
 
@@ -131,10 +144,35 @@ def evaluate(options: argparse.Namespace) -> list[Result]:
         languages = languages_of(options, images)
         with open_model(options) as model:
             return list(tasks.retrieval(model, images, languages))
+    if options.task == tasks.LINEAR_PROBE:
+        return [probe(options)]
     classes = WebDataset(options.dataset, options.split, options.own_language)
     languages = languages_of(options, classes)
     with open_model(options) as model:
         return list(tasks.classification(model, classes, languages))
+
+
+def probe(options: argparse.Namespace) -> Result:
+    """The result of a linear probe.
+
+    Raises:
+        CheckpointError, EvaluationError: a sentence that names what is wrong.
+    """
+    train, test = (
+        open_labelled(options.dataset, split, options.own_language)
+        for split in (options.train_split, options.split)
+    )
+    val = options.val_split and open_labelled(options.dataset, options.val_split, options.own_language)
+    with open_model(options) as model:
+        return tasks.linear_probe(
+            model,
+            train,
+            test,
+            val or None,
+            val_proportion=options.val_proportion,
+            own_language=options.own_language,
+            seed=options.seed,
+        )
 
 
 def languages_of(options: argparse.Namespace, data: RetrievalData) -> list[str]:

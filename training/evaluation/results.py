@@ -1,7 +1,8 @@
 """Result files in CLIP_benchmark's form, of which `clip_benchmark build` makes its tables; and the gate.
 
 A file holds one result: `dataset`, `model`, `pretrained`, `task`, `metrics` and `language`. Ours also have
-`intervals` (95 % of each metric), `space` and `items`, the numbers of images and texts.
+`intervals` (95 % of each metric), `space`, `items`, the numbers of images and texts, and `settings`, what was
+chosen on the way.
 """
 
 import json
@@ -30,6 +31,7 @@ class Result:
     intervals: dict[str, Interval] = field(default_factory=dict)
     space: str = ""
     items: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, float] = field(default_factory=dict)
 
     @property
     def subject(self) -> tuple[str, str, str]:

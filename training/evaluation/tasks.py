@@ -1,23 +1,27 @@
-"""The two tasks: a model, a data set and languages in; a result a language out.
+"""The tasks: a model, a data set and languages in; a result a language out.
 
-Images are embedded once, whatever the number of languages.
+Images are embedded once, whatever the number of languages. A linear probe knows no language.
 """
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from training.evaluation import linear_probe as probe
 from training.evaluation import metrics, zero_shot
 from training.evaluation.caption_files import RetrievalData
 from training.evaluation.datasets import WebDataset
 from training.evaluation.embedding import Embedder
 from training.evaluation.errors import EvaluationError
+from training.evaluation.labelled_images import LabelledImages
 from training.evaluation.languages import canonical
 from training.evaluation.results import Result
 
 RETRIEVAL = "zeroshot_retrieval"
 CLASSIFICATION = "zeroshot_classification"
+LINEAR_PROBE = "linear_probe"
 
 
 def retrieval(
@@ -94,3 +98,69 @@ def scores(
     values["mean_per_class_recall"] = metrics.mean_of(hits["acc1"], groups)
     intervals["mean_per_class_recall"] = metrics.interval(hits["acc1"], groups, seed=seed)
     return values, intervals
+
+
+def linear_probe(
+    model: Embedder,
+    train: LabelledImages,
+    test: LabelledImages,
+    validation: LabelledImages | None = None,
+    *,
+    val_proportion: float = 0.2,
+    own_language: str = "en",
+    seed: int = 0,
+) -> Result:
+    """A logistic regression on the images' vectors learns the classes of `train` and is asked for `test`'s.
+
+    Without a split for validation, `val_proportion` of the training images is it. The metrics have the names
+    that CLIP_benchmark gives them, the language is the one it writes.
+
+    Raises:
+        EvaluationError: see the data set, the model and `training.evaluation.linear_probe`; also where images
+            have several classes, or one of `test` is of a class that no image to learn from has.
+    """
+    names = train.classes(own_language)
+    labels = {
+        split: _single(data, len(names))
+        for split, data in (("train", train), ("test", test), ("val", validation))
+        if data is not None
+    }
+    known = np.unique(np.concatenate([labels["train"], labels.get("val", labels["train"])]))
+    unknown = [names[label] for label in np.setdiff1d(labels["test"], known)]
+    if unknown:
+        raise EvaluationError(f"{train.name}: no image to learn from is of the class {unknown[0]!r}")
+
+    def embedded(data: LabelledImages, split: str) -> probe.Labelled:
+        vectors = model.embed_images(data.pictures())
+        return probe.Labelled(vectors.double().numpy(), labels[split])
+
+    learnt = embedded(train, "train")
+    if validation is None:
+        rows, held = probe.split(learnt.labels, val_proportion, seed)
+        parts = learnt.take(rows), learnt.take(held)
+    else:
+        parts = learnt, embedded(validation, "val")
+    strength, best = probe.best_strength(*parts, len(names))
+    final = probe.fit(parts[0].join(parts[1]), len(names), strength)
+    asked = embedded(test, "test")
+    logits = torch.from_numpy(final.logits(asked.features))
+    values, intervals = scores(logits, torch.from_numpy(asked.labels), seed=seed)
+    return Result(
+        dataset=train.name,
+        model=model.name,
+        pretrained=model.pretrained,
+        task=LINEAR_PROBE,
+        metrics={f"lp_{name}": value for name, value in values.items()},
+        language="en",
+        intervals={f"lp_{name}": interval for name, interval in intervals.items()},
+        space=model.space,
+        items={"images": len(asked), "classes": len(names), "train": len(parts[0]), "val": len(parts[1])},
+        settings={"C": strength, "val_acc1": best, "seed": seed},
+    )
+
+
+def _single(data: LabelledImages, classes: int) -> probe.Labels:
+    labels = data.labels(classes)
+    if labels.ndim != 1:
+        raise EvaluationError(f"{data.name}: a linear probe takes images of one class each, not of several")
+    return labels.numpy()
