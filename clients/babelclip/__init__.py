@@ -35,6 +35,7 @@ from babelclip.item_errors import ItemError
 from babelclip.search.calibration import Calibration, calibrate, read_calibration
 from babelclip.search.classify import Classification, Classifier
 from babelclip.search.collection import Collection, generate_embeddings
+from babelclip.search.head import ClassifierHead, read_head
 from babelclip.search.query import Results, SearchHit, Term, parse_query
 from babelclip.search.ranking import MultiLingualSearch
 from babelclip.search.relevance import SearchCalibration, read_search_calibration
@@ -61,6 +62,7 @@ __all__ = [
     "Canary",
     "Classification",
     "Classifier",
+    "ClassifierHead",
     "Client",
     "Collection",
     "CollectionClient",
@@ -93,6 +95,7 @@ __all__ = [
     "generate_embeddings",
     "parse_query",
     "read_calibration",
+    "read_head",
     "read_search_calibration",
     "similarity",
 ]

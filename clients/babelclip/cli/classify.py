@@ -2,6 +2,7 @@
 
 babelclip classify photographs cat dog horse --calibration calibration.json > labels.csv
 babelclip classify photographs --labels labels.txt --truth folders --output labels.csv
+babelclip classify photographs --head flowers.safetensors
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import csv
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Annotated, TextIO
 
@@ -31,6 +33,7 @@ from babelclip.item_errors import ItemError
 from babelclip.search.classify import THRESHOLD, Classification, Classifier
 from babelclip.search.confusion import Confusion, confusion
 from babelclip.search.folder_search import STEP, embed_files
+from babelclip.search.head import ClassifierHead, read_head
 from babelclip.search.relevance import SearchCalibration, read_search_calibration
 
 COLUMNS = ("path", "label", "probability", "match", "best", "error")
@@ -48,6 +51,12 @@ class LabelOptions:
     language: Annotated[
         str | None,
         typer.Option(help="Put the labels into the built-in sentences of this language: en, de, …"),
+    ] = None
+    head: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A head that was trained on labelled images, with labels of its own."
+        ),
     ] = None
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="The least probability of a match, with a calibration.")
@@ -90,10 +99,13 @@ def classify(
     failed, pairs = 0, []
     with plain_errors(), server.client() as client, ExitStack() as stack:
         labels = options.all(named or ())
+        head = _head(options, labels, calibration)
+        if head is not None:
+            labels = list(head.labels)
         if not labels:
-            raise ValueError("give labels, or --labels with a file of them")
+            raise ValueError("give labels, --labels with a file of them, or --head")
         known = _Truth(where, truth) if truth is not None else None
-        items = _classified(where, client, labels, options, calibration, filters)
+        items = _classified(where, client, head or labels, options, calibration, filters)
         # Labels that are refused are so before the first image: then no file is begun.
         items = itertools.chain(list(itertools.islice(items, 1)), items)
         if as_json:
@@ -123,17 +135,37 @@ def classify(
         raise typer.Exit(INCOMPLETE)
 
 
+def _head(options: LabelOptions, labels: list[str], calibration: Path | None) -> ClassifierHead | None:
+    """The head that is asked for.
+
+    Raises:
+        ValueError: it is none, or there is beside it what it brings itself.
+        OSError: it cannot be read.
+    """
+    if options.head is None:
+        return None
+    if labels or options.language is not None or calibration is not None:
+        raise ValueError("--head has labels and a calibration of its own: give neither, and no --language")
+    return read_head(options.head)
+
+
 def _classified(
     where: str,
     client: Client,
-    labels: list[str],
+    labels: list[str] | ClassifierHead,
     options: LabelOptions,
     calibration: Path | None,
     filters: FolderOptions,
 ) -> Iterator[tuple[str, Classification]]:
     """The path of each image, and what it is; embedded as they are asked for."""
 
-    def classifier(found: SearchCalibration | None) -> Classifier:
+    def classifier(
+        found: SearchCalibration | None,
+    ) -> Callable[[Embeddings], list[Classification]]:
+        if isinstance(labels, ClassifierHead):
+            if labels.calibration is None:
+                note("the head has no calibration, so every image has a label")
+            return partial(labels.classify, threshold=options.threshold)
         if found is None or found.text is None:
             note("without a calibration of texts every image has a label: see `babelclip calibrate`")
         return Classifier(
@@ -142,7 +174,7 @@ def _classified(
             language=options.language,
             calibration=found.text if found else None,
             threshold=options.threshold,
-        )
+        ).classify
 
     if is_index(where):
         with open_index(where) as index:
@@ -159,7 +191,7 @@ def _classified(
                         vectors[n] = row.vector
                 found = Embeddings(vectors, settings.space, settings.logit_scale, tuple(errors))
                 names = [row.source if row.begin is None else f"{row.source}@{row.begin:.3f}" for row in rows]
-                yield from zip(names, by_label.classify(found), strict=True)
+                yield from zip(names, by_label(found), strict=True)
         return
     chosen = filters.find(Path(where))
     if not chosen.images:
@@ -171,7 +203,7 @@ def _classified(
         for start in range(0, len(chosen.images), STEP):
             files = chosen.images[start : start + STEP]
             embeddings, _ = embed_files(client, files)
-            yield from zip((str(file) for file in files), by_label.classify(embeddings), strict=True)
+            yield from zip((str(file) for file in files), by_label(embeddings), strict=True)
             bar.advance(bar.task_ids[0], len(files))
 
 

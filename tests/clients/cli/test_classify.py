@@ -7,10 +7,11 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from babelclip import Calibration, SearchCalibration
+from babelclip import Calibration, ClassifierHead, SearchCalibration
 from babelclip.cli.classify import spreadsheet_cell
 from babelclip.cli.main import app
 from babelclip.index import Row, Settings, create_index
@@ -156,3 +157,69 @@ def test_what_is_refused_begins_no_file(web: FakeServer, folder: Path, tmp_path:
     wrong = run(web, "classify", folder, "cat", "--calibration", other, "--output", tmp_path / "labels.csv")
     assert wrong.exit_code != 0
     assert not (tmp_path / "labels.csv").exists()
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Path:
+    """A head of cats and dogs on the server's vectors, and what is near to neither matches none."""
+    vectors = np.stack([vector_of(b"cat"), vector_of(b"dog")])
+    made = ClassifierHead(
+        labels=("cat", "dog"),
+        space=SPACE,
+        weight=20 * vectors,
+        bias=np.zeros(2, np.float32),
+        means=vectors,
+        calibration=Calibration(SPACE, slope=100.0, offset=-90.0, pairs=100),
+    )
+    made.save(tmp_path / "head.safetensors")
+    return tmp_path / "head.safetensors"
+
+
+def test_a_head_brings_its_labels(web: FakeServer, folder: Path, head: Path) -> None:
+    """What was learnt from images gives each image its label, or none, in the same table."""
+    done = run(web, "classify", folder, "--head", head, "--truth", "folders")
+    assert done.exit_code == 0, done.stderr
+    found = {Path(row["path"]).name: row["label"] for row in rows(done.stdout)}
+    assert found == {"1.jpg": "cat", "2.jpg": "cat", "=3.jpg": "dog", "4.jpg": ""}
+    assert "accuracy 75.0 %" in done.stderr
+    assert "without a calibration" not in done.stderr
+
+
+def test_a_head_classifies_an_index(web: FakeServer, head: Path, tmp_path: Path) -> None:
+    """Vectors of an index are taken as they are, if they are of the head's space."""
+    for space, code in ((SPACE, 0), ("another", 3)):
+        address = tmp_path / f"{space}.index"
+        with create_index(address, Settings(space=space, dim=DIM)) as index:
+            index.upsert([Row(id="x", source="x.jpg", vector=vector_of(b"dog"))], space=space)
+        done = run(web, "classify", address, "--head", head)
+        assert done.exit_code == code, done.stderr
+        if code:
+            assert "trained on vectors of the space" in done.stderr
+        else:
+            assert rows(done.stdout)[0]["label"] == "dog"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("cat",), "labels and a calibration of its own"),
+        (("--language", "en"), "labels and a calibration of its own"),
+        (("--calibration", "cosines.json"), "labels and a calibration of its own"),
+    ],
+    ids=str,
+)
+def test_a_head_takes_nothing_that_it_has_itself(
+    web: FakeServer, folder: Path, head: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    """Two sources of labels are a mistake, and said to be."""
+    done = run(web, "classify", folder, *arguments, "--head", head)
+    assert done.exit_code == 3
+    assert words in done.stderr
+
+
+def test_a_file_that_is_no_head_is_told(web: FakeServer, folder: Path, head: Path) -> None:
+    """A wrong file is one sentence and exit code 3, before any image is sent."""
+    head.write_bytes(b"PK")
+    done = run(web, "classify", folder, "--head", head)
+    assert done.exit_code == 3
+    assert "is no classifier head: it is no safetensors file" in done.stderr
