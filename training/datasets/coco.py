@@ -3,6 +3,10 @@
 The JSON is COCO's own, {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}, which
 translations like STAIR Captions keep. Flat rows (`image_id, caption_id, caption, height, width, file_name,
 coco_url, image_path, id`, as .json, .jsonl or .csv) have one caption each.
+
+    python -m training.datasets.coco fetch FOLDER
+
+fetches both, see `training.datasets.coco_fetch`.
 """
 
 import os
@@ -109,3 +113,9 @@ def _is_id(value: Any) -> bool:
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts
+
+
+if __name__ == "__main__":
+    from training.datasets.coco_fetch import main
+
+    main()

@@ -3,8 +3,10 @@
 import contextlib
 import email.utils
 import ipaddress
+import math
 import socket
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
@@ -64,15 +66,35 @@ def fetch(web: httpx.Client, url: str, limits: Limits) -> bytes:
         FetchError: it could not be had, or is not an image within the limits.
     """
     deadline = time.monotonic() + limits.seconds
+    with answered(web, url, limits, deadline=deadline) as response:
+        data = _body(response, limits, deadline)
+    return _checked(data, limits)
+
+
+@contextlib.contextmanager
+def answered(
+    web: httpx.Client,
+    url: str,
+    limits: Limits,
+    *,
+    deadline: float = math.inf,
+    headers: Mapping[str, str] | None = None,
+) -> Iterator[httpx.Response]:
+    """The answer to a GET of `url`, at the end of its redirects; the body is the caller's to read.
+
+    Raises:
+        FetchError: there is none; also for what goes wrong while the caller reads.
+    """
     try:
         place = httpx.URL(url)
         for _ in range(MAX_REDIRECTS + 1):
             if time.monotonic() > deadline:
                 raise FetchError("timeout", again=True)
-            answer = _answer(web, place, limits, deadline)
-            if isinstance(answer, bytes):
-                return _checked(answer, limits)
-            place = place.join(answer)
+            with contextlib.closing(_sent(web, place, limits, headers)) as response:
+                if not response.has_redirect_location:
+                    yield response
+                    return
+                place = place.join(response.headers["Location"])
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
         raise FetchError("bad address") from error
     except httpx.TimeoutException as error:
@@ -82,20 +104,20 @@ def fetch(web: httpx.Client, url: str, limits: Limits) -> bytes:
     raise FetchError("too many redirects")
 
 
-def _answer(web: httpx.Client, place: httpx.URL, limits: Limits, deadline: float) -> bytes | str:
-    """The body of a success, or where a redirect leads."""
+def _sent(
+    web: httpx.Client, place: httpx.URL, limits: Limits, headers: Mapping[str, str] | None
+) -> httpx.Response:
     failed: httpx.ConnectError | None = None
     for address in _addresses(place, limits):
         # The connection goes to the address that was checked; a second look-up might give another.
         request = web.build_request(
             "GET",
             place.copy_with(host=address),
-            headers={"Host": place.netloc.decode("ascii")},
+            headers={"Host": place.netloc.decode("ascii"), **(headers or {})},
             extensions={"sni_hostname": place.raw_host.decode("ascii")},
         )
         try:
-            with contextlib.closing(web.send(request, stream=True)) as response:
-                return _body(response, limits, deadline)
+            return web.send(request, stream=True)
         except httpx.ConnectError as error:
             failed = error
     assert failed is not None
@@ -126,14 +148,17 @@ def _is_public(address: str) -> bool:
     return inner.is_global and not inner.is_multicast
 
 
-def _body(response: httpx.Response, limits: Limits, deadline: float) -> bytes | str:
+def refusal(response: httpx.Response) -> FetchError:
+    """Why an answer is none, by its status."""
     status = response.status_code
-    if response.has_redirect_location:
-        return response.headers["Location"]
     if status in (429, 503):
-        raise FetchError(f"http {status}", again=True, rest=_seconds(response.headers.get("Retry-After")))
-    if status != 200:
-        raise FetchError(f"http {status}", again=status >= 500)
+        return FetchError(f"http {status}", again=True, rest=_seconds(response.headers.get("Retry-After")))
+    return FetchError(f"http {status}", again=status >= 500)
+
+
+def _body(response: httpx.Response, limits: Limits, deadline: float) -> bytes:
+    if response.status_code != 200:
+        raise refusal(response)
     if any(word in OPTED_OUT for word in _words(response.headers.get("X-Robots-Tag", ""))):
         raise FetchError("site opts out of training")
     length = response.headers.get("Content-Length", "")

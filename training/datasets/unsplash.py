@@ -2,6 +2,10 @@
 
 They have no captions and are not trained on: a search over them shows `urls.small`. Images may also be .jpeg,
 .png or .webp.
+
+    python -m training.datasets.unsplash fetch FOLDER
+
+fetches some of the public list, see `training.datasets.unsplash_fetch`.
 """
 
 from dataclasses import dataclass
@@ -67,3 +71,9 @@ def read(folder: Path, *, strict: bool = True) -> Photos:
         else:
             photos.append(Photo(stem, url, ImageFile(str(images / name))))
     return Photos(photos, left_out)
+
+
+if __name__ == "__main__":
+    from training.datasets.unsplash_fetch import main
+
+    main()

@@ -5,6 +5,9 @@
       test_1kcaptions_de.txt one caption per line  images/
       images/
 
+XTD10's own repository is taken as it is cloned, too: the names of the images in XTD10/, captions in XTD10/,
+MIC/ and STAIR/. Images that are not in images/ may be in COCO's train2014/ or val2014/, which may be links.
+
 A line of captions.jsonl names the image as `image/key`, which is images/KEY.jpg, or as `image`, a file's name
 in images/; each language's captions are a string, a list of them, or Crossmodal-3600's {"caption": [...]}.
 """
@@ -21,6 +24,8 @@ from training.evaluation.languages import canonical, spellings
 
 XTD_IMAGES = "test_image_names.txt"
 XTD_CAPTIONS = "test_1kcaptions_{}.txt"
+XTD_CLONE = ("XTD10", "MIC", "STAIR")  # the folders of its repository; the first has the names of the images
+XTD_PHOTOGRAPHS = ("images", "train2014", "val2014")
 JSONL = "captions.jsonl"
 
 
@@ -42,6 +47,8 @@ class RetrievalData(Protocol):
 class Images:
     """Loose images of a folder, in a given order."""
 
+    places: tuple[str, ...] = ("images",)  # in which of its folders they may be
+
     def __init__(self, folder: Path, files: list[str]) -> None:
         self.name = folder.resolve().name
         self.folder, self.files = folder, files
@@ -49,7 +56,8 @@ class Images:
     def pictures(self) -> Iterator[Picture]:
         """The images in order."""
         for file in self.files:
-            path = self.folder / "images" / file
+            paths = [self.folder / place / file for place in self.places]
+            path = next((path for path in paths if path.is_file()), paths[0])
             try:
                 yield Picture(str(path), path.read_bytes())
             except OSError as error:
@@ -59,12 +67,17 @@ class Images:
 class Xtd10(Images):
     """One caption per image and language, in files of as many lines."""
 
+    places = XTD_PHOTOGRAPHS
+
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, lines_of(folder / XTD_IMAGES))
+        cloned = not (folder / XTD_IMAGES).is_file()
+        self.parts = [folder / part for part in XTD_CLONE] if cloned else [folder]
+        super().__init__(folder, lines_of(self.parts[0] / XTD_IMAGES))
 
     def captions(self, language: str) -> list[list[str]]:
         """The caption of every image."""
-        paths = [self.folder / XTD_CAPTIONS.format(code) for code in spellings(language)]
+        names = [XTD_CAPTIONS.format(code) for code in spellings(language)]
+        paths = [part / name for part in self.parts for name in names]
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             known = ", ".join(self.languages()) or "none"
@@ -79,7 +92,7 @@ class Xtd10(Images):
     def languages(self, task: str = "zeroshot_retrieval") -> list[str]:
         """The codes of the files there are."""
         before, after = XTD_CAPTIONS.split("{}")
-        names = sorted(path.name for path in self.folder.glob(XTD_CAPTIONS.format("*")))
+        names = sorted({path.name for part in self.parts for path in part.glob(XTD_CAPTIONS.format("*"))})
         return [canonical(name.removeprefix(before).removesuffix(after)) for name in names]
 
 
@@ -150,7 +163,7 @@ def open_retrieval(
     Raises:
         EvaluationError: it has none of them.
     """
-    if (folder / XTD_IMAGES).is_file():
+    if any((folder / part / XTD_IMAGES).is_file() for part in ("", XTD_CLONE[0])):
         return Xtd10(folder)
     if (folder / JSONL).is_file():
         return Jsonl(folder, first_only=first_only)

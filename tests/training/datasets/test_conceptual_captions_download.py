@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -17,13 +17,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.training.datasets.folders import picture
-from training.datasets import conceptual_captions
-from training.datasets.conceptual_captions import download, image_path
+from training.datasets import conceptual_captions, downloads
+from training.datasets.conceptual_captions import image_path
+from training.datasets.downloads import Options
 from training.datasets.fetching import FetchError, Limits, client, fetch
 from training.datasets.hosts import Hosts
 
 OPEN = Limits(seconds=2.0, max_bytes=200_000, max_pixels=200 * 200, allow_private=True)
 AGENT = "tests/1.0"
+
+
+def download(folder: Path, *, limit: int | None = None, **options: Any) -> Counter[str]:
+    return conceptual_captions.download(folder, limit=limit, options=Options(**options))
 
 
 class Site(BaseHTTPRequestHandler):
@@ -120,7 +125,7 @@ def site() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conceptual_captions, "FIRST_REST", 0.01)
+    monkeypatch.setattr(downloads, "FIRST_REST", 0.01)
 
 
 def captions_file(folder: Path, urls: list[str]) -> None:
@@ -275,7 +280,7 @@ def test_a_host_that_wants_a_long_rest_gets_it(site: str, tmp_path: Path) -> Non
     """Protects hosts that send everyone away for an hour; the next run tries again."""
     captions_file(tmp_path, [f"{site}/closed/{n}" for n in range(9)])
     outcome = download(tmp_path, workers=2, per_host=1, limits=OPEN)
-    assert outcome == {conceptual_captions.RESTING: 9}
+    assert outcome == {downloads.RESTING: 9}
     assert Site.asked.total() == 1
     assert the_map(tmp_path) == {}
 
@@ -285,7 +290,7 @@ def test_a_stopped_download_keeps_what_it_has(
 ) -> None:
     """Protects hours of download from an interruption, and the data set from half a file."""
     captions_file(tmp_path, [f"{site}/image/{n}" for n in range(6)])
-    monkeypatch.setattr(conceptual_captions, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(downloads, "SAVE_SECONDS", 0.0)
     real = os.replace
     count: Counter[str] = Counter()
 

@@ -191,3 +191,27 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str, message: str) -> None
     (tmp_path / "captions.jsonl").write_text(line, encoding="utf-8")
     with pytest.raises(EvaluationError, match=message):
         open_retrieval(tmp_path)
+
+
+def test_xtd10_as_it_is_cloned(tmp_path: Path) -> None:
+    """Protects the layout of its repository: captions in three folders, COCO's images linked beside them."""
+    for part, code, caption in (("XTD10", "it", "cane"), ("MIC", "de", "Hund"), ("STAIR", "jp", "犬")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / f"test_1kcaptions_{code}.txt").write_text(f"{caption}\n{code}\n", encoding="utf-8")
+    (tmp_path / "XTD10" / "test_image_names.txt").write_text("a.jpg\nb.jpg\n", encoding="utf-8")
+    coco = tmp_path / "elsewhere" / "train2014"
+    coco.mkdir(parents=True)
+    (coco / "a.jpg").write_bytes(b"a")
+    (tmp_path / "train2014").symlink_to(coco)
+    (tmp_path / "val2014").mkdir()
+    (tmp_path / "val2014" / "b.jpg").write_bytes(b"b")
+    data = open_retrieval(tmp_path)
+    assert [picture.data for picture in data.pictures()] == [b"a", b"b"]
+    assert data.languages("zeroshot_retrieval") == ["de", "it", "ja"]
+    assert data.captions("ja") == [["犬"], ["jp"]]
+    assert data.captions("de") == [["Hund"], ["de"]]
+    with pytest.raises(EvaluationError, match="there are captions in: de, it, ja"):
+        data.captions("ko")
+    (coco / "a.jpg").unlink()
+    with pytest.raises(EvaluationError, match=r"images/a\.jpg: No such file"):
+        list(data.pictures())
