@@ -38,6 +38,7 @@ from babelclip.transports.torchserve import bearer
 from benchmarks.client import between
 from benchmarks.support import inputs, load, report, towers
 from benchmarks.support.options import make_parser, parse
+from benchmarks.support.ray_server import RayServer
 from benchmarks.support.server import Server, serving
 from benchmarks.support.towers import REPOSITORY
 from gateway.rpc import embedder_pb2 as pb
@@ -69,7 +70,7 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def gateway_before(server: Server, **entries: object) -> Iterator[Gateway]:
+def gateway_before(server: Server | RayServer, **entries: object) -> Iterator[Gateway]:
     """`python -m gateway` before a server, on free ports; `entries` are further ones of its settings."""
     with tempfile.TemporaryDirectory(prefix="babelclip-gateway") as made:
         folder = Path(made)

@@ -1,7 +1,8 @@
-"""Serves a model: TorchServe, which computes, and the gateway before it, which callers meet.
+"""Serves a model: TorchServe, or Ray Serve, which computes, and the gateway before it, which callers meet.
 
     scripts/serve                                            what model_store/manifest.json names
     scripts/serve hf-hub:google/siglip2-base-patch16-224     a model of the hub, exported first; or a folder
+    scripts/serve --engine ray                               on Ray Serve: docs/engines.md
     curl -H "Authorization: Bearer $KEY" http://127.0.0.1:8000/v1/embeddings --json '{"input": ["школа"]}'
 
 The first start makes a key and shows it once. When both towers of every space have proved themselves and the
@@ -12,7 +13,7 @@ gateway lets them be called, the last line is `ready: {JSON}`, with
     model                what callers name the model
     store                the model store: `babelclip models --store` takes it
     space, version       its embedding space, and the version it is served under
-    engine               what scripts/server.py says of TorchServe: addresses, token_file, …
+    engine               what scripts/server.py says of TorchServe, or babelclip.ray_serve of itself
     pid                  the process to stop
 
 Ctrl-C, SIGTERM or the end of the terminal lets the gateway answer what is under way, then ends TorchServe;
@@ -29,7 +30,7 @@ from typing import Any
 
 from babelclip.errors import ManifestError
 from babelclip.model_store.manifest import read_manifest
-from serving import LaunchError, gateway, sources
+from serving import LaunchError, gateway, ray_engine, sources
 from serving.child import Child, ChildFailed
 from serving.launching import Stopped, say, show_any_letter, stop_on_signals
 from serving.options import (
@@ -65,7 +66,9 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     add_gateway_options(parser.add_argument_group("the gateway"))
     add_export_options(parser.add_argument_group("the export of a SOURCE"))
     add_engine_options(parser.add_argument_group("TorchServe"))
+    ray_engine.add_engine_choice(parser.add_argument_group("Ray Serve in place of it"))
     options = parser.parse_args(arguments)
+    ray_engine.check_choice(options, parser)
     if options.source is None and (words := export_arguments(options)):
         parser.error(f"{words[0]} says how a SOURCE is exported, and none is given")
     return options
@@ -86,9 +89,13 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
         sources.export(options.source, options.store, words, stop)
         if stop.is_set():
             raise Stopped
+    on_ray = options.engine == "ray"
+    surroundings = ray_engine.environment() if on_ray else dict(os.environ)
     command = [sys.executable, str(REPOSITORY / "scripts" / "server.py"), *engine_arguments(options)]
+    if on_ray:
+        command = ray_engine.command(options)
     if options.no_gateway:
-        os.execv(command[0], command)
+        os.execve(command[0], command, surroundings)
     try:
         found = read_manifest(options.store).default.name
     except ManifestError as problem:
@@ -115,15 +122,24 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
 
         # What was started last is stopped first.
         engine = started(
-            Child("TorchServe", [*command, "--until-eof"], announces="ready: ", say=say), STOP_SECONDS
+            Child(
+                ray_engine.ENGINES[options.engine],
+                [*command, "--until-eof"],
+                announces="ready: ",
+                say=say,
+                environment=surroundings,
+            ),
+            STOP_SECONDS,
         )
+        reached = ray_engine.as_engine(engine) if on_ray else engine
+        joining = ray_engine.joining(engine, os.environ) if on_ray else os.environ
         front = started(
             Child(
                 "the gateway",
                 gateway.command(options),
                 announces="listening: ",
                 say=say,
-                environment=(settings := gateway.environment(options, engine, name, os.environ)),
+                environment=(settings := gateway.environment(options, reached, name, joining)),
             ),
             DRAIN_SECONDS,
         )
@@ -141,7 +157,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
         say(f"ready: {json.dumps(facts)}")
         while not stop.wait(0.5):
             check()
-        say("serve: the gateway answers what is under way, then TorchServe ends")
+        say(f"serve: the gateway answers what is under way, then {ray_engine.ENGINES[options.engine]} ends")
 
 
 def main(arguments: list[str]) -> int:

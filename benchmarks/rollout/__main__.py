@@ -1,12 +1,12 @@
 """What callers notice while versions change: promotions and rollbacks under load, over HTTP and gRPC.
 
-    python -m benchmarks.rollout [--gateway] [--switches 20] [--pause 3] [--quick]
+    python -m benchmarks.rollout [--gateway] [--engine ray] [--switches 20] [--pause 3] [--quick]
 
 Two spaces are served, the committed model and the same with other weights, and the default goes to and fro.
 Thirty-two callers: a quarter are clients that live for one text and one image each, half of them by HTTP and
 half by gRPC; the others send single texts and images, whose latencies are compared. Nothing is tried again.
 With `--gateway` they call a gateway before that server, and it is the gateway that switches: see
-`benchmarks.rollout.through_gateway`.
+`benchmarks.rollout.through_gateway`. With `--engine ray` that server is Ray Serve.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from babelclip.embedding_pb2 import EmbedResponse
 from benchmarks.rollout import through_gateway
 from benchmarks.support import inputs, load, report, towers
 from benchmarks.support.options import make_parser, parse
+from benchmarks.support.ray_server import add_version, serving_ray
 from benchmarks.support.server import Server, serving
 
 KINDS = [(transport, tower) for transport in ("http", "grpc") for tower in ("text", "vision")]
@@ -193,6 +194,12 @@ def show(
 def main() -> None:
     parser = make_parser("rollout", __doc__)
     parser.add_argument("--gateway", action="store_true", help="switch and call through a gateway")
+    parser.add_argument(
+        "--engine",
+        choices=("torchserve", "ray"),
+        default="torchserve",
+        help="ray: Ray Serve, behind a gateway",
+    )
     parser.add_argument("--switches", type=int, default=20, help="promotions and rollbacks, in turns")
     parser.add_argument("--pause", type=float, default=3.0, help="seconds between two of them")
     parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before latencies count")
@@ -201,6 +208,11 @@ def main() -> None:
     shutil.rmtree(store, ignore_errors=True)
     shutil.copytree(towers.mini_store(), store)
     other = towers.other_store()
+    if options.engine == "ray":
+        add_version(store, other)
+        with serving_ray(store) as cluster:
+            tell_of_gateway(*through_gateway.measure(cluster, options), options.warm_up)
+        return
     with serving(store) as server:
         registry = Registry(
             store,

@@ -24,6 +24,7 @@ from babelclip.embedding_pb2 import EmbedResponse
 from babelclip.versions.gateway import GatewayVersions
 from benchmarks.gateway import Gateway, GrpcSender, HttpSender, gateway_before
 from benchmarks.support import inputs, load
+from benchmarks.support.ray_server import RayServer
 from benchmarks.support.server import Server
 from gateway.rpc import embedder_pb2 as pb
 
@@ -227,7 +228,7 @@ def stale(counts: Counts, switches: Sequence[Switch]) -> int:
     )
 
 
-def measure(server: Server, options: argparse.Namespace) -> tuple[Counts, list[Switch]]:
+def measure(server: Server | RayServer, options: argparse.Namespace) -> tuple[Counts, list[Switch]]:
     """Promotions and rollbacks under all callers."""
     with tempfile.TemporaryDirectory(prefix="babelclip-versions") as folder:
         file = str(Path(folder) / "versions.json")

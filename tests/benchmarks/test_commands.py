@@ -30,6 +30,7 @@ COMMANDS = (
     "capacity",
     "replicas",
     "scaling",
+    "engines",
 )
 
 

@@ -7,8 +7,9 @@ import pytest
 import serve
 import server
 
+from babelclip.ray_serve import __main__ as launcher
 from gateway.settings import ModelSettings, read
-from serving import LaunchError
+from serving import LaunchError, ray_engine
 from serving.gateway import PREFIX, check, environment
 from serving.options import engine_arguments, export_arguments
 from serving.sources import model_name, store_of
@@ -152,3 +153,50 @@ def test_the_gateway_is_told_where_the_engines_metrics_are(tmp_path: Path) -> No
     engine["queue_metrics"] = "http://127.0.0.1:8083/metrics"
     settings = read(None, environment(serve.parse_options(words), engine, "mini", given))
     assert settings.queue_metrics == engine["queue_metrics"]
+
+
+def test_ray_serve_gets_its_options_as_they_were_given() -> None:
+    """What is said to scripts/serve is what the launcher of Ray reads."""
+    words = ["--store", "s", "--run-dir", "r", "--address", "auto", "--application", "a", "--replicas", "2"]
+    words += [
+        "--max-replicas",
+        "4",
+        "--replica-cpus",
+        "1.5",
+        "--replica-gpus",
+        "0.5",
+        "--replica-hpus",
+        "0.0",
+    ]
+    command = ray_engine.command(serve.parse_options(["--engine", "ray", *words]))
+    assert command[1:4] == ["-P", "-m", "babelclip.ray_serve"]
+    assert vars(launcher.parse_options(command[4:])) == vars(launcher.parse_options(words))
+
+
+def test_options_of_the_other_engine_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """They would change nothing, and their giver would think otherwise."""
+    for words, says in (
+        (["--address", "auto"], "are for --engine ray"),
+        (["--replicas", "2"], "are for --engine ray"),
+        (["--engine", "ray", "--workers", "2"], "say --replicas"),
+    ):
+        with pytest.raises(SystemExit):
+            serve.parse_options(words)
+        assert says in capsys.readouterr().err
+
+
+def test_the_gateway_joins_the_cluster_with_its_token(tmp_path: Path) -> None:
+    """Its engine is the cluster, its environment has the token's file, and it has no keys of TorchServe."""
+    facts = {
+        "engine": "ray:127.0.0.1:6379#babelclip",
+        "token_file": "/run/ray_token",
+        "metrics": "http://a/m",
+    }
+    joining = ray_engine.joining(facts, {})
+    assert joining["RAY_AUTH_MODE"] == "token"
+    assert joining["RAY_AUTH_TOKEN_PATH"] == "/run/ray_token"
+    options = serve.parse_options(["--engine", "ray", "--run-dir", str(tmp_path)])
+    settings = read(None, environment(options, ray_engine.as_engine(facts), "mini", {}))
+    assert (settings.engine, settings.engine_token_file) == (facts["engine"], "")
+    assert settings.engine_metrics == "http://a/m"
+    assert "RAY_AUTH_MODE" not in ray_engine.joining({**facts, "token_file": None}, {})

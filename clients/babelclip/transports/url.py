@@ -10,6 +10,8 @@ from babelclip.transports.base import AsyncTransport, Call, Tls, Transport
 
 # What the address of a model store begins with, whose model runs in the caller's own process.
 LOCAL = "mar:"
+# What the address of a Ray cluster begins with, which this process joins.
+RAY = "ray:"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ def is_local(url: str) -> bool:
     return url.startswith(LOCAL)
 
 
+def is_ray(url: str) -> bool:
+    """Whether the address is that of a Ray cluster, `ray:ADDRESS`, which `AsyncClient` alone takes."""
+    return url.startswith(RAY)
+
+
 def open_transport(url: str, tls: Tls | None = None) -> Transport:
     """The transport for an address; connects with the first call.
 
@@ -86,6 +93,10 @@ def open_transport(url: str, tls: Tls | None = None) -> Transport:
         if not store:
             raise ValueError(f"{url!r} names no model store; write {LOCAL} and its folder")
         return InProcessTransport(store, name or None)
+    if is_ray(url):
+        raise ValueError(
+            f"{url!r} is the address of a Ray cluster, which AsyncClient takes, and Client does not"
+        )
     address = _checked(url, tls)
     if address.scheme in ("http", "https"):
         from babelclip.transports.http import HttpTransport
@@ -100,6 +111,12 @@ def open_async_transport(url: str, tls: Tls | None = None) -> AsyncTransport:
     """`open_transport` for an event loop. Archives in this process compute in threads."""
     if is_local(url):
         return InThreads(open_transport(url))
+    if is_ray(url):
+        from babelclip.transports.ray import RayTransport
+
+        if tls is not None:
+            raise ValueError(f"{url!r} has no TLS that certificates could be for; the cluster has its own")
+        return RayTransport(url)
     address = _checked(url, tls)
     if address.scheme in ("http", "https"):
         from babelclip.transports.http_async import AsyncHttpTransport
