@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from babelclip.model_store.archives import Archive
+from babelclip.ray_serve.loopback import listen_on_loopback
 from babelclip.ray_serve.metrics import RelayedMetrics
 from babelclip.ray_serve.resources import Resources
 from babelclip.ray_serve.tower import ArchivedTower
@@ -48,6 +49,7 @@ class TowerReplica:
     """
 
     def __init__(self, served: ServedTower, *others: object) -> None:
+        listen_on_loopback()
         os.environ.update(served.environment)
         self._tower = ArchivedTower(
             served.tower,

@@ -13,8 +13,8 @@ from typing import Any
 from babelclip.errors import TransportError, Unavailable
 
 _LOOPBACK = ("127.0.0.1", "localhost")
-# On Linux Ray takes loopback for the address that other machines know, and then listens there. Where a cluster of
-# several machines is said to be impossible, as it is on other systems, loopback stays loopback. Read at import.
+# On Linux Ray takes loopback for the address that other machines know, and then listens there. Where clusters
+# of several machines are not to be, as on other systems, loopback stays loopback. Read when Ray is imported.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _joining = threading.Lock()
 
