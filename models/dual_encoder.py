@@ -75,7 +75,7 @@ class TextTower(nn.Module):
         output = self.encoder(input_ids=ids, attention_mask=mask)
         pooled: Tensor
         if self.pooling == "model":
-            pooled = output.pooler_output
+            pooled = output if isinstance(output, Tensor) else output.pooler_output
         elif self.pooling == "first":
             pooled = output.last_hidden_state[:, 0]
         else:

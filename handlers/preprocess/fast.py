@@ -14,7 +14,14 @@ from PIL import Image
 
 from handlers.preprocess.image_files import decoded
 from handlers.preprocess.memory import Memory
-from handlers.preprocess.reference import Pixels, Resize, to_square, upright_rgb
+from handlers.preprocess.reference import (
+    Pixels,
+    Resize,
+    centred,
+    fitted_sides,
+    to_square,
+    upright_rgb,
+)
 
 # Longer images are left to the reference: where it crops, it resizes only the part that is seen.
 _LONGEST_PROPORTION = 2.5
@@ -44,7 +51,13 @@ def decode_fast(
         image = upright_rgb(image)
         if max(image.size) > _LONGEST_PROPORTION * min(image.size):
             return to_square(image, size, resize)
-        return _squash(image, size, resize) if resize != "bicubic" else _resize_and_crop(image, size)
+        mode = "bicubic" if resize.endswith("bicubic") else "bilinear"
+        if resize.startswith("squash"):
+            return _squash(image, size, mode)
+        if resize.startswith("longest"):
+            width, height = fitted_sides(*image.size, size)
+            return centred(_resized(image, height, width, mode=mode).numpy(), size)
+        return _resize_and_crop(image, size, mode)
 
 
 def prepare_thread() -> None:
@@ -52,17 +65,16 @@ def prepare_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _resize_and_crop(image: Image.Image, size: int) -> Pixels:
+def _resize_and_crop(image: Image.Image, size: int, mode: str) -> Pixels:
     short = min(image.size)
     width, height = (size if side == short else int(size * side / short) for side in image.size)
-    pixels = _resized(image, height, width, mode="bicubic")
+    pixels = _resized(image, height, width, mode=mode)
     top, left = round((height - size) / 2), round((width - size) / 2)
     cropped: Pixels = pixels[top : top + size, left : left + size].contiguous().numpy()
     return cropped
 
 
-def _squash(image: Image.Image, size: int, resize: Resize) -> Pixels:
-    mode = "bicubic" if resize == "squash-bicubic" else "bilinear"
+def _squash(image: Image.Image, size: int, mode: str) -> Pixels:
     square: Pixels = _resized(image, size, size, mode=mode).contiguous().numpy()
     return square
 

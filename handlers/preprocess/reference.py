@@ -7,10 +7,12 @@ The steps: upright by the EXIF orientation → RGB (alpha over white) → a squa
 antialiased filters, as the model's `Resize` says. Embedded colour profiles are ignored, as everywhere in CLIP
 training.
 
-`bicubic`, of CLIP and its kin: shortest side to `size`, then the centre. The geometry is that of
-torchvision's `Resize(size)` followed by `CenterCrop(size)`: the long side becomes `int(size * long / short)`
-and the crop starts at `round((long - size) / 2)`. `squash-bicubic` and `squash-bilinear`, of SigLIP and
-SigLIP 2: the whole image to a square, whatever its proportions.
+`bicubic`, of CLIP and its kin, and `bilinear`, of MobileCLIP: shortest side to `size`, then the centre. The
+geometry is that of torchvision's `Resize(size)` followed by `CenterCrop(size)`: the long side becomes
+`int(size * long / short)` and the crop starts at `round((long - size) / 2)`. `squash-bicubic` and
+`squash-bilinear`, of SigLIP and SigLIP 2: the whole image to a square, whatever its proportions.
+`longest-bicubic` and `longest-bilinear`, of open_clip's resize mode `longest`: longest side to `size`, and
+black on both sides of the other.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from PIL import Image
 from handlers.preprocess.image_files import decoded
 
 Pixels = NDArray[np.uint8]
-Resize = Literal["bicubic", "squash-bicubic", "squash-bilinear"]
+Resize = Literal[
+    "bicubic", "bilinear", "squash-bicubic", "squash-bilinear", "longest-bicubic", "longest-bilinear"
+]
 """How an image becomes a square; meta.json of an archive names it."""
 RESIZES: tuple[Resize, ...] = get_args(Resize)
 
@@ -118,13 +122,32 @@ def _to_8_bits(values: NDArray[np.generic], *, sixteen: bool) -> Pixels:
 
 def to_square(image: Image.Image, size: int, resize: Resize) -> Pixels:
     """RGB of any size → uint8 [size, size, 3]."""
-    if resize == "bicubic":
-        return _resize_and_crop(image, size)
-    filter_ = Image.Resampling.BICUBIC if resize == "squash-bicubic" else Image.Resampling.BILINEAR
-    return np.array(image.resize((size, image.height), filter_).resize((size, size), filter_))
+    filter_ = Image.Resampling.BICUBIC if resize.endswith("bicubic") else Image.Resampling.BILINEAR
+    if resize.startswith("squash"):
+        return np.array(image.resize((size, image.height), filter_).resize((size, size), filter_))
+    if resize.startswith("longest"):
+        width, height = fitted_sides(image.width, image.height, size)
+        fitted = image.resize((width, image.height), filter_).resize((width, height), filter_)
+        return centred(np.asarray(fitted), size)
+    return _resize_and_crop(image, size, filter_)
 
 
-def _resize_and_crop(image: Image.Image, size: int) -> Pixels:
+def fitted_sides(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height of an image whose longest side becomes `size`; none is less than a pixel."""
+    ratio = max(width / size, height / size)
+    return max(round(width / ratio), 1), max(round(height / ratio), 1)
+
+
+def centred(pixels: Pixels, size: int) -> Pixels:
+    """uint8 [height, width, 3], no side longer than `size` → [size, size, 3], black around it."""
+    height, width = pixels.shape[:2]
+    top, left = (size - height) // 2, (size - width) // 2
+    square: Pixels = np.zeros((size, size, 3), np.uint8)
+    square[top : top + height, left : left + width] = pixels
+    return square
+
+
+def _resize_and_crop(image: Image.Image, size: int, filter_: Image.Resampling) -> Pixels:
     """Shortest side to `size`, then the centre.
 
     Only what the centre crop shows is resampled, so a 1×60,000 strip costs as little as a square.
@@ -151,5 +174,5 @@ def _resize_and_crop(image: Image.Image, size: int) -> Pixels:
         image = image.crop((left, top, right, bottom))
     (x0, x1), (y0, y1) = box
     height = image.height
-    image = image.resize((size, height), Image.Resampling.BICUBIC, box=(x0, 0, x1, height))
-    return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=(0, y0, size, y1)))
+    image = image.resize((size, height), filter_, box=(x0, 0, x1, height))
+    return np.array(image.resize((size, size), filter_, box=(0, y0, size, y1)))
