@@ -8,23 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def partial_path(path: Path) -> Path:
+def partial_path(path: Path, tag: str = "") -> Path:
     """What a file is called while it is written. It is the same each time, so that none is left for good."""
-    return path.with_name(f".{path.name}.partial")
+    return path.with_name(f".{path.name}.{tag}.partial" if tag else f".{path.name}.partial")
 
 
 @contextmanager
-def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
+def replacing(*paths: Path, tag: str = "") -> Iterator[tuple[Path, ...]]:
     """A path for each file, to write it to; the files take their places when the block ends without an error.
 
     By then all of them are safe on the disk. Of several, the last one is what says that the others belong
     together: it is taken away before the first is replaced, and comes last. After an error all are as they
     were, and nothing that was written stays.
 
+    Args:
+        tag: where two may write the same file at once: a part of the name while it is written, another for
+            each. What a killed process leaves is for the caller to remove.
+
     Raises:
         OSError: a file cannot be synced or replaced.
     """
-    partials = tuple(partial_path(path) for path in paths)
+    partials = tuple(partial_path(path, tag) for path in paths)
     try:
         yield partials
         for partial in partials:

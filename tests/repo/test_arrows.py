@@ -40,7 +40,7 @@ def test_every_folder_of_ours_has_its_place() -> None:
     """A new room must be given a layer, or a contract would be silent about it."""
     found = tomllib.loads(CONFIG)["tool"]["importlinter"]
     contained = {name for contract in found["contracts"] for name in contract.get("containers", ())}
-    assert {"babelclip", "handlers", "models", "training", "gateway"} <= contained
+    assert {"babelclip", "handlers", "models", "training", "gateway", "batch"} <= contained
     assert all(c["exhaustive"] for c in found["contracts"] if "containers" in c)
     packages = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")}
     assert packages <= set(found["root_packages"])
@@ -56,7 +56,7 @@ def test_every_folder_of_ours_has_its_place() -> None:
 )
 def test_an_arrow_upward_is_seen(line: str, tmp_path: Path) -> None:
     """The contracts read every form an import can take, inside functions too."""
-    for name in ("babelclip", "handlers", "models", "training", "export", "gateway", "benchmarks"):
+    for name in ("babelclip", "handlers", "models", "training", "export", "gateway", "batch", "benchmarks"):
         source = REPOSITORY / ("clients/babelclip" if name == "babelclip" else name)
         target = tmp_path / ("clients/babelclip" if name == "babelclip" else name)
         for path in source.rglob("*.py"):

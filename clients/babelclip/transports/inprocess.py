@@ -46,16 +46,19 @@ class InProcessTransport:
     Args:
         store: the folder that `python -m export` wrote, with its manifest.json.
         name: the entry of the manifest; None for the default one.
+        threads: of a pass on the CPU; None for what the archive says, all cores unless told otherwise.
 
     Raises:
         ManifestError: the folder is no model store, or has no such entry; it is a ValueError.
     """
 
-    def __init__(self, store: str | os.PathLike[str], name: str | None = None) -> None:
+    def __init__(
+        self, store: str | os.PathLike[str], name: str | None = None, *, threads: int | None = None
+    ) -> None:
         self._store = os.fspath(store)
         self._pair = read_pair(Path(store), name)
         self._towers = {
-            str(tower): _Tower(tower, archive, self._pair.version)
+            str(tower): _Tower(tower, archive, self._pair.version, threads)
             for tower, archive in self._pair.archives.items()
         }
 
@@ -88,7 +91,8 @@ class InProcessTransport:
 class _Tower:
     """One archive and, from the first call on, its handler."""
 
-    def __init__(self, tower: Tower, archive: Archive, version: str) -> None:
+    def __init__(self, tower: Tower, archive: Archive, version: str, threads: int | None) -> None:
+        self._threads = threads
         self._tower = tower
         self._archive = archive
         self._version = version
@@ -138,7 +142,7 @@ class _Tower:
             yaml = import_needed("yaml")
             try:
                 config = yaml.safe_load((folder / "model-config.yaml").read_bytes())
-                context = _Context(folder, config, self._version)
+                context = _Context(folder, config, self._version, self._threads)
                 handler.initialize(context)
             except Exception as error:  # Whatever the runtimes raise.
                 raise TransportError(
@@ -161,11 +165,13 @@ class _Context:
 
     metrics = None
 
-    def __init__(self, folder: Path, config: dict[str, Any], version: str) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], version: str, threads: int | None) -> None:
         self.system_properties = {"model_dir": str(folder), "gpu_id": None}
         self.model_yaml_config = {**config, "responseTimeout": _RESPONSE_TIMEOUT}
         if _single_threaded:
-            self.model_yaml_config["babelclip"] = {**(config.get("babelclip") or {}), "threads": 1}
+            threads = 1
+        if threads is not None:
+            self.model_yaml_config["babelclip"] = {**(config.get("babelclip") or {}), "threads": threads}
         self.manifest = {"model": {"modelVersion": version}}
 
     def get_all_request_header(self, index: int) -> dict[str, str]:

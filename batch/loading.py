@@ -1,0 +1,91 @@
+"""Rows of outputs into an index by their ids, so that none is there twice, however often they are loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyarrow import parquet
+
+from babelclip.index import Index, IndexNotFound, Row, Settings, create_index, open_index
+from babelclip.ingest.locks import changing
+from babelclip.ingest.metadata import fit_metadata
+from batch.jobs import require
+from batch.output import OWN, parts, read_metadata
+
+_ROWS = 4096  # of a commit; a commit is a version of the index's table
+_COMPACTED_AFTER = 20  # commits
+
+
+def load(folder: Path, address: str, collection: str = "") -> int:
+    """Load what is there; the index is made where there is none.
+
+    Args:
+        collection: of the rows; the path of the folder unless given.
+
+    Returns:
+        Rows that were written, those without a vector among them.
+
+    Raises:
+        SpaceMismatch: the index is of another space.
+        SearchIndexError: the index cannot be opened, or another process is at its last step.
+        JobError, OSError, ValueError: there is no job, or an output cannot be read.
+    """
+    made = require(folder)
+    collection = collection or os.path.abspath(folder)
+    count = commits = 0
+    with _opened(folder, address) as index, changing(index.info().address):
+        for path in parts(folder):
+            for rows in _rows(path, collection, index.settings):
+                index.upsert(rows, space=made.job.identity.space)
+                count += len(rows)
+                commits += 1
+        if commits >= _COMPACTED_AFTER:
+            index.compact()
+    return count
+
+
+def _opened(folder: Path, address: str) -> Index:
+    try:
+        return open_index(address)
+    except IndexNotFound:
+        first = next(parts(folder), None)
+        if first is None:
+            raise ValueError(f"{folder} has no output yet") from None
+        said = read_metadata(first)
+        return create_index(
+            address,
+            Settings(
+                space=said["space"], dim=said["dim"], version=said["version"], logit_scale=said["logit_scale"]
+            ),
+        )
+
+
+def _rows(path: Path, collection: str, settings: Settings) -> Iterator[list[Row]]:
+    checksum = read_metadata(path)["checksum"][:16]
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(_ROWS):
+            # The last of those that have an id: an index refuses none, and keeps that.
+            yield list(
+                {one["id"]: _row(one, collection, checksum, settings) for one in batch.to_pylist()}.values()
+            )
+
+
+def _row(found: dict[str, Any], collection: str, checksum: str, settings: Settings) -> Row:
+    raw = {name: value for name, value in found.items() if name not in OWN and value is not None}
+    metadata, _ = fit_metadata(raw, settings.fields)
+    vector = found["vector"]
+    return Row(
+        id=found["id"],
+        vector=None if vector is None else np.asarray(vector, dtype=np.float32),
+        source=found["source"],
+        collection=collection,
+        fingerprint=f"batch-{checksum}",
+        caption=found["caption"] or "",
+        metadata=metadata,
+        error_code=found["error"] or "",
+        error_message=found["message"] or "",
+    )

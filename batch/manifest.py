@@ -1,0 +1,122 @@
+"""`manifest.jsonl`: a job and its shards, written once and never changed.
+
+The first line is the job, each other one a shard. Beside it lies `listing.jsonl`, the paths of folders. Both
+are read line by line; what is done is not in them but shows by the files in `vectors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from babelclip.atomic_files import replacing
+from batch.inputs.cutting import cut
+from batch.inputs.places import Places
+from batch.job import Job
+from batch.model import Identity
+from batch.shards import Shard
+
+MANIFEST = "manifest.jsonl"
+LISTING = "listing.jsonl"
+
+
+class JobError(Exception):
+    """A job cannot be begun or go on; the message is a sentence for people."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One that was written. `shards` reads it again each time."""
+
+    folder: Path
+    job: Job
+    count: int
+
+    def shards(self) -> Iterator[Shard]:
+        """All of them, by number."""
+        with (self.folder / MANIFEST).open(encoding="utf-8") as lines:
+            next(lines)
+            for line in lines:
+                yield Shard.of_line(line)
+
+
+def read(folder: Path) -> Manifest | None:
+    """The manifest in a folder; None where there is none.
+
+    Raises:
+        JobError: it is none of this format.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        with path.open(encoding="utf-8") as lines:
+            job = Job.of_line(next(lines))
+            return Manifest(folder, job, sum(1 for _ in lines))
+    except (ValueError, StopIteration) as error:
+        raise JobError(f"{path} cannot be read: {error}") from error
+
+
+def write(folder: Path, job: Job, places: Places) -> Manifest:
+    """Cut the input and write down what it was cut into; all or nothing.
+
+    Raises:
+        ValueError, OSError: the input cannot be cut, see `batch.inputs.cutting.cut`.
+    """
+    count = 0
+    with (
+        replacing(folder / LISTING, folder / MANIFEST) as (listing, manifest),
+        listing.open("wb") as paths,
+        manifest.open("w", encoding="utf-8") as lines,
+    ):
+        lines.write(job.line())
+        for shard in cut(job.inputs, job.modality, job.shard_size, places, paths):
+            lines.write(shard.line())
+            count += 1
+    return Manifest(folder, job, count)
+
+
+def check_same(manifest: Manifest, asked: Job) -> None:
+    """Whether a job may go on: with the model and the input that it was begun with.
+
+    Raises:
+        JobError: something of it is another; says what, and what may be done.
+    """
+    job = manifest.job
+    ours, theirs = job.identity, asked.identity
+    where = f"{manifest.folder} was begun with"
+    instead = "go on with that, or embed into another folder"
+    if ours.space != theirs.space:
+        raise JobError(
+            f"{where} the space {ours.space} (version {ours.version or '?'}), and this model is of"
+            f" {theirs.space} (version {theirs.version or '?'}): {instead}"
+        )
+    if ours.archive != theirs.archive:
+        raise JobError(
+            f"{where} the {_archive(ours)} of the space {ours.space}, and this is the {_archive(theirs)}: its"
+            f" vectors can differ; {instead}"
+        )
+    names: Sequence[str] = (
+        "modality",
+        "inputs",
+        "dtype",
+        "batch",
+        "threads",
+        "column",
+        "caption_column",
+        "shard_size",
+    )
+    for name in names:
+        before, now = getattr(job, name), getattr(asked, name)
+        if before != now:
+            raise JobError(f"{where} {name.replace('_', ' ')} {_said(before)}, not {_said(now)}: {instead}")
+
+
+def _archive(identity: Identity) -> str:
+    return f"archive {identity.archive[:12]}" if identity.archive else "served model"
+
+
+def _said(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else repr(value)
