@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from babelclip.atomic_files import replacing
-from batch.engines.base import Advanced, EngineError, Failed, Finished, Lost, Started, Workers
+from batch.engines.base import Advanced, EngineError, Event, Failed, Finished, Lost, Started, Workers
 from batch.manifest import JobError, Manifest
 from batch.output import VECTORS, finished, remove_partial
 from batch.progress import Progress
@@ -75,63 +75,94 @@ def run(manifest: Manifest, workers: Workers, progress: Progress, *, attempts: i
     remove_partial(folder)
     done = finished(folder)
     progress.begin(manifest.count, len(done))
-    fresh = (shard for shard in manifest.shards() if shard.number not in done)
-    again: deque[_Attempt] = deque()
-    under_way: dict[int, _Attempt] = {}
-    set_aside = lost = 0
-    following = next(fresh, None)
-    if following is None:
+    if len(done) == manifest.count:
         return 0
+    course = _Course(manifest, done, progress, attempts)
     with workers:
-        while following is not None or again or under_way:
-            for worker in workers.idle:
-                if following is not None:
-                    attempt, following = _Attempt(following), next(fresh, None)
-                elif (retried := _for(worker, again, workers)) is not None:
-                    attempt = retried
-                else:
-                    continue
-                under_way[worker] = attempt
-                workers.submit(worker, attempt.shard)
+        while not course.over:
+            course.hand_out(workers)
             for event in workers.events():
-                if isinstance(event, Started):
-                    progress.started()
-                elif isinstance(event, Advanced):
-                    progress.advanced(event.worker, event.counts)
-                elif isinstance(event, Finished):
-                    lost = 0
-                    del under_way[event.worker]
-                    _failure(folder, event.shard).unlink(missing_ok=True)
-                    progress.finished(event.worker, event.counts)
-                else:
-                    if isinstance(event, Lost) or event.lost:
-                        lost += 1
-                    if lost >= _LOST_IN_A_ROW:
-                        raise EngineError(
-                            f"{lost} workers were lost one after the other, the last one: {event.reason}"
-                        )
-                    if isinstance(event, Failed):
-                        before = under_way.pop(event.worker)
-                        attempt = _Attempt(before.shard, before.tried + 1, before.by | {event.worker})
-                        if attempt.tried < attempts:
-                            again.append(attempt)
-                        else:
-                            set_aside += 1
-                            _set_aside(folder, attempt, event.reason)
-                        progress.failed(event.worker, event.shard, event.reason, attempt.tried < attempts)
+                course.note(event)
             progress.tell()
     remove_partial(folder)  # Of workers that were killed.
-    return set_aside
+    return course.set_aside
 
 
-def _for(worker: int, again: deque[_Attempt], workers: Workers) -> _Attempt | None:
-    """The next that this worker has not tried; or one that it has, where no other is there."""
-    others = {*workers.idle, *workers.busy} - {worker}
-    for attempt in again:
-        if worker not in attempt.by or not others - attempt.by:
-            again.remove(attempt)
-            return attempt
-    return None
+class _Course:
+    """What is still to be done, what is under way, and who has tried what."""
+
+    def __init__(self, manifest: Manifest, done: set[int], progress: Progress, attempts: int) -> None:
+        self._folder, self._progress, self._attempts = manifest.folder, progress, attempts
+        self._fresh = (_Attempt(shard) for shard in manifest.shards() if shard.number not in done)
+        self._next = next(self._fresh, None)
+        self._again: deque[_Attempt] = deque()
+        self._under_way: dict[int, _Attempt] = {}
+        self._lost = 0
+        self.set_aside = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left, and nothing under way."""
+        return self._next is None and not self._again and not self._under_way
+
+    def hand_out(self, workers: Workers) -> None:
+        """A shard to each idle worker, those that failed after all others."""
+        for worker in workers.idle:
+            attempt = self._next
+            if attempt is not None:
+                self._next = next(self._fresh, None)
+            else:
+                attempt = self._failed_for(worker, workers)
+            if attempt is not None:
+                self._under_way[worker] = attempt
+                workers.submit(worker, attempt.shard)
+
+    def note(self, event: Event) -> None:
+        """What has happened.
+
+        Raises:
+            EngineError: workers are lost one after the other.
+        """
+        match event:
+            case Started():
+                self._progress.started()
+            case Advanced(worker, counts):
+                self._progress.advanced(worker, counts)
+            case Finished(worker, shard, counts):
+                self._lost = 0
+                del self._under_way[worker]
+                _failure(self._folder, shard).unlink(missing_ok=True)
+                self._progress.finished(worker, counts)
+            case Lost(_, reason):
+                self._count_lost(reason)
+            case Failed(worker, shard, reason, lost):
+                before = self._under_way.pop(worker)
+                self._fail(_Attempt(shard, before.tried + 1, before.by | {worker}), worker, reason)
+                if lost:
+                    self._count_lost(reason)
+
+    def _fail(self, attempt: _Attempt, worker: int, reason: str) -> None:
+        again = attempt.tried < self._attempts
+        if again:
+            self._again.append(attempt)
+        else:
+            self.set_aside += 1
+            _set_aside(self._folder, attempt, reason)
+        self._progress.failed(worker, attempt.shard, reason, again)
+
+    def _count_lost(self, reason: str) -> None:
+        self._lost += 1
+        if self._lost >= _LOST_IN_A_ROW:
+            raise EngineError(f"{self._lost} workers were lost one after the other, the last one: {reason}")
+
+    def _failed_for(self, worker: int, workers: Workers) -> _Attempt | None:
+        """One that this worker has not tried; or one that it has, where no other is there to try it."""
+        others = {*workers.idle, *workers.busy} - {worker}
+        for attempt in self._again:
+            if worker not in attempt.by or not others - attempt.by:
+                self._again.remove(attempt)
+                return attempt
+        return None
 
 
 def _failure(folder: Path, shard: Shard) -> Path:
