@@ -37,12 +37,15 @@ BASES = {
 SETTINGS = ["*.json", *(name for name in tokenizers.OLDER if not name.endswith(".json"))]
 # In the order of preference; timm keeps its own form of a model beside open_clip's.
 OPEN_CLIP = [["open_clip_model.safetensors"], ["open_clip_pytorch_model.bin"]]
-WEIGHTS = [
-    ["text.safetensors", "vision.safetensors"],  # a checkpoint of this project
+TRANSFORMERS = [
     ["model.safetensors"],
     ["model-*.safetensors"],
     ["pytorch_model.bin"],
     ["pytorch_model-*.bin"],
+]
+WEIGHTS = [
+    ["text.safetensors", "vision.safetensors"],  # a checkpoint of this project
+    *TRANSFORMERS,
     ["*.ckpt"],
     ["*.safetensors"],
     ["*.pt"],
@@ -122,13 +125,20 @@ def _download(repository: str, revision: str | None, files: list[str]) -> Path:
     def has(pattern: str) -> bool:
         return any(fnmatch(file, pattern) for file in files)
 
+    def first(wanted: list[list[str]]) -> list[str]:
+        return next((patterns for patterns in wanted if all(map(has, patterns))), [])
+
     settings = [pattern for pattern in SETTINGS if has(pattern)]
     wanted = [*OPEN_CLIP, *WEIGHTS]
     if settings:
         folder = get(settings)
-        if huggingface.takes(folder) and not open_clip.takes(folder):
+        own = open_clip.is_described(folder) and bool(first(OPEN_CLIP))
+        if huggingface.is_described(folder) and first(TRANSFORMERS):
+            if not own or open_clip.has_own_text(open_clip.read_config(folder)[1]):
+                wanted = TRANSFORMERS
+        elif huggingface.takes(folder) and not own:
             wanted = WEIGHTS
-    return get([*settings, *next((patterns for patterns in wanted if all(map(has, patterns))), [])])
+    return get([*settings, *first(wanted)])
 
 
 def _linked(folder: Path, parts: Mapping[str, Path]) -> Path:

@@ -36,6 +36,11 @@ KINDS: dict[str, type[PreTrainedModel]] = {
     "vision-text-dual-encoder": VisionTextDualEncoderModel,
     "siglip": SiglipModel,
 }
+# Why a kind that users ask for is not taken.
+REFUSED = {
+    "siglip2": "; NaFlex sees images of any proportion, which no program of one input size does: take "
+    "SigLIP 2 in a fixed resolution"
+}
 # A file of weights, and the list of several parts in its place, in the order of preference.
 WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json"),
@@ -68,17 +73,19 @@ def takes(folder: Path) -> bool:
     return is_huggingface(folder) and read_json(folder / "config.json").get("model_type") in KINDS
 
 
+def is_described(folder: Path) -> bool:
+    """Whether the folder has all files but the weights of a model of a known kind."""
+    try:
+        files = [image_processor.file_of(folder), *tokenizers.files_of(folder)] if takes(folder) else []
+        return bool(files) and all(path.is_file() for path in files)
+    except CheckpointError:
+        return False
+
+
 def is_complete(folder: Path) -> bool:
     """Whether the folder has all files of a model of a known kind."""
     try:
-        return takes(folder) and all(
-            path.is_file()
-            for path in (
-                image_processor.file_of(folder),
-                *tokenizers.files_of(folder),
-                *weights_of(folder),
-            )
-        )
+        return is_described(folder) and all(path.is_file() for path in weights_of(folder))
     except CheckpointError:
         return False
 
@@ -94,6 +101,7 @@ def load(folder: Path) -> Checkpoint:
     if kind not in KINDS:
         raise CheckpointError(
             f"{folder}/config.json: model_type {kind!r} is not known; known: {', '.join(KINDS)}"
+            f"{REFUSED.get(str(kind), '')}"
         )
     space = space_of(folder)
     model = pretrained(KINDS[kind], folder)

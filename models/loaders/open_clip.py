@@ -1,10 +1,10 @@
-"""open_clip's models with a Hugging Face text model, such as LAION's XLM-R ViT-B/32 and ViT-H/14.
+"""open_clip's models: with its own text tower, or with a Hugging Face text model, such as LAION's XLM-R.
 
-A folder holds open_clip_config.json, tokenizer.json and the weights: open_clip_model.safetensors,
-open_clip_pytorch_model.bin or a training checkpoint epoch_N.pt. A single file of weights is taken too, with
-the other two beside it, or with the architecture by open_clip's name in place of the config. The towers are
-open_clip's own modules. Nothing is fetched: the text model's configuration is known here, or lies in a folder
-of its name beside the weights.
+A folder holds open_clip_config.json, the weights (open_clip_model.safetensors, open_clip_pytorch_model.bin or
+a training checkpoint epoch_N.pt) and tokenizer.json, unless the tokenizer is open_clip's own. A single file
+of weights is taken too, with the others beside it, or with the architecture by open_clip's name in place of
+the config. The towers are open_clip's own modules. Nothing is fetched: the configuration of a Hugging Face
+text model is known here, or lies in a folder of its name beside the weights.
 """
 
 import shutil
@@ -32,8 +32,8 @@ from models.files.weights import (
     load_strict,
     read_json,
     read_state,
-    to_rgb,
 )
+from models.loaders import open_clip_images, open_clip_text
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "*.safetensors", "*.pt")
@@ -73,19 +73,40 @@ def is_openclip(source: Path) -> bool:
 
 
 def takes(folder: Path) -> bool:
-    """Whether the folder has open_clip's config, with a text model that is taken."""
+    """Whether the folder has open_clip's config, of a model that is taken.
+
+    Raises:
+        CheckpointError: the config is incomplete.
+    """
     if not (folder / CONFIG).exists():
         return False
-    return isinstance(read_config(folder)[1]["text_cfg"].get("hf_model_name"), str)
+    path, config, _ = read_config(folder)
+    if has_own_text(config):
+        try:
+            open_clip_text.check(path, config)
+        except CheckpointError:
+            return False
+    return True
+
+
+def has_own_text(config: dict[str, Any]) -> bool:
+    """Whether the text tower of a model's config is open_clip's own, and not one of Hugging Face's."""
+    return not isinstance(config["text_cfg"].get("hf_model_name"), str)
+
+
+def is_described(folder: Path) -> bool:
+    """Whether the folder has all files but the weights of a model that is taken."""
+    try:
+        return takes(folder) and all(
+            path.is_file() for path in _tokenizer_files(folder, read_config(folder)[1])
+        )
+    except CheckpointError:
+        return False
 
 
 def is_complete(folder: Path) -> bool:
     """Whether the folder has all files of a model that is taken, the weights by open_clip's own names."""
-    try:
-        tokenizers.files_of(folder)
-        return takes(folder) and any((folder / name).exists() for name in WEIGHTS[:2])
-    except CheckpointError:
-        return False
+    return is_described(folder) and any((folder / name).exists() for name in WEIGHTS[:2])
 
 
 def space_of(source: Path, architecture: str | None = None) -> str:
@@ -96,8 +117,21 @@ def space_of(source: Path, architecture: str | None = None) -> str:
     """
     folder = source.parent if source.is_file() else source
     settings = [] if architecture else [folder / CONFIG]
-    files = [*settings, *tokenizers.files_of(folder), weights_of(source)]
-    return fingerprint(files, rule=tokenizers.text_rule(folder))
+    config = read_config(folder, architecture)[1]
+    words = _tokenizer_files(folder, config)
+    rule = "NFC" if words[0].parent != folder else tokenizers.text_rule(folder)
+    return fingerprint([*settings, *words, weights_of(source)], rule=rule)
+
+
+def _tokenizer_files(folder: Path, config: dict[str, Any]) -> list[Path]:
+    """The files that say which tokens a text has; open_clip's own table of merges is no file of the folder.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    if not has_own_text(config):
+        return tokenizers.files_of(folder)
+    return open_clip_text.tokenizer_files(folder, config["text_cfg"], package().tokenizer.default_bpe())
 
 
 def package() -> ModuleType:
@@ -121,7 +155,9 @@ def load(source: Path, architecture: str | None = None) -> Checkpoint:
     folder = source.parent if source.is_file() else source
     weights = weights_of(source)
     path, config, preprocessing = read_config(folder, architecture)
-    pixels = vision_input(path, config["vision_cfg"], preprocessing)
+    pixels = open_clip_images.vision_input(path, config["vision_cfg"], preprocessing)
+    if has_own_text(config):
+        return _with_own_text(source, weights, (path, config), pixels, architecture)
     with _with_local_text_model(folder, path, config) as local:
         model = build(path, package().CustomTextCLIP, local)
     load_strict(model, read_state(weights), weights, allowed=LEGACY)
@@ -155,6 +191,43 @@ def load(source: Path, architecture: str | None = None) -> Checkpoint:
     return Checkpoint(folder, towers.eval(), tokenizer, meta, public_model=model, write=save)
 
 
+def _with_own_text(
+    source: Path,
+    weights: Path,
+    described: tuple[Path, dict[str, Any]],
+    pixels: VisionInput,
+    architecture: str | None,
+) -> Checkpoint:
+    """As `load`, of a model whose text tower is open_clip's own; `described`: where its config is, and it."""
+    folder, (path, config) = weights.parent, described
+    open_clip_text.check(path, config)
+    kind = package().CustomTextCLIP if config.get("custom_text") else package().CLIP
+    model = build(path, kind, config)
+    state = read_state(weights)
+    if config.get("custom_text"):  # Files of before it was a part of its own name its weights without it.
+        state = package().model.convert_to_custom_text_state_dict(state)
+    load_strict(model, state, weights, allowed=LEGACY)
+    open_clip_images.check_size(path, model.visual, pixels.size)
+    own = package().tokenizer.SimpleTokenizer
+    text, inputs, tokenizer = open_clip_text.parts(path, folder, config, model, own)
+    meta = {
+        "name": archive_name(folder),
+        "space": space_of(source, architecture),
+        "dim": int(config["embed_dim"]),
+        "logit_scale": round(float(model.logit_scale.detach().exp()), 4),
+        "languages": [],
+        "source": f"open_clip {architecture or kind.__name__}",
+    }
+    towers = DualEncoder(
+        text,
+        VisionTower(model.visual, nn.Identity(), pixels),
+        Inputs(inputs, pixels),
+        model.logit_scale,
+        getattr(model, "logit_bias", None),
+    )
+    return Checkpoint(folder, towers.eval(), tokenizer, meta, public_model=model, write=save)
+
+
 def save(loaded: Checkpoint, folder: Path, about: dict[str, Any]) -> None:
     """Write the model, as it is now, as a folder that `load` takes, and `about` as its training.json.
 
@@ -168,8 +241,9 @@ def save(loaded: Checkpoint, folder: Path, about: dict[str, Any]) -> None:
     with outputs.replacing(folder) as partial:
         partial.mkdir(parents=True)
         save_file(state, partial / WEIGHTS[0])
-        for path in [before / CONFIG, *tokenizers.files_of(before)]:
-            shutil.copyfile(path, partial / path.name)
+        for path in [before / CONFIG, *_tokenizer_files(before, config)]:
+            if path.parent == before:
+                shutil.copyfile(path, partial / path.name)
         if (before / text_model / "config.json").exists():
             (partial / text_model).mkdir()
             shutil.copyfile(before / text_model / "config.json", partial / text_model / "config.json")
@@ -224,11 +298,7 @@ def read_config(folder: Path, architecture: str | None = None) -> tuple[Path, di
 def _with_local_text_model(folder: Path, path: Path, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The model config with its text model as a local folder, which open_clip reads instead of the hub."""
     text = dict(config["text_cfg"])
-    name = text.get("hf_model_name")
-    if not isinstance(name, str):
-        raise CheckpointError(
-            f"{path}: its text model is open_clip's own; only Hugging Face's (hf_model_name) are taken"
-        )
+    name = str(text["hf_model_name"])
     for old in ("pooler_type", "proj"):  # as configs of 2022 name them
         if old in text:
             text[{"pooler_type": "hf_pooler_type", "proj": "hf_proj_type"}[old]] = text.pop(old)
@@ -252,31 +322,10 @@ def build(path: Path, kind: type[nn.Module], config: dict[str, Any]) -> Any:
     Raises:
         CheckpointError: open_clip cannot build it.
     """
-    wanted = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_bias")
+    wanted = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_bias", "nonscalar_logit_scale")
+    config = {**config, "vision_cfg": open_clip_images.local_vision(path, config["vision_cfg"])}
     try:
         with torch.random.fork_rng(devices=[]):  # The weights drawn here are the caller's business no more.
             return kind(**{key: config[key] for key in wanted if key in config})
     except Exception as error:  # A wrong config fails in whichever module reads it.
         raise CheckpointError(f"{path}: open_clip cannot build its model: {first_line(error)}") from error
-
-
-def vision_input(path: Path, vision: dict[str, Any], preprocessing: dict[str, Any]) -> VisionInput:
-    """The pixels that open_clip's evaluation transform would make, if they are ours.
-
-    Raises:
-        CheckpointError: another filter, another way of resizing, or a size that is no square.
-    """
-    size = vision.get("image_size", 224)
-    if isinstance(size, list) and len(set(size)) == 1:
-        size = size[0]
-    if type(size) is not int:
-        raise CheckpointError(f"{path}: image_size {size} is not served; one side of a square is")
-    for key, due in (("interpolation", "bicubic"), ("resize_mode", "shortest")):
-        if preprocessing.get(key, due) != due:
-            raise CheckpointError(f"{path}: {key} {preprocessing[key]!r} is not served; {due!r} is")
-    mean = preprocessing.get("mean", list(package().OPENAI_DATASET_MEAN))
-    std = preprocessing.get("std", list(package().OPENAI_DATASET_STD))
-    found = VisionInput(size=size, mean=to_rgb(path, "mean", mean), std=to_rgb(path, "std", std))
-    if min(found.std) <= 0:
-        raise CheckpointError(f"{path}: std must be above 0")
-    return found

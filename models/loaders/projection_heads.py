@@ -30,7 +30,7 @@ from models.files.weights import (
     read_state,
     require,
 )
-from models.loaders import huggingface, open_clip
+from models.loaders import huggingface, open_clip, open_clip_images
 
 VISION_MODEL, TEXT_MODEL = "RN50x4", "xlm-roberta-base"
 HEADS = {
@@ -175,7 +175,7 @@ def vision_model(folder: Path) -> tuple[Any, VisionInput]:
         state = _openai_state(weights)
     model = open_clip.build(path, open_clip.package().CLIP, config)
     load_strict(model, state, weights, allowed=OPENAI_NUMBERS)
-    return model.visual, open_clip.vision_input(path, config["vision_cfg"], preprocessing)
+    return model.visual, open_clip_images.vision_input(path, config["vision_cfg"], preprocessing)
 
 
 def _openai_state(path: Path) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from models import checkpoint
 from models.checkpoint import Checkpoint
 from models.files.weights import CheckpointError
 from models.loaders import hub, huggingface, open_clip, projection_heads
+from models.loaders.forms import library_of
 
 
 def locate(source: str) -> Path:
@@ -35,16 +36,12 @@ def locate(source: str) -> Path:
 def form_of(source: Path, architecture: str | None = None) -> ModuleType:
     """The module that loads the source.
 
-    Public repositories often hold a model twice, in open_clip's files and in transformers'. Where one of the
-    two lacks something, or is of a kind that is not taken, the other serves.
+    Public repositories often hold a model twice: see `models.loaders.forms`.
     """
     if source.is_file() or architecture is not None:
         return open_clip
-    if open_clip.is_openclip(source):
-        other = huggingface.is_complete(source) and not open_clip.is_complete(source)
-        return huggingface if other else open_clip
-    if huggingface.is_huggingface(source):
-        return huggingface
+    if open_clip.is_openclip(source) or huggingface.is_huggingface(source):
+        return library_of(source)
     return projection_heads if projection_heads.is_projection_heads(source) else checkpoint
 
 

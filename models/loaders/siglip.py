@@ -8,6 +8,7 @@ architecture.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ class FixedLengthText(nn.Module):
     def __init__(self, model: nn.Module, length: int, pad_id: int) -> None:
         super().__init__()
         self.model, self.length, self.pad_id = model, length, pad_id
+
+    def get_input_embeddings(self) -> Any:
+        """The table of tokens, by transformers' name for it."""
+        inner: Any = self.model
+        return inner.get_input_embeddings()
+
+    def set_input_embeddings(self, table: nn.Module) -> None:
+        """Replace the table of tokens."""
+        inner: Any = self.model
+        inner.set_input_embeddings(table)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         """ids, mask int64 [N, L], L at most `length` → the model's output."""
@@ -54,8 +65,10 @@ def parts(folder: Path, model: Any) -> tuple[DualEncoder, Tokenizer]:
     return DualEncoder(text, vision, inputs, model.logit_scale, model.logit_bias), tokenizer
 
 
-def trained_tokenizer(folder: Path, vocabulary: int) -> tuple[Tokenizer, int]:
+def trained_tokenizer(folder: Path, vocabulary: int, clean: Sequence[Any] = ()) -> tuple[Tokenizer, int]:
     """The folder's tokenizer, as in training, and the id that it pads with.
+
+    `clean`, normalizers, come before the file's own; without them the file must lowercase, or be Gemma's.
 
     Raises:
         CheckpointError: the file is missing, or is not of SigLIP's or SigLIP 2's kind.
@@ -68,10 +81,12 @@ def trained_tokenizer(folder: Path, vocabulary: int) -> tuple[Tokenizer, int]:
     end_id, pad_id = tokenizer.token_to_id(end), tokenizer.token_to_id(padding)
     if end_id is None or pad_id is None:
         raise CheckpointError(f"{path} lacks {end} or {padding}, which SigLIP's tokenizers have")
-    if "Lowercase" not in json.dumps(raw["normalizer"]):
+    if not clean and "Lowercase" not in json.dumps(raw["normalizer"]):
         if not gemma:
             raise CheckpointError(f"{path} does not lowercase texts, which SigLIP was trained with")
-        before = [tokenizer.normalizer] if tokenizer.normalizer else []
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
+        clean = [normalizers.Lowercase()]
+    if clean:
+        published = [tokenizer.normalizer] if tokenizer.normalizer else []
+        tokenizer.normalizer = normalizers.Sequence([*clean, *published])
     tokenizer.post_processor = TemplateProcessing(single=f"$A {end}", special_tokens=[(end, end_id)])
     return plain(tokenizer), int(pad_id)

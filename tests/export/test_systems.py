@@ -23,13 +23,14 @@ from models.loaders import registry
 from tests.handlers.worker import Worker, http
 from tests.shared import mini_store
 from tests.systems import families
+from tests.systems import registry as catalogue
 from tests.systems.spoilers import spoilers
 
 pytestmark = pytest.mark.slow  # exports
 
 PROTOBUF = "application/x-protobuf"
 # In small LAION's two are the same.
-SMALL_FAMILIES = [name for name in families.FAMILIES if name != "laion-large"]
+SMALL_FAMILIES = [name for name in catalogue.FAMILIES if name != "laion-large"]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def cosines(
 def test_each_is_served_to_the_librarys_vectors(family: str, tmp_path: Path) -> None:
     """From a system's own files through both archives to cosines of 0.9999 with its library's vectors."""
     source, store = tmp_path / family, tmp_path / "store"
-    reference = families.FAMILIES[family](source, true=False)
+    reference = catalogue.FAMILIES[family](source, true=False)
     # Different inputs have different vectors, or a cosine would say nothing.
     for rows in (reference.texts, reference.images):
         assert np.median((rows @ rows.T)[np.triu_indices(len(rows), 1)]) < 0.995

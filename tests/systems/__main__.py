@@ -28,7 +28,7 @@ from babelclip import Client
 from handlers.runtime.device import has_native_bfloat16
 from tests.e2e.support import launched
 from tests.places import REPOSITORY
-from tests.systems import families
+from tests.systems import families, registry
 from tests.systems.spoilers import spoilers
 
 LEAST = {"float32": 0.9999, "bfloat16": 0.995, "int8": 0.99}
@@ -36,7 +36,7 @@ LEAST = {"float32": 0.9999, "bfloat16": 0.995, "int8": 0.99}
 
 def build(family: str, folder: Path) -> None:
     """Runs in a process of its own, so that the reference's memory is gone before the export begins."""
-    reference = families.FAMILIES[family](folder / family, true=True)
+    reference = registry.FAMILIES[family](folder / family, true=True)
     np.savez(folder / "reference.npz", texts=reference.texts, images=reference.images)
 
 
@@ -139,19 +139,19 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(families.FAMILIES))
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(registry.FAMILIES))
     parser.add_argument("--folder", type=Path, help="for the files; default: a temporary one")
     parser.add_argument("--dtype", nargs="+", choices=tuple(LEAST), default=["float32"])
     parser.add_argument("--quick", action="store_true", help="without the broken files")
-    parser.add_argument("--build", choices=tuple(families.FAMILIES), help=argparse.SUPPRESS)
+    parser.add_argument("--build", choices=tuple(registry.FAMILIES), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.build:
         build(options.build, options.folder)
         return
-    unknown = set(options.families) - set(families.FAMILIES)
+    unknown = set(options.families) - set(registry.FAMILIES)
     if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(families.FAMILIES)}")
-    for family in options.families or families.FAMILIES:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(registry.FAMILIES)}")
+    for family in options.families or registry.FAMILIES:
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="systems-") as scratch:
             found = check(family, Path(scratch), options.dtype, quick=options.quick)
         print(f"result: {json.dumps(found, ensure_ascii=False)}", flush=True)

@@ -18,7 +18,15 @@ WEIGHTS = {
     "dual-encoder": ("model.safetensors", "text_projection.weight"),
     "clip": ("model.safetensors", "visual_projection.weight"),
     "siglip": ("model.safetensors", "text_model.embeddings.token_embedding.weight"),
+    "open-clip": ("open_clip_model.safetensors", "token_embedding.weight"),
+    "mobileclip2": ("open_clip_model.safetensors", "text.token_embedding.weight"),
+    "pe-core": ("open_clip_model.safetensors", "text.token_embedding.weight"),
+    "open-clip-siglip2": ("open_clip_model.safetensors", "text.token_embedding.weight"),
+    "open-clip-siglip": ("open_clip_model.safetensors", "text.token_embedding.weight"),
 }
+
+# Their tokenizer is open_clip's own, of which no file lies in the folder.
+OWN_TOKENIZER = ("open-clip", "mobileclip2", "pe-core")
 
 
 def spoilers(family: str) -> dict[str, Spoiler]:
@@ -51,6 +59,8 @@ def spoilers(family: str) -> dict[str, Spoiler]:
         return "swapped"
 
     found: dict[str, Callable[[Path], str]] = {"truncated": truncate, "without-tokenizer": without_tokenizer}
+    if family in OWN_TOKENIZER:
+        del found["without-tokenizer"]
     return found | (
         {"swapped": swapped} if family == "gzomer" else {"missing": missing, "misshapen": misshapen}
     )

@@ -15,7 +15,7 @@ import pytest
 
 from models.checkpoint import CheckpointError
 from models.loaders import hub, open_clip, registry
-from tests.systems import families
+from tests.systems import families, open_clip_families
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -256,3 +256,17 @@ def test_a_name_of_the_hub_without_its_prefix_is_recognised() -> None:
     """Other tools take the bare name; what it is called here is said."""
     with pytest.raises(CheckpointError, match="on the hub it would be hf-hub:openai/clip-vit-base-patch32"):
         registry.locate("openai/clip-vit-base-patch32")
+
+
+def test_of_two_forms_that_are_complete_one_is_fetched(served: Hub, tmp_path: Path) -> None:
+    """LAION's CLIPs are published in both; where transformers' weights lack, open_clip's are fetched."""
+    folder = tmp_path / "clip"
+    open_clip_families.vit_b_32(folder, true=False)
+    families.clip(folder, true=False)
+    served.add("laion/clip", folder)
+    assert registry.load(registry.locate("hf-hub:laion/clip")).meta["source"] == "CLIPModel"
+    assert "open_clip_model.safetensors" not in served.asked
+    (folder / "model.safetensors").unlink()
+    served.add("laion/other", folder)
+    loaded = registry.load(registry.locate("hf-hub:laion/other"))
+    assert (loaded.meta["source"], loaded.meta["space"]) == ("open_clip CLIP", registry.space_of(folder))

@@ -1,0 +1,10 @@
+"""All families, by the names of the command line."""
+
+from collections.abc import Callable
+
+from tests.systems import families, open_clip_families
+
+FAMILIES: dict[str, Callable[..., families.Reference]] = {
+    **families.FAMILIES,
+    **open_clip_families.FAMILIES,
+}
