@@ -134,7 +134,7 @@ def test_poison_in_a_batch_costs_only_itself(served: RayServer, images: list[byt
 def test_nothing_is_reached_from_elsewhere(served: RayServer) -> None:
     """Neither the gateway nor any process of Ray listens beyond loopback, and Ray asks for a token."""
     assert served.listeners()
-    assert served.listeners() <= {"127.0.0.1", "::1"}
+    assert served.listeners() <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     token = Path(served.facts["engine"]["token_file"])
     assert token.stat().st_mode & 0o777 == 0o600
     program = "import ray, sys; ray.init(address=sys.argv[1], _node_ip_address='127.0.0.1')"
