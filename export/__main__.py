@@ -4,7 +4,8 @@
 
 SOURCE is a folder of this project's checkpoints, of a Hugging Face model (CLIP, AltCLIP, dual encoders), of
 an open_clip model or a file of its weights, of projection heads beside the models they were trained on, or
-the name of one of these on the hub: hf-hub:ORGANISATION/NAME. For a model named `mini` it writes
+the name of one of these on the hub: hf-hub:ORGANISATION/NAME. M-CLIP's and sentence-transformers' text towers
+are published by themselves: --vision names the CLIP that they go with. For a model named `mini` it writes
 
     model_store/mini/{text,vision}/program.{pt2,onnx,onnx.data}    tower programs
     model_store/mini/parity.{json,md}                              what the gate measured
@@ -90,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
         "--architecture", metavar="NAME", help="open_clip's name of the model, for a file without a config"
     )
     parser.add_argument(
+        "--vision",
+        metavar="CLIP",
+        help="of a SOURCE that is a text tower by itself: the CLIP that it goes with, a folder or name too",
+    )
+    parser.add_argument(
         "--if-needed",
         action="store_true",
         help="do nothing when the store's default was made from the same sources",
@@ -126,7 +132,7 @@ def main() -> None:
     transformers.logging.set_verbosity_error()  # What is wrong with a model is said here, in one line.
     transformers.logging.disable_progress_bar()
     try:
-        source = registry.locate(given.source)
+        source = registry.locate(given.source, given.vision)
         if given.if_needed and manifest.is_current(given.store, manifest.sources(source, options)):
             print(f"{given.store}: already exported from {source}, nothing to do")
             return

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
@@ -24,7 +25,7 @@ from huggingface_hub.errors import (
 from models import outputs
 from models.files import tokenizers
 from models.files.weights import CheckpointError, first_line
-from models.loaders import huggingface, open_clip, projection_heads
+from models.loaders import huggingface, open_clip, pairs, projection_heads, sentence_transformers
 
 PREFIX = "hf-hub:"
 ENDPOINT, CACHE = constants.ENDPOINT, Path(constants.HF_HUB_CACHE)
@@ -53,10 +54,11 @@ WEIGHTS = [
 ]
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, *, alone: bool = False) -> Path:
     """`hf-hub:…` → a local folder with the model's files.
 
-    Projection heads come with the two models they were trained on, each in a folder of its own.
+    Projection heads come with the two models they were trained on, each in a folder of its own; text towers
+    of `models.loaders.pairs` with the CLIP that they go with, unless they are wanted `alone`.
 
     Raises:
         CheckpointError: the hub has no such model, or cannot be reached and the cache has none either.
@@ -65,7 +67,10 @@ def fetch(name: str) -> Path:
     offline = constants.is_offline_mode()
     fetched, offline = _snapshot(repository, revision or None, offline)
     parts = {path.name: path for path in fetched.iterdir()}
-    if projection_heads.is_projection_heads(fetched):
+    if repository in pairs.CLIPS and not alone:
+        clip, _ = _snapshot(pairs.CLIPS[repository], None, offline)
+        parts = {pairs.TEXT: fetched, pairs.VISION: clip}
+    elif projection_heads.is_projection_heads(fetched):
         for base, where in BASES.items():
             parts[base], offline = _snapshot(where, None, offline)
     # In the hub's cache a folder is called by its commit; an archive is to be called by its model.
@@ -132,6 +137,10 @@ def _download(repository: str, revision: str | None, files: list[str]) -> Path:
     wanted = [*OPEN_CLIP, *WEIGHTS]
     if settings:
         folder = get(settings)
+        if sentence_transformers.is_sentence_transformers(folder):
+            listed = sentence_transformers.parts(folder)
+            places = sorted({path.relative_to(folder).as_posix() for _, path in listed})
+            return get([*settings, *chain.from_iterable(first(_inside(place)) for place in places)])
         own = open_clip.is_described(folder) and bool(first(OPEN_CLIP))
         if huggingface.is_described(folder) and first(TRANSFORMERS):
             if not own or open_clip.has_own_text(open_clip.read_config(folder)[1]):
@@ -139,6 +148,11 @@ def _download(repository: str, revision: str | None, files: list[str]) -> Path:
         elif huggingface.takes(folder) and not own:
             wanted = WEIGHTS
     return get([*settings, *first(wanted)])
+
+
+def _inside(place: str) -> list[list[str]]:
+    """What weights are looked for in a folder of a repository."""
+    return [[f"{place}/{name}".removeprefix("./") for name in names] for names in TRANSFORMERS]
 
 
 def _linked(folder: Path, parts: Mapping[str, Path]) -> Path:

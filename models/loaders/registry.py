@@ -1,7 +1,8 @@
 """What `python -m export` takes, and where training may start: models from their own files.
 
 A folder of this project's checkpoints; a Hugging Face model; an open_clip model, or a file of its weights;
-projection heads beside the models they were trained on; any of them by its name on the hub.
+projection heads beside the models they were trained on; a text tower and the CLIP it goes with; any of them
+by its name on the hub.
 """
 
 import re
@@ -12,17 +13,25 @@ from typing import Any
 from models import checkpoint
 from models.checkpoint import Checkpoint
 from models.files.weights import CheckpointError
-from models.loaders import hub, huggingface, open_clip, projection_heads
+from models.loaders import hub, huggingface, open_clip, pairs, projection_heads
 from models.loaders.forms import library_of
 
 
-def locate(source: str) -> Path:
+def locate(source: str, vision: str | None = None) -> Path:
     """A path as it is; `hf-hub:ORGANISATION/NAME[@REVISION]` fetched.
+
+    With `vision`, a path or a name too, `source` is a text tower, and both are joined.
 
     Raises:
         CheckpointError: nothing is there, or the hub does not give it.
     """
-    path = hub.fetch(source) if source.startswith(hub.PREFIX) else Path(source)
+    if vision is not None:
+        return pairs.joined(_found(source, alone=True), _found(vision))
+    return _found(source)
+
+
+def _found(source: str, *, alone: bool = False) -> Path:
+    path = hub.fetch(source, alone=alone) if source.startswith(hub.PREFIX) else Path(source)
     if not path.exists():
         hint = (
             f"; on the hub it would be {hub.PREFIX}{source}"
@@ -40,6 +49,8 @@ def form_of(source: Path, architecture: str | None = None) -> ModuleType:
     """
     if source.is_file() or architecture is not None:
         return open_clip
+    if pairs.is_pair(source):
+        return pairs
     if open_clip.is_openclip(source) or huggingface.is_huggingface(source):
         return library_of(source)
     return projection_heads if projection_heads.is_projection_heads(source) else checkpoint
@@ -78,7 +89,8 @@ def save(
     """
     if loaded.write is None:
         raise CheckpointError(
-            f"{loaded.path}: projection heads are trained by `python -m training`, their towers not at all"
+            f"{loaded.path}: a model of this form is not written; projection heads are trained by "
+            "`python -m training`"
         )
     loaded.model.set_scale(scale, bias)
     loaded.write(loaded, folder, about)

@@ -14,6 +14,7 @@ EXPORT_VALUES = {
     "programs": "what the archives hold: pt2, onnx or both",
     "languages": "what the text tower is for: en,de,zh,…",
     "architecture": "open_clip's name of the model, for a file of weights without a config",
+    "vision": "the CLIP that a text tower published by itself goes with",
 }
 EXPORT_FLAGS = {
     "trim-vocab": "drop the tokens that none of --languages needs",

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from tests.systems import families, open_clip_families
+from tests.systems import families, open_clip_families, pair_families
 
 FAMILIES: dict[str, Callable[..., families.Reference]] = {
     **families.FAMILIES,
     **open_clip_families.FAMILIES,
+    **pair_families.FAMILIES,
 }

@@ -23,6 +23,8 @@ WEIGHTS = {
     "pe-core": ("open_clip_model.safetensors", "text.token_embedding.weight"),
     "open-clip-siglip2": ("open_clip_model.safetensors", "text.token_embedding.weight"),
     "open-clip-siglip": ("open_clip_model.safetensors", "text.token_embedding.weight"),
+    "mclip": ("text/model.safetensors", "LinearTransformation.weight"),
+    "sentence-transformers": ("text/2_Dense/model.safetensors", "linear.weight"),
 }
 
 # Their tokenizer is open_clip's own, of which no file lies in the folder.

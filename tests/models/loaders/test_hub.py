@@ -14,8 +14,8 @@ import huggingface_hub
 import pytest
 
 from models.checkpoint import CheckpointError
-from models.loaders import hub, open_clip, registry
-from tests.systems import families, open_clip_families
+from models.loaders import hub, open_clip, pairs, registry
+from tests.systems import families, open_clip_families, pair_families
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -256,6 +256,27 @@ def test_a_name_of_the_hub_without_its_prefix_is_recognised() -> None:
     """Other tools take the bare name; what it is called here is said."""
     with pytest.raises(CheckpointError, match="on the hub it would be hf-hub:openai/clip-vit-base-patch32"):
         registry.locate("openai/clip-vit-base-patch32")
+
+
+@pytest.mark.parametrize("name", list(pair_families.FAMILIES))
+def test_a_text_tower_comes_with_the_clip_that_it_goes_with(
+    served: Hub, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name of the hub is enough where it is known which CLIP is meant, and another one can be named."""
+    folder = tmp_path / "pair"
+    pair_families.FAMILIES[name](folder, true=False)
+    served.add("someone/text", folder / "text")
+    for clip in ("someone/clip", "someone/other"):
+        served.add(clip, folder / "vision")
+        served.repositories[clip]["README.md"] = b"large"
+    monkeypatch.setattr(pairs, "CLIPS", {"someone/text": "someone/clip"})
+    loaded = registry.load(registry.locate("hf-hub:someone/text"))
+    assert (loaded.meta["name"], loaded.meta["space"]) == ("someone--text", registry.space_of(folder))
+    asked = len(served.asked)
+    named = registry.locate("hf-hub:someone/text", "hf-hub:someone/other")
+    assert registry.load(named).meta["space"] == loaded.meta["space"]
+    assert "README.md" not in served.asked
+    assert asked < len(served.asked)
 
 
 def test_of_two_forms_that_are_complete_one_is_fetched(served: Hub, tmp_path: Path) -> None:
