@@ -4,13 +4,14 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import openai
 
+from babelclip.keys.entries import DEFAULT_SCOPES, Scope
 from babelclip.keys.file import add
 from tests.e2e.support import PATIENCE, Server
 from tests.places import REPOSITORY
@@ -34,9 +35,9 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def started(folder: Path, server: Server) -> Iterator[Gateway]:
-    """`python -m gateway` before a server, as an operator starts it."""
-    key = add(folder / "keys.json", "test")
+def started(folder: Path, server: Server, *, scopes: Sequence[Scope] = DEFAULT_SCOPES) -> Iterator[Gateway]:
+    """`python -m gateway` before a server, as an operator starts it, with a key of these scopes."""
+    key = add(folder / "keys.json", "test", scopes=scopes)
     config = folder / "gateway.toml"
     config.write_text(
         f"port = 0\ngrpc_port = 0\nmetrics_port = 0\nengine = '{server.grpc}'\n"
