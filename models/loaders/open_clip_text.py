@@ -46,15 +46,13 @@ CLEAN: dict[str, list[Any]] = {
 class OpenClipText(nn.Module):
     """The text part of an open_clip model, whose modules it shares, up to the projection."""
 
-    attn_mask: Tensor | None
-
     def __init__(self, model: Any, pool: Pool, eos_id: int, pad_id: int) -> None:
         super().__init__()
         self.token_embedding: nn.Embedding = model.token_embedding
         self.positional_embedding: nn.Parameter = model.positional_embedding
         self.transformer: nn.Module = model.transformer
         self.ln_final: nn.Module = model.ln_final
-        self.register_buffer("attn_mask", model.attn_mask, persistent=False)
+        self.causal: bool = model.attn_mask is not None
         self.pool, self.eos_id, self.pad_id = pool, eos_id, pad_id
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -72,8 +70,7 @@ class OpenClipText(nn.Module):
         length = input_ids.shape[1]
         x = self.token_embedding(input_ids)  # [N, L, width]
         x = x + self.positional_embedding[:length]
-        causal = None if self.attn_mask is None else self.attn_mask[:length, :length]
-        x = self.ln_final(self.transformer(x, attn_mask=causal))
+        x = self.ln_final(self.transformer(x, attn_mask=_causal_mask(length, x) if self.causal else None))
         pooled: Tensor
         if self.pool == "first":
             pooled = x[:, 0]
@@ -83,6 +80,15 @@ class OpenClipText(nn.Module):
             ends = (input_ids == self.eos_id).int() if self.pool == "eos" else input_ids
             pooled = x[torch.arange(x.shape[0], device=x.device), ends.argmax(dim=-1)]
         return pooled
+
+
+def _causal_mask(length: int, like: Tensor) -> Tensor:
+    """[L, L], −∞ where a token must not see a later one.
+
+    Made anew: of a part of the model's own table an exporter takes the whole for a case of its own.
+    """
+    places = torch.arange(length, device=like.device)
+    return like.new_zeros(length, length).masked_fill(places > places[:, None], float("-inf"))
 
 
 class Projection(nn.Module):

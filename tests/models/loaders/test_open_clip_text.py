@@ -47,6 +47,14 @@ def loaded(made: dict[str, tuple[Path, Reference]]) -> dict[str, Checkpoint]:
     return {name: registry.load(path) for name, (path, _) in made.items()}
 
 
+def assert_vectors(model: Checkpoint, due: Reference) -> None:
+    """Both towers give the library's vectors."""
+    photographs = [Picture("one", data) for data in families.pictures()]
+    images = LoadedModel(model, "tiny", torch.device("cpu")).embed_images(photographs)
+    assert families.nearest(due.texts, list(embed(model, *families.TEXTS).numpy())) > 0.9999
+    assert families.nearest(due.images, list(images.numpy())) > 0.9999
+
+
 def embed(model: Checkpoint, *texts: str) -> Tensor:
     return LoadedModel(model, "tiny", torch.device("cpu")).embed_texts(list(texts))
 
@@ -56,11 +64,7 @@ def test_vectors_are_open_clips(
     name: str, made: dict[str, tuple[Path, Reference]], loaded: dict[str, Checkpoint]
 ) -> None:
     """Tokens, pooling, projection, pixels and tower are those of the library's own model and transform."""
-    reference = made[name][1]
-    assert families.nearest(reference.texts, list(embed(loaded[name], *families.TEXTS).numpy())) > 0.9999
-    photographs = [Picture("one", data) for data in families.pictures()]
-    images = LoadedModel(loaded[name], "tiny", torch.device("cpu")).embed_images(photographs)
-    assert families.nearest(reference.images, list(images.numpy())) > 0.9999
+    assert_vectors(loaded[name], made[name][1])
     assert loaded[name].meta["space"] == registry.space_of(made[name][0])
 
 
@@ -242,9 +246,10 @@ def test_a_broken_folder_is_refused_in_one_line(
     assert_refused_in_one_line(folder, says)
 
 
-def test_a_timm_tower_for_another_size_is_refused(tmp_path: Path) -> None:
-    """A size that the tower has no places for is told before an export fails in it."""
+def test_the_perception_encoder_is_open_clips_for_its_size_alone(tmp_path: Path) -> None:
+    """Rotary positions and all; a size that the tower has no places for is told before an export fails."""
     folder = tmp_path / "pe-core"
-    open_clip_families.pe_core(folder, true=False)
+    reference = open_clip_families.pe_core(folder, true=False)
+    assert_vectors(registry.load(folder), reference)
     spoil("vision_cfg", image_size=224)(folder)
     assert_refused_in_one_line(folder, "image_size 224, and its timm model takes images of 384 × 384")
