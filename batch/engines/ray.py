@@ -185,6 +185,9 @@ class RayWorkers:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
         try:
             if self._address is not None:
+                host = self._address.rpartition(":")[0]
+                if host.startswith("127."):  # Else it looks for a node by this machine's outer address.
+                    quiet["_node_ip_address"] = host
                 self._ray.init(address=self._address, **quiet)
             else:
                 self._ray.init(include_dashboard=False, _node_ip_address=LOOPBACK, **quiet)
