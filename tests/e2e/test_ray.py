@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import httpx
 import numpy as np
 import psutil
@@ -18,7 +19,7 @@ from babelclip import Client, ModelNotFound
 from babelclip.client.retry import Backoff
 from babelclip.wire import TOWERS
 from benchmarks.support.ray_server import add_version
-from tests.e2e.ray_servers import RayServer, python, ray_served
+from tests.e2e.ray_servers import RayServer, ray_served
 from tests.e2e.support import PATIENCE, alive, launched, summed
 
 pytest.importorskip("ray.serve", reason="Ray Serve is not installed: scripts/setup ray")
@@ -137,11 +138,15 @@ def test_nothing_is_reached_from_elsewhere(served: RayServer) -> None:
     assert served.listeners() <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     token = Path(served.facts["engine"]["token_file"])
     assert token.stat().st_mode & 0o777 == 0o600
-    program = "import ray, sys; ray.init(address=sys.argv[1], _node_ip_address='127.0.0.1')"
     address = served.facts["engine"]["engine"].removeprefix("ray:").partition("#")[0]
-    wrong = python("-c", program, address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
-    assert wrong[0] != 0
-    assert "uthenticat" in wrong[1]
+    with grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
+        for shown in ((), (("authorization", f"Bearer {'0' * 64}"),)):
+            with pytest.raises(grpc.RpcError) as refused:
+                ask(b"", timeout=PATIENCE, metadata=shown)
+            assert isinstance(refused.value, grpc.Call)
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert ask(b"", timeout=PATIENCE, metadata=(("authorization", f"Bearer {token.read_text()}"),))
 
 
 def test_the_metrics_of_the_handlers_arrive(served: RayServer) -> None:
