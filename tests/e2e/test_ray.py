@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -140,7 +141,7 @@ def test_nothing_is_reached_from_elsewhere(served: RayServer) -> None:
     assert token.stat().st_mode & 0o777 == 0o600
     address = served.facts["engine"]["engine"].removeprefix("ray:").partition("#")[0]
     with grpc.insecure_channel(address) as channel:
-        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
+        ask: Any = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
         for shown in ((), (("authorization", f"Bearer {'0' * 64}"),)):
             with pytest.raises(grpc.RpcError) as refused:
                 ask(b"", timeout=PATIENCE, metadata=shown)
