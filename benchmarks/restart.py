@@ -121,10 +121,10 @@ def one_transport(server: Restartable, transport: str, halves: Mapping[str, Sequ
         )
 
     with client() as asked:
-        embed = {"text": asked.embed_texts, "vision": asked.embed_images}
+        embed: dict[str, Any] = {"text": asked.embed_texts, "vision": asked.embed_images}
         before = [embed[tower](items).vectors for tower, items in halves.items()]
     with client() as asked:
-        stream = {"text": asked.stream_texts, "vision": asked.stream_images}
+        stream: dict[str, Any] = {"text": asked.stream_texts, "vision": asked.stream_images}
         parts = [killed_midway(server, stream[tower](items), len(items)) for tower, items in halves.items()]
     counts = [compared(found, known, len(known)) for (found, _), known in zip(parts, before, strict=True)]
     return {

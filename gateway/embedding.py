@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from babelclip import Embeddings, ItemError
+from babelclip.client.calls import checked_language
 from babelclip.errors import SPACE_MISMATCH, BabelclipError, ModelNotFound, SpaceMismatch
 from babelclip.wire import Tower
 from gateway.errors import ApiError, from_client, malformed
@@ -24,6 +25,7 @@ async def embed(
     chosen: Chosen,
     items: Sequence[Item],
     *,
+    language: str = "",
     space: str = "",
     dim: int | None = None,
     timeout: float | None = None,
@@ -33,6 +35,7 @@ async def embed(
     An item that cannot be embedded has a row of zeros and an entry in `errors`, and costs no other item.
 
     Args:
+        language: that of the texts, by BCP 47; "" for the model's default.
         space: the embedding space that the caller insists on, "" for any.
         dim: the number of values that the caller insists on, None for the model's.
         timeout: seconds that the caller waits.
@@ -40,16 +43,20 @@ async def embed(
     Raises:
         ApiError: the request fails as a whole.
     """
+    try:
+        checked_language(language)
+    except ValueError as error:
+        raise malformed(str(error), "language") from None
     if chosen.fetcher is not None:
         items = await chosen.fetcher.fetched(items)
     try:
         version = await _version(chosen, space, dim)
         try:
-            return version, await _both(chosen, items, version, timeout)
+            return version, await _both(chosen, items, version, language, timeout)
         except (ModelNotFound, SpaceMismatch):
             # Another version has become the default, or this one was registered anew. Once more, with that.
             version = await _version(chosen, space, dim)
-            return version, await _both(chosen, items, version, timeout)
+            return version, await _both(chosen, items, version, language, timeout)
     except BabelclipError as error:
         raise from_client(error) from error
 
@@ -68,7 +75,7 @@ async def _version(chosen: Chosen, space: str, dim: int | None) -> ModelVersion:
 
 
 async def _both(
-    chosen: Chosen, items: Sequence[Item], version: ModelVersion, timeout: float | None
+    chosen: Chosen, items: Sequence[Item], version: ModelVersion, language: str, timeout: float | None
 ) -> Embeddings:
     texts = {index: item for index, item in enumerate(items) if isinstance(item, str)}
     images = {index: item for index, item in enumerate(items) if isinstance(item, bytes)}
@@ -81,7 +88,9 @@ async def _both(
     async def through(tower: Tower, indices: list[int], sent: Sequence[str] | Sequence[bytes]) -> None:
         if not sent:
             return
-        outcomes = await chosen.towers.embed(tower, sent, version, timeout=timeout)
+        # To a model that is told none it makes no difference, nor should it to the cache.
+        told = language if tower == "text" and version.languages else ""
+        outcomes = await chosen.towers.embed(tower, sent, version, language=told, timeout=timeout)
         if outcomes.dim:  # None is known where every item failed before it was sent.
             result.vectors[indices] = outcomes.vectors
         errors.extend(replace(error, index=indices[error.index]) for error in outcomes.errors)

@@ -23,6 +23,7 @@ ITEM_CODES = (
     "image_not_fetched",
     "wrong_tower",
     "invalid_item",
+    "unknown_language",
     "overloaded",
     "deadline_exceeded",
     "internal",

@@ -35,12 +35,14 @@ class TowerRequest:
     Attributes:
         items: of the one tower; none where the canary is asked for.
         timeout: seconds that the caller waits; None if it does not say.
+        language: that of texts; "" for the model's default.
     """
 
     items: list[Item]
     space: str
     timeout: float | None
     canary: bool
+    language: str = ""
 
 
 def find(models: Models, name: str, version: str | None) -> Chosen:
@@ -87,6 +89,7 @@ def read(body: bytes, tower: Tower, max_items: int) -> TowerRequest:
         space=request.space,
         timeout=request.timeout_ms / 1000 if request.timeout_ms else None,
         canary=request.canary,
+        language=request.language,
     )
 
 
@@ -108,15 +111,19 @@ async def answer(
             raise from_client(error) from error
     limits = [limit for limit in (request.timeout, timeout) if limit is not None]
     version, outcomes = await embed(
-        chosen, request.items, space=request.space, timeout=min(limits, default=None)
+        chosen,
+        request.items,
+        language=request.language,
+        space=request.space,
+        timeout=min(limits, default=None),
     )
     if request.canary:
         outcomes = replace(outcomes, vectors=np.zeros((1, version.dim), np.float32))
     return version, outcomes
 
 
-def render(version: ModelVersion, outcomes: Embeddings) -> bytes:
-    """A serialized EmbedResponse."""
+def render(version: ModelVersion, outcomes: Embeddings, *, canary: bool = False) -> bytes:
+    """A serialized EmbedResponse; that to a canary has the languages that texts may be said to be in."""
     response = EmbedResponse(
         space=version.space,
         dim=version.dim,
@@ -126,6 +133,7 @@ def render(version: ModelVersion, outcomes: Embeddings) -> bytes:
         truncated=outcomes.truncated,
         unknown=outcomes.unknown,
         tokens=outcomes.tokens,
+        languages=version.languages if canary else (),
     )
     for error in outcomes.errors:
         response.errors.add(index=error.index, code=error.code, message=error.message)

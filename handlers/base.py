@@ -26,7 +26,7 @@ from handlers.errors import INTERNAL, ItemError
 from handlers.incidents import log_incident
 from handlers.metrics import BatchStats, Metrics
 from handlers.outcomes import Embedding, Outcome
-from handlers.protocol.items import Payload
+from handlers.protocol.items import Payload, RawItem
 from handlers.protocol.requests import Request, read_request
 from handlers.protocol.responses import build_responses
 from handlers.runtime import choice, device, shapes
@@ -67,7 +67,7 @@ class Handler(ABC):
 
     @abstractmethod
     def groups(
-        self, payloads: Sequence[bytes | str], result: PreprocessResult, deadline: Deadline
+        self, payloads: Sequence[RawItem], result: PreprocessResult, deadline: Deadline
     ) -> Generator[Group, None, None]:
         """Decode or tokenise the payloads, roughly in their order, and yield them in groups of like shape.
 
@@ -233,7 +233,7 @@ class Handler(ABC):
             Whether all have one; False when the time was over before.
         """
         waiting: list[int] = []
-        usable: list[bytes | str] = []
+        usable: list[RawItem] = []
         for position in order:
             payload = payloads[position]
             if isinstance(payload, ItemError):

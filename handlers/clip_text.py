@@ -21,7 +21,8 @@ from handlers.config import TextMeta
 from handlers.deadline import Deadline
 from handlers.errors import INTERNAL, ItemError
 from handlers.incidents import log_incident
-from handlers.preprocess.texts import is_unknown, read_text
+from handlers.preprocess.texts import TextInLanguage, is_unknown, read_text
+from handlers.protocol.items import RawItem
 from handlers.runtime.passes import plan_passes
 from handlers.runtime.shapes import few_lengths
 
@@ -102,22 +103,27 @@ class TextHandler(Handler):
         return ids, np.ones_like(ids)
 
     def groups(
-        self, payloads: Sequence[bytes | str], result: PreprocessResult, deadline: Deadline
+        self, payloads: Sequence[RawItem], result: PreprocessResult, deadline: Deadline
     ) -> Generator[Group, None, None]:
         """Texts of like token count together, padded to the longest of them, or to a declared length."""
         for start in range(0, len(payloads), _WINDOW):
             deadline.check()
             yield from self._window(dict(enumerate(payloads[start : start + _WINDOW], start)), result)
 
-    def _window(self, payloads: dict[int, bytes | str], result: PreprocessResult) -> Iterator[Group]:
+    def _window(self, payloads: dict[int, RawItem], result: PreprocessResult) -> Iterator[Group]:
         texts: dict[int, str] = {}
+        languages: dict[int, int] = {}
         for position, payload in payloads.items():
+            if isinstance(payload, TextInLanguage):
+                languages[position], payload = payload.token, payload.text
             try:
                 texts[position] = read_text(payload, max_bytes=self.settings.max_text_bytes)
             except ItemError as error:
                 result.failed[position] = error.kept()
         encodings = self._tokenise(texts, result.failed, self.tokenizer.encode_batch_fast)
         tokens = {position: encoding.ids for position, encoding in encodings.items()}
+        for position in languages.keys() & tokens.keys():
+            tokens[position] = self._in_language(tokens[position], languages[position])
         for position, encoding in encodings.items():
             rest = encoding.overflowing
             result.tokens[position] = len(encoding) + sum(len(part) - self.specials for part in rest)
@@ -142,6 +148,15 @@ class TextHandler(Handler):
             # Declared lengths even where others occur: a metric's label must not have a value for each.
             bucket = next(size for size in self.text.buckets if size >= length)
             yield Group(members, arrays=(ids, mask), used=used, slots=ids.size, bucket=bucket)
+
+    def _in_language(self, ids: list[int], token: int) -> list[int]:
+        """The ids with another language than the default one, which the tokenizer says of every text.
+
+        Whatever a caller writes, no text has that token as a part: control tokens in texts are text.
+        """
+        assert self.text.languages is not None
+        default = self.text.languages.tokens[self.text.languages.default]
+        return [token if one == default else one for one in ids]
 
     def _mark_unknown(
         self, texts: dict[int, str], tokens: dict[int, list[int]], result: PreprocessResult

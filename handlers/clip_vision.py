@@ -25,6 +25,7 @@ from handlers.preprocess.fast import decode_fast, prepare_thread
 from handlers.preprocess.image_files import supported_formats
 from handlers.preprocess.memory import Memory
 from handlers.preprocess.reference import Pixels
+from handlers.protocol.items import RawItem
 
 
 class VisionHandler(Handler):
@@ -53,7 +54,7 @@ class VisionHandler(Handler):
         return [(np.zeros((rows, size, size, 3), dtype=np.uint8),)]
 
     def groups(
-        self, payloads: Sequence[bytes | str], result: PreprocessResult, deadline: Deadline
+        self, payloads: Sequence[RawItem], result: PreprocessResult, deadline: Deadline
     ) -> Generator[Group, None, None]:
         """Images in their order, at most `max_batch` together, at least two groups where that pays."""
         # Two groups ahead keep the threads busy during a pass; more would only hold pixels in memory.
@@ -98,14 +99,14 @@ class VisionHandler(Handler):
         bucket = min(1 << (rows - 1).bit_length(), self.settings.max_batch)
         return Group(members, arrays=(np.stack(images),), used=rows, slots=rows, bucket=bucket)
 
-    def _timed(self, payload: bytes | str) -> tuple[Pixels | ItemError, float]:
+    def _timed(self, payload: RawItem) -> tuple[Pixels | ItemError, float]:
         """The decoded image, and the CPU seconds that this thread spent on it."""
         began = time.thread_time()
         decoded = self._decode(payload)
         return decoded, time.thread_time() - began
 
-    def _decode(self, payload: bytes | str) -> Pixels | ItemError:
-        if isinstance(payload, str):
+    def _decode(self, payload: RawItem) -> Pixels | ItemError:
+        if not isinstance(payload, bytes):
             return ItemError(IMAGE_UNDECODABLE, "a text was sent where an encoded image is due")
         try:
             return decode_fast(

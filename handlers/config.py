@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers import limits
+from handlers.preprocess.languages import LanguageTokens
 from handlers.preprocess.reference import RESIZES, Resize
 from handlers.runtime.device import RUNTIMES
 from handlers.self_test import SelfTest, read_self_test
@@ -137,6 +138,8 @@ class TextMeta:
     """Token lengths that are padded to, ascending; the last is `max_tokens`."""
     unknown_id: int | None = None
     """The token of every letter that the tokenizer does not know; None where it knows all, by their bytes."""
+    languages: LanguageTokens | None = None
+    """What tells the tower the language of a text; None where nothing does."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,11 @@ class TowerMeta:
     """What TorchServe registered the archive as; no part of meta.json."""
     numerics: str = ""
     """What the worker computes by, as "cpu float32 onnxruntime"; no part of meta.json either."""
+
+    @property
+    def languages(self) -> LanguageTokens | None:
+        """The languages that a text tower may be told; None where it is told none."""
+        return None if self.text is None else self.text.languages
 
 
 def read_meta(folder: Path, *, tower: str) -> TowerMeta:
@@ -204,12 +212,19 @@ def _text(raw: Mapping[str, Any]) -> TextMeta:
     # The program takes 2 to max_tokens tokens; a longest bucket of exactly max_tokens holds every text.
     buckets = {min(max(int(length), 2), max_tokens) for length in raw["buckets"]} | {max_tokens}
     unknown = raw.get("unknown_id")
+    languages = raw.get("languages")
     return TextMeta(
         max_tokens=max_tokens,
         pad_id=int(raw["pad_id"]),
         buckets=tuple(sorted(buckets)),
         unknown_id=None if unknown is None else int(unknown),
+        languages=None if languages is None else _languages(languages),
     )
+
+
+def _languages(raw: Mapping[str, Any]) -> LanguageTokens:
+    tokens = {str(code): int(token) for code, token in raw["tokens"].items()}
+    return LanguageTokens(default=str(raw["default"]), tokens=tokens)
 
 
 def _vision(raw: Mapping[str, Any]) -> VisionMeta:

@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62\x61\x62\x65lclip/embedding.proto\x12\x0c\x62\x61\x62\x65lclip.v1\"p\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\x0c\x12\x0e\n\x06images\x18\x02 \x03(\x0c\x12\r\n\x05space\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61nary\x18\x04 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\x12\x0e\n\x06stages\x18\x06 \x01(\x08\"\x8f\x02\n\rEmbedResponse\x12\r\n\x05space\x18\x01 \x01(\t\x12\x0b\n\x03\x64im\x18\x02 \x01(\r\x12\x13\n\x0blogit_scale\x18\x03 \x01(\x02\x12\x0f\n\x07vectors\x18\x04 \x01(\x0c\x12\'\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x17.babelclip.v1.ItemError\x12\x11\n\ttruncated\x18\x06 \x03(\r\x12)\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x1a.babelclip.v1.RequestError\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x0f\n\x07unknown\x18\t \x03(\r\x12\x0e\n\x06tokens\x18\n \x03(\r\x12#\n\x06stages\x18\x0b \x03(\x0b\x32\x13.babelclip.v1.Stage\"&\n\x05Stage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07seconds\x18\x02 \x01(\x02\"9\n\tItemError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"-\n\x0cRequestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62\x61\x62\x65lclip/embedding.proto\x12\x0c\x62\x61\x62\x65lclip.v1\"\x82\x01\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\x0c\x12\x0e\n\x06images\x18\x02 \x03(\x0c\x12\r\n\x05space\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61nary\x18\x04 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\x12\x0e\n\x06stages\x18\x06 \x01(\x08\x12\x10\n\x08language\x18\x07 \x01(\t\"\xa2\x02\n\rEmbedResponse\x12\r\n\x05space\x18\x01 \x01(\t\x12\x0b\n\x03\x64im\x18\x02 \x01(\r\x12\x13\n\x0blogit_scale\x18\x03 \x01(\x02\x12\x0f\n\x07vectors\x18\x04 \x01(\x0c\x12\'\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x17.babelclip.v1.ItemError\x12\x11\n\ttruncated\x18\x06 \x03(\r\x12)\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x1a.babelclip.v1.RequestError\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x0f\n\x07unknown\x18\t \x03(\r\x12\x0e\n\x06tokens\x18\n \x03(\r\x12#\n\x06stages\x18\x0b \x03(\x0b\x32\x13.babelclip.v1.Stage\x12\x11\n\tlanguages\x18\x0c \x03(\t\"&\n\x05Stage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07seconds\x18\x02 \x01(\x02\"9\n\tItemError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"-\n\x0cRequestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'babelclip.embedding_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EMBEDREQUEST']._serialized_start=43
-  _globals['_EMBEDREQUEST']._serialized_end=155
-  _globals['_EMBEDRESPONSE']._serialized_start=158
-  _globals['_EMBEDRESPONSE']._serialized_end=429
-  _globals['_STAGE']._serialized_start=431
-  _globals['_STAGE']._serialized_end=469
-  _globals['_ITEMERROR']._serialized_start=471
-  _globals['_ITEMERROR']._serialized_end=528
-  _globals['_REQUESTERROR']._serialized_start=530
-  _globals['_REQUESTERROR']._serialized_end=575
+  _globals['_EMBEDREQUEST']._serialized_start=44
+  _globals['_EMBEDREQUEST']._serialized_end=174
+  _globals['_EMBEDRESPONSE']._serialized_start=177
+  _globals['_EMBEDRESPONSE']._serialized_end=467
+  _globals['_STAGE']._serialized_start=469
+  _globals['_STAGE']._serialized_end=507
+  _globals['_ITEMERROR']._serialized_start=509
+  _globals['_ITEMERROR']._serialized_end=566
+  _globals['_REQUESTERROR']._serialized_start=568
+  _globals['_REQUESTERROR']._serialized_end=613
 # @@protoc_insertion_point(module_scope)

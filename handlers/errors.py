@@ -23,6 +23,7 @@ IMAGE_TOO_LARGE = "image_too_large"
 IMAGE_TOO_MANY_BYTES = "image_too_many_bytes"
 WRONG_TOWER = "wrong_tower"
 INVALID_ITEM = "invalid_item"
+UNKNOWN_LANGUAGE = "unknown_language"
 
 MALFORMED_REQUEST = "malformed_request"
 SPACE_MISMATCH = "space_mismatch"
@@ -48,6 +49,7 @@ ITEM_CODES = (
     IMAGE_TOO_MANY_BYTES,
     WRONG_TOWER,
     INVALID_ITEM,
+    UNKNOWN_LANGUAGE,
     OVERLOADED,
     INTERNAL,
 )
@@ -72,6 +74,7 @@ STATUS: dict[str, int] = {
     IMAGE_TRUNCATED: 400,
     WRONG_TOWER: 400,
     INVALID_ITEM: 400,
+    UNKNOWN_LANGUAGE: 400,
     MALFORMED_REQUEST: 400,
     EMPTY_REQUEST: 400,
     UNKNOWN_PATH: 404,

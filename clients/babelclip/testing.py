@@ -33,6 +33,8 @@ class InMemoryTransport:
         vectors: float32 [dim] by text or image bytes, for items that should have a certain vector.
         failing: (code, message) by text or image bytes, for items that should have none.
         unknown: texts that are to count as written in letters the model does not know.
+        languages: what texts may be said to be in, by BCP 47: one text then has another vector in each, and
+            `unknown_language` in any other. Without them the language of a request is passed over.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class InMemoryTransport:
         vectors: Mapping[Item, ArrayLike] | None = None,
         failing: Mapping[Item, tuple[str, str]] | None = None,
         unknown: Collection[str] = (),
+        languages: Collection[str] = (),
     ) -> None:
         self.space, self.version, self.dim, self.logit_scale = space, version, dim, logit_scale
         self.vectors = {_bytes(item): vector for item, vector in (vectors or {}).items()}
         self.failing = {_bytes(item): error for item, error in (failing or {}).items()}
         self.unknown = {_bytes(text) for text in unknown}
+        self.languages = frozenset(languages)
         self.calls: list[Call] = []
         self._lock = threading.Lock()
 
@@ -68,18 +72,22 @@ class InMemoryTransport:
         items = list(request.texts or request.images) or [b"canary"]
         rows = np.zeros((len(items), self.dim), dtype="<f4")
         tokens = [0] * len(request.texts)
+        language = request.language if request.texts and self.languages else ""
         for index, item in enumerate(items):
-            if item in self.failing:
-                code, message = self.failing[item]
+            failure = self._failure(item, language)
+            if failure is not None:
+                code, message = failure
                 response.errors.add(index=index, code=code, message=message)
             else:
-                rows[index] = self.vector(item)
+                rows[index] = self.vector_in(language, item) if language else self.vector(item)
                 if item in self.unknown:
                     response.unknown.append(index)
                 if request.texts:
                     tokens[index] = len(item.split())
         response.vectors = rows.tobytes()
         response.tokens.extend(tokens)
+        if request.canary and call.model.endswith("text"):
+            response.languages.extend(sorted(self.languages))
         return response.SerializeToString()
 
     def vector(self, item: Item) -> Vectors:
@@ -92,6 +100,15 @@ class InMemoryTransport:
             vector = np.random.default_rng(seed).standard_normal(self.dim).astype(np.float32)
         unit: Vectors = vector / np.linalg.norm(vector)
         return unit
+
+    def vector_in(self, language: str, text: str | bytes) -> Vectors:
+        """The same for a text that is said to be in one of `languages`."""
+        return self.vector(_bytes(language) + b"\0" + _bytes(text))
+
+    def _failure(self, item: bytes, language: str) -> tuple[str, str] | None:
+        if language and language not in self.languages:
+            return "unknown_language", f"there is no {language}, but {', '.join(sorted(self.languages))}"
+        return self.failing.get(item)
 
     def close(self) -> None:
         """There are no connections to close."""

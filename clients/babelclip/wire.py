@@ -45,14 +45,21 @@ class EmbedResult:
     version: str = ""
     unknown: tuple[int, ...] = ()
     tokens: tuple[int, ...] = ()
+    languages: tuple[str, ...] = ()
+    """Of a text tower that is told the language of texts, asked for its canary."""
 
 
-def encode(tower: Tower, items: Iterable[bytes], space: str | None, timeout: float = 0.0) -> bytes:
+def encode(
+    tower: Tower, items: Iterable[bytes], space: str | None, timeout: float = 0.0, language: str = ""
+) -> bytes:
     """A serialized EmbedRequest, which is refused unless the tower serves `space` (if one is given).
 
-    `timeout` is how many seconds the caller will wait for the answer, 0 for any time.
+    `timeout` is how many seconds the caller will wait for the answer, 0 for any time; `language` that of
+    texts, "" for the model's default.
     """
-    request = EmbedRequest(space=space or "", timeout_ms=int(min(timeout * 1000, 0xFFFF_FFFF)))
+    request = EmbedRequest(
+        space=space or "", timeout_ms=int(min(timeout * 1000, 0xFFFF_FFFF)), language=language
+    )
     (request.texts if tower == "text" else request.images).extend(items)
     return request.SerializeToString()
 
@@ -126,4 +133,5 @@ def parse_response(data: bytes, count: int) -> EmbedResult:
         version=response.version,
         unknown=tuple(unknown),
         tokens=tuple(response.tokens),
+        languages=tuple(response.languages),
     )

@@ -71,6 +71,7 @@ class AdmittedTowers:
         items: Sequence[str] | Sequence[bytes],
         version: ModelVersion,
         *,
+        language: str = "",
         timeout: float | None = None,
     ) -> Embeddings:
         """See `Towers.embed`.
@@ -81,10 +82,10 @@ class AdmittedTowers:
         account = ACCOUNT.get()
         name = "" if account is None else account.name
         if account is None or not account.limited:
-            return await self._in_turn(name, tower, items, version, timeout)
+            return await self._in_turn(name, tower, items, version, language, timeout)
         await account.begin(len(items))
         try:
-            return await self._in_turn(name, tower, items, version, timeout)
+            return await self._in_turn(name, tower, items, version, language, timeout)
         finally:
             account.end(len(items))
 
@@ -94,13 +95,14 @@ class AdmittedTowers:
         tower: Tower,
         items: Sequence[str] | Sequence[bytes],
         version: ModelVersion,
+        language: str,
         timeout: float | None,
     ) -> Embeddings:
         queue = self._queues[tower]
         if len(items) <= PIECE and queue.pass_at_once(name, len(items)):
             embedded = False
             try:
-                outcomes = await self._towers.embed(tower, items, version, timeout=timeout)
+                outcomes = await self._towers.embed(tower, items, version, language=language, timeout=timeout)
                 embedded = not outcomes.errors
             finally:
                 queue.done(len(items), embedded=embedded)
@@ -108,7 +110,7 @@ class AdmittedTowers:
 
         async def embed(start: int, size: int, seconds: float | None) -> Embeddings:
             part = items[start : start + size]
-            return await self._towers.embed(tower, part, version, timeout=seconds)
+            return await self._towers.embed(tower, part, version, language=language, timeout=seconds)
 
         pieces = Pieces(queue, embed, len(items), timeout)
         try:

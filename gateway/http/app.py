@@ -177,7 +177,14 @@ class _Calls:
         asked = await body.apart(len(data), read, data)
         chosen = self._models.find(asked.model)
         observed_of(request.scope).model = chosen.name
-        work = embed(chosen, asked.items, space=asked.space, dim=asked.dim, timeout=asked.timeout)
+        work = embed(
+            chosen,
+            asked.items,
+            language=asked.language,
+            space=asked.space,
+            dim=asked.dim,
+            timeout=asked.timeout,
+        )
         version, outcomes = await body.while_there(request, work)
         self._metrics.items(chosen.name, asked.items, outcomes)
         size = outcomes.vectors.nbytes
@@ -241,6 +248,10 @@ class _Calls:
             entry["license"] = told.license
         if told.languages:
             entry["languages"] = told.languages
+        elif isinstance(version, ModelVersion) and version.languages:
+            entry["languages"] = sorted(version.languages)
+        if isinstance(version, ModelVersion) and version.languages:
+            entry["default_language"] = version.languages[0]
         if isinstance(version, ApiError):
             entry["error"] = version.message
         else:

@@ -43,7 +43,9 @@ async def answer(request: Request, models: Models, settings: Settings, metrics: 
     except ApiError as error:
         return _refused(error)
     metrics.items(chosen.name, asked.items, outcomes)
-    sent = await body.apart(outcomes.vectors.nbytes, wire_format.render, version_, outcomes)
+    sent = await body.apart(
+        outcomes.vectors.nbytes, wire_format.render, version_, outcomes, canary=asked.canary
+    )
     return Response(sent, media_type=PROTOBUF)
 
 

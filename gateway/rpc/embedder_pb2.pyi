@@ -15,14 +15,16 @@ class Item(_message.Message):
     def __init__(self, text: _Optional[str] = ..., image: _Optional[bytes] = ...) -> None: ...
 
 class EmbedItemsRequest(_message.Message):
-    __slots__ = ("model", "items", "space")
+    __slots__ = ("model", "items", "space", "language")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     model: str
     items: _containers.RepeatedCompositeFieldContainer[Item]
     space: str
-    def __init__(self, model: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., space: _Optional[str] = ...) -> None: ...
+    language: str
+    def __init__(self, model: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., space: _Optional[str] = ..., language: _Optional[str] = ...) -> None: ...
 
 class EmbedItemsResponse(_message.Message):
     __slots__ = ("model", "space", "dim", "logit_scale", "vectors", "errors", "truncated", "unknown", "tokens")
@@ -207,17 +209,19 @@ class ModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "space", "dim", "logit_scale", "problem")
+    __slots__ = ("name", "version", "space", "dim", "logit_scale", "problem", "languages")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     DIM_FIELD_NUMBER: _ClassVar[int]
     LOGIT_SCALE_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGES_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     space: str
     dim: int
     logit_scale: float
     problem: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., space: _Optional[str] = ..., dim: _Optional[int] = ..., logit_scale: _Optional[float] = ..., problem: _Optional[str] = ...) -> None: ...
+    languages: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., space: _Optional[str] = ..., dim: _Optional[int] = ..., logit_scale: _Optional[float] = ..., problem: _Optional[str] = ..., languages: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -59,4 +59,4 @@ class Predictions:
         version, outcomes = await wire_format.answer(chosen, asked, timeout)
         self._metrics.items(chosen.name, asked.items, outcomes)
         observed.status = "OK"
-        return wire_format.render(version, outcomes)
+        return wire_format.render(version, outcomes, canary=asked.canary)

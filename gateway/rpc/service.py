@@ -124,6 +124,7 @@ class Embedder:
                     space=version.space,
                     dim=version.dim,
                     logit_scale=version.logit_scale,
+                    languages=version.languages,
                 )
         return response
 
@@ -141,7 +142,9 @@ class Embedder:
         chosen = self._models.find(request.model)
         observed.model = chosen.name
         items = [read_item(item) for item in request.items]
-        version, outcomes = await embed(chosen, items, space=request.space, timeout=timeout)
+        version, outcomes = await embed(
+            chosen, items, language=request.language, space=request.space, timeout=timeout
+        )
         self._metrics.items(chosen.name, items, outcomes)
         observed.status = "OK"
         return pb.EmbedItemsResponse(

@@ -19,12 +19,15 @@ class ModelVersion:
         space: fingerprint of the embedding space.
         dim: values in a vector.
         logit_scale: what to multiply a cosine by before a softmax over candidates.
+        languages: what texts may be said to be in, by BCP 47, the default first; none where the model is told
+            none.
     """
 
     version: str
     space: str
     dim: int
     logit_scale: float
+    languages: tuple[str, ...] = ()
 
 
 class Towers(Protocol):
@@ -45,11 +48,13 @@ class Towers(Protocol):
         items: Sequence[str] | Sequence[bytes],
         version: ModelVersion,
         *,
+        language: str = "",
         timeout: float | None = None,
     ) -> Embeddings:
         """Texts, or encoded images → float32 [N, D] and the error of each item that has no vector.
 
         Args:
+            language: that of texts, by BCP 47; "" for the model's default.
             timeout: seconds that the caller waits, where that is less than the engine's own limit.
 
         Raises:

@@ -64,12 +64,17 @@ class VectorCache:
 
 
 def keys(
-    model: str, version: ModelVersion, tower: Tower, items: Sequence[str] | Sequence[bytes]
+    model: str,
+    version: ModelVersion,
+    tower: Tower,
+    items: Sequence[str] | Sequence[bytes],
+    language: str = "",
 ) -> list[bytes]:
     """What each item is kept under: a hash of all that its vector depends on, which nobody can forge."""
+    said = (model, version.space, version.version, tower, language)
     # The lengths keep one field from reading on as the next.
-    said = "".join(f"{len(part)}:{part}" for part in (model, version.space, version.version, tower))
-    of_all = hashlib.sha256(said.encode("utf-8", "surrogatepass"))
+    joined = "".join(f"{len(part)}:{part}" for part in said)
+    of_all = hashlib.sha256(joined.encode("utf-8", "surrogatepass"))
     found = []
     for item in items:
         digest = of_all.copy()

@@ -50,12 +50,13 @@ class CachedTowers:
         items: Sequence[str] | Sequence[bytes],
         version: ModelVersion,
         *,
+        language: str = "",
         timeout: float | None = None,
     ) -> Embeddings:
         """See `Towers.embed`."""
         clock = asyncio.get_running_loop().time
         give_up = None if timeout is None else clock() + timeout
-        keyed = await self._keyed(tower, items, version)
+        keyed = await self._keyed(tower, items, version, language)
         known: dict[bytes, _Outcome] = {}
         own: dict[bytes, Any] = {}
         others: dict[bytes, _Computation] = {}
@@ -70,9 +71,9 @@ class CachedTowers:
                 own[key] = item
         self._count(tower, hit=hits, miss=len(own), shared=len(keyed) - hits - len(own))
         if own and len(own) == len(keyed):  # As it is where nothing repeats itself.
-            return await self._compute(tower, own, version, timeout)
+            return await self._compute(tower, own, version, language, timeout)
         if own:
-            known |= await _told(own, self._compute(tower, own, version, timeout))
+            known |= await _told(own, self._compute(tower, own, version, language, timeout))
         if others:
             again = await self._await(others, known, give_up)
             alone: dict[bytes, Any] = {
@@ -82,7 +83,9 @@ class CachedTowers:
             if left is not None and left <= 0:
                 known |= dict.fromkeys(alone, _TOO_LATE)
             elif alone:
-                work = self._towers.embed(tower, list(alone.values()), version, timeout=left)
+                work = self._towers.embed(
+                    tower, list(alone.values()), version, language=language, timeout=left
+                )
                 known |= await _told(alone, work)
         return _assembled(tower, [known[key] for key in keyed], version)
 
@@ -103,20 +106,31 @@ class CachedTowers:
         await self._towers.close()
 
     async def _keyed(
-        self, tower: Tower, items: Sequence[str] | Sequence[bytes], version: ModelVersion
+        self,
+        tower: Tower,
+        items: Sequence[str] | Sequence[bytes],
+        version: ModelVersion,
+        language: str,
     ) -> list[bytes]:
         if sum(map(len, items)) > _LARGE:
-            return await asyncio.to_thread(keys, self._model, version, tower, items)
-        return keys(self._model, version, tower, items)
+            return await asyncio.to_thread(keys, self._model, version, tower, items, language)
+        return keys(self._model, version, tower, items, language)
 
     async def _compute(
-        self, tower: Tower, own: dict[bytes, Any], version: ModelVersion, timeout: float | None
+        self,
+        tower: Tower,
+        own: dict[bytes, Any],
+        version: ModelVersion,
+        language: str,
+        timeout: float | None,
     ) -> Embeddings:
         """What this request is the first to need; others that need the same meanwhile wait for it."""
         computation = _Computation()
         self._computing.update(dict.fromkeys(own, computation))
         try:
-            outcomes = await self._towers.embed(tower, list(own.values()), version, timeout=timeout)
+            outcomes = await self._towers.embed(
+                tower, list(own.values()), version, language=language, timeout=timeout
+            )
             for key, outcome in _by_key(own, outcomes).items():
                 if isinstance(outcome, CachedVector):
                     computation.vectors[key] = outcome

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from babelclip import AsyncClient, AsyncTransport, Embeddings, ModelNotFound, SpaceMismatch
@@ -76,11 +77,14 @@ class EngineTowers:
         items: Sequence[str] | Sequence[bytes],
         version: ModelVersion,
         *,
+        language: str = "",
         timeout: float | None = None,
     ) -> Embeddings:
         """See `Towers.embed`."""
         client = self._client(version, timeout)
-        embed: Any = client.embed_texts if tower == "text" else client.embed_images
+        embed: Any = client.embed_images
+        if tower == "text":
+            embed = partial(client.embed_texts, language=language)
         try:
             with tracing.tower_span(tower, len(items), version.version):
                 outcomes: Embeddings = await embed(items, errors="return")
@@ -122,7 +126,7 @@ class EngineTowers:
         if known is not None and known[0].space == space:
             return known[0]
         one = await client.embed_texts(["a"])
-        version = ModelVersion(found, space, one.dim, one.logit_scale)
+        version = ModelVersion(found, space, one.dim, one.logit_scale, client.languages)
         self._clients.pop(found, None)
         self._clients[found] = version, self._pinned(version, self._timeout)
         for old in list(self._clients)[:-_KEPT]:

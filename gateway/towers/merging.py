@@ -30,6 +30,7 @@ class _Message:
 
     tower: Tower
     version: ModelVersion
+    language: str
     items: list[Any] = field(default_factory=list)
     parts: list[tuple[int, int, asyncio.Future[Embeddings]]] = field(default_factory=list)
     bytes: int = 0
@@ -42,8 +43,8 @@ class MergingTowers:
 
     def __init__(self, towers: Towers) -> None:
         self._towers = towers
-        self._open: dict[tuple[Tower, ModelVersion], _Message] = {}
-        self._under_way: dict[tuple[Tower, ModelVersion], int] = {}
+        self._open: dict[tuple[Tower, ModelVersion, str], _Message] = {}
+        self._under_way: dict[tuple[Tower, ModelVersion, str], int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.version = towers.version
         self.check = towers.check
@@ -55,14 +56,15 @@ class MergingTowers:
         items: Sequence[str] | Sequence[bytes],
         version: ModelVersion,
         *,
+        language: str = "",
         timeout: float | None = None,
     ) -> Embeddings:
         """See `Towers.embed`."""
         size = sum(map(len, items))
         if len(items) >= MAX_ITEMS or size >= MAX_BYTES:
-            return await self._towers.embed(tower, items, version, timeout=timeout)
+            return await self._towers.embed(tower, items, version, language=language, timeout=timeout)
         answer: asyncio.Future[Embeddings] = asyncio.get_running_loop().create_future()
-        self._join(tower, version, items, size, timeout, answer)
+        self._join(tower, version, language, items, size, timeout, answer)
         if timeout is None:
             return await answer
         try:
@@ -85,13 +87,14 @@ class MergingTowers:
         self,
         tower: Tower,
         version: ModelVersion,
+        language: str,
         items: Sequence[Any],
         size: int,
         timeout: float | None,
         answer: asyncio.Future[Embeddings],
     ) -> None:
-        """Put a request into the message that is open for its tower and version; send what is full."""
-        key = tower, version
+        """Put a request into the message that is open for its like; send what is full."""
+        key = tower, version, language
         message = self._open.get(key)
         if message is not None and (
             len(message.items) + len(items) > MAX_ITEMS or message.bytes + size > MAX_BYTES
@@ -99,7 +102,7 @@ class MergingTowers:
             self._send(message)
             message = None
         if message is None:
-            message = self._open[key] = _Message(tower, version)
+            message = self._open[key] = _Message(tower, version, language)
         start = len(message.items)
         message.items.extend(items)
         message.parts.append((start, start + len(items), answer))
@@ -114,7 +117,7 @@ class MergingTowers:
             message.timer = asyncio.get_running_loop().call_later(WAIT_SECONDS, self._send, message)
 
     def _send(self, message: _Message) -> None:
-        key = message.tower, message.version
+        key = message.tower, message.version, message.language
         if message.timer is not None:
             message.timer.cancel()
         if self._open.get(key) is message:
@@ -136,10 +139,14 @@ class MergingTowers:
             answer.add_done_callback(left)
 
     async def _answer(self, message: _Message) -> None:
-        key = message.tower, message.version
+        key = message.tower, message.version, message.language
         try:
             outcomes = await self._towers.embed(
-                message.tower, message.items, message.version, timeout=message.timeout
+                message.tower,
+                message.items,
+                message.version,
+                language=message.language,
+                timeout=message.timeout,
             )
         except asyncio.CancelledError:
             _cancel(message)
@@ -168,7 +175,11 @@ class MergingTowers:
             return
         try:
             outcomes = await self._towers.embed(
-                message.tower, message.items[start:end], message.version, timeout=message.timeout
+                message.tower,
+                message.items[start:end],
+                message.version,
+                language=message.language,
+                timeout=message.timeout,
             )
         except asyncio.CancelledError:
             answer.cancel()

@@ -32,6 +32,7 @@ class _Copy:
     candidate: str
     tower: Tower
     items: Sequence[str] | Sequence[bytes]
+    language: str
     served: Embeddings
     seconds: float
     size: int
@@ -63,14 +64,15 @@ class ShadowedTowers:
         items: Sequence[str] | Sequence[bytes],
         version: ModelVersion,
         *,
+        language: str = "",
         timeout: float | None = None,
     ) -> Embeddings:
         """See `Towers.embed`."""
         began = time.perf_counter()
-        outcomes = await self._towers.embed(tower, items, version, timeout=timeout)
+        outcomes = await self._towers.embed(tower, items, version, language=language, timeout=timeout)
         decided = self._versions.latest(self._model)
         if decided.shadow is not None and version.version == (decided.version or self._followed()):
-            self._observe(decided.shadow, tower, items, outcomes, time.perf_counter() - began)
+            self._observe(decided.shadow, tower, items, language, outcomes, time.perf_counter() - began)
         return outcomes
 
     async def version(self, name: str | None = None) -> ModelVersion:
@@ -100,6 +102,7 @@ class ShadowedTowers:
         shadow: TrafficSplit,
         tower: Tower,
         items: Sequence[str] | Sequence[bytes],
+        language: str,
         served: Embeddings,
         seconds: float,
     ) -> None:
@@ -116,7 +119,7 @@ class ShadowedTowers:
                 self.observed.drop()
             return
         self._bytes += size
-        self._copies.put_nowait(_Copy(shadow.version, tower, items, served, seconds, size))
+        self._copies.put_nowait(_Copy(shadow.version, tower, items, language, served, seconds, size))
 
     async def _work(self) -> None:
         ACCOUNT.set(None)  # No key pays for copies, least of all the one whose request was the first.
@@ -125,7 +128,7 @@ class ShadowedTowers:
             began = time.perf_counter()
             try:
                 candidate = await self._towers.version(copy.candidate)
-                found = await self._towers.embed(copy.tower, copy.items, candidate)
+                found = await self._towers.embed(copy.tower, copy.items, candidate, language=copy.language)
             except Exception as error:  # Whatever it is, the next copies are still to be compared.
                 self._lost(copy, type(error).__name__)
             else:

@@ -54,10 +54,11 @@ class SwitchedTowers:
         items: Sequence[str] | Sequence[bytes],
         version: ModelVersion,
         *,
+        language: str = "",
         timeout: float | None = None,
     ) -> Embeddings:
         """See `Towers.embed`."""
-        return await self._towers.embed(tower, items, version, timeout=timeout)
+        return await self._towers.embed(tower, items, version, language=language, timeout=timeout)
 
     async def check(self, name: str | None = None) -> ModelVersion:
         """See `Towers.check`; of a canary that does not embed the log is told."""

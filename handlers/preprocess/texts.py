@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from handlers.errors import EMPTY_ITEM, INVALID_UTF8, TEXT_TOO_LONG, ItemError
 
@@ -20,6 +21,14 @@ _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
     "\U000e0000-\U000e0fff\u2800]"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class TextInLanguage:
+    """A text, and the token that tells the tower its language."""
+
+    text: bytes | str
+    token: int
 
 
 def read_text(payload: bytes | str, *, max_bytes: int) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from handlers.config import Settings
-from handlers.errors import IMAGE_TOO_MANY_BYTES, INVALID_ITEM, WRONG_TOWER, ItemError
+from handlers.errors import IMAGE_TOO_MANY_BYTES, INVALID_ITEM, UNKNOWN_LANGUAGE, WRONG_TOWER, ItemError
 from handlers.preprocess.image_files import begins_as_image
+from handlers.preprocess.languages import LanguageTokens
+from handlers.preprocess.texts import TextInLanguage
 from handlers.protocol.base64_text import DataUri, decode, read_data_uri
 
-Payload = bytes | str | ItemError
+RawItem = bytes | str | TextInLanguage
+Payload = RawItem | ItemError
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE | re.ASCII)
 # What a browser calls a file whose kind it does not know.
@@ -21,6 +25,21 @@ _UNKNOWN_KINDS = ("", "application/octet-stream")
 def json_item(item: Any, tower: str, settings: Settings) -> Payload:
     """A JSON value → a text, or the bytes of an image in base64, with or without `data:image/...;base64,`."""
     return _text(item) if tower == "text" else _image(item, settings)
+
+
+def in_language(items: Sequence[Payload], language: str, told: LanguageTokens | None) -> list[Payload]:
+    """The texts of a request, each with the token of their language, or the error that there is none.
+
+    Where no language is named, and where the tower is told none, they are as they came: a caller may name one
+    to whatever model it talks to.
+    """
+    if not language or told is None:
+        return list(items)
+    token = told.token(language)
+    if token is None:
+        error = ItemError(UNKNOWN_LANGUAGE, told.refusal(language))
+        return [item if isinstance(item, ItemError) else error for item in items]
+    return [TextInLanguage(item, token) if isinstance(item, bytes | str) else item for item in items]
 
 
 def wrong_tower(tower: str) -> ItemError:

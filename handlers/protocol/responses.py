@@ -11,6 +11,7 @@ from handlers.embedding_pb2 import EmbedResponse, Stage
 from handlers.errors import INTERNAL, OVERLOADED, RESPONSE_TOO_LARGE, RequestError
 from handlers.incidents import log_incident
 from handlers.outcomes import Outcome
+from handlers.preprocess.languages import LanguageTokens
 from handlers.protocol.envelope import PROTOBUF
 from handlers.protocol.rendering import Response
 from handlers.protocol.requests import Request
@@ -66,6 +67,8 @@ def _build(
             response = request.dialect.render(request.envelope, outcomes[request.items], meta)
             if request.wants_stages and response.content_type == PROTOBUF:
                 response = _with_stages(response, seconds)
+            if request.self_test and meta.languages is not None and response.content_type == PROTOBUF:
+                response = _with_languages(response, meta.languages)
             request.error = _check_size(len(response.body), room=room, max_bytes=max_bytes)
         if request.error is None:
             return response
@@ -78,6 +81,12 @@ def _with_stages(response: Response, seconds: Mapping[str, float]) -> Response:
     stages = [Stage(name=name, seconds=seconds[name]) for name in _STAGES]
     # What follows a message of protobuf is merged into it.
     return replace(response, body=response.body + EmbedResponse(stages=stages).SerializeToString())
+
+
+def _with_languages(response: Response, told: LanguageTokens) -> Response:
+    first, every = told.default_tag, told.tags()
+    languages = [first, *(tag for tag in every if tag != first)]
+    return replace(response, body=response.body + EmbedResponse(languages=languages).SerializeToString())
 
 
 def _check_size(size: int, *, room: int, max_bytes: int) -> RequestError | None:

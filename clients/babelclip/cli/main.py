@@ -39,7 +39,16 @@ from babelclip.cli.console import (
     progress_bar,
 )
 from babelclip.cli.option_groups import with_option_groups
-from babelclip.cli.options import AsJson, Folder, FolderOptions, Images, ManyImages, ServerOptions, Texts
+from babelclip.cli.options import (
+    AsJson,
+    Folder,
+    FolderOptions,
+    Images,
+    Language,
+    ManyImages,
+    ServerOptions,
+    Texts,
+)
 from babelclip.client.calls import require_answers
 from babelclip.errors import CANARY_MISMATCH, RequestRefused, SpaceMismatch
 from babelclip.search.collection import NothingEmbedded, generate_embeddings
@@ -71,6 +80,7 @@ def embed(
     *,
     texts: Texts = None,
     image: Images = None,
+    language: Language = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the vectors here: .npy, float32 [items, dim].")
     ] = None,
@@ -87,7 +97,8 @@ def embed(
         if image:
             names, embeddings = [str(path) for path in image], client.embed_images(image, errors="return")
         else:
-            names, embeddings = list(texts or ()), client.embed_texts(texts or (), errors="return")
+            names = list(texts or ())
+            embeddings = client.embed_texts(names, language=language, errors="return")
         require_answers(embeddings)
         if output is not None:
             with output.open("wb") as file:  # np.save would add a suffix to a plain path.
@@ -110,6 +121,7 @@ def compare(
     *,
     texts: Texts = None,
     image: Images = None,
+    language: Language = None,
     as_json: AsJson = False,
     server: ServerOptions,
 ) -> None:
@@ -117,7 +129,7 @@ def compare(
     if not texts or not image:
         raise typer.BadParameter("give at least one text, then --image with at least one file")
     with plain_errors(), server.client() as client:
-        rows = require_answers(client.embed_texts(texts, errors="return"))
+        rows = require_answers(client.embed_texts(texts, language=language, errors="return"))
         columns = require_answers(client.embed_images(image, errors="return"))
         cosines = similarity(rows, columns)
     files = [str(path) for path in image]

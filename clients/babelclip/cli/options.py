@@ -41,6 +41,13 @@ Images = Annotated[
 ]
 Folder = Annotated[Path, typer.Argument(help="Searched with all folders below it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        help="The language of the texts, such as bn or zh-Hant, for a model that is told it, as nllb-clip"
+        " is; others pass it over."
+    ),
+]
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 

@@ -95,10 +95,15 @@ class AsyncClient(BaseClient):
         self._transport = transport or open_async_transport(url, tls)
 
     async def embed_texts(
-        self, texts: Many[str], *, errors: OnError = "raise", progress: Progress | None = None
+        self,
+        texts: Many[str],
+        *,
+        language: str | None = None,
+        errors: OnError = "raise",
+        progress: Progress | None = None,
     ) -> Embeddings:
         """See `Client.embed_texts`."""
-        parts = self._texts(texts, CallState(keep=errors == "return"))
+        parts = self._texts(texts, language, CallState(keep=errors == "return"))
         return await _collect(parts, errors, progress)
 
     async def embed_images(
@@ -108,9 +113,11 @@ class AsyncClient(BaseClient):
         parts = self._images(images, CallState(keep=errors == "return"))
         return await _collect(parts, errors, progress)
 
-    def stream_texts(self, texts: Many[str]) -> AsyncGenerator[Embeddings, None]:
+    def stream_texts(
+        self, texts: Many[str], *, language: str | None = None
+    ) -> AsyncGenerator[Embeddings, None]:
         """See `Client.stream_texts`."""
-        return self._texts(texts, CallState())
+        return self._texts(texts, language, CallState())
 
     def stream_images(self, images: Many[ImageInput]) -> AsyncGenerator[Embeddings, None]:
         """See `Client.stream_images`."""
@@ -142,8 +149,10 @@ class AsyncClient(BaseClient):
     ) -> None:
         await self.close()
 
-    def _texts(self, texts: Many[str], state: CallState) -> AsyncGenerator[Embeddings, None]:
-        splitter = self._splitter("text")
+    def _texts(
+        self, texts: Many[str], language: str | None, state: CallState
+    ) -> AsyncGenerator[Embeddings, None]:
+        splitter = self._splitter("text", language)
         if not isinstance(texts, AsyncIterable):
             # Taken and split without a turn of the event loop for each text.
             return self._stream("text", _each(split(text_items(texts), splitter)), state)

@@ -16,6 +16,7 @@ from babelclip.wire import smallest_message
 OnError = Literal["raise", "return"]
 Progress = Callable[[int], None]
 
+LONGEST_LANGUAGE = 64  # characters of a BCP 47 tag; the longest in use have 35
 LARGEST_MESSAGE = 32_000_000
 """Bytes: the server takes 33,554,432 unless `max_request_size` in its config.properties says otherwise."""
 AHEAD = 2
@@ -137,3 +138,19 @@ def check_settings(*, timeout: float, concurrency: int, hedge_after: float | Non
         raise ValueError(f"concurrency must be at least 1 message, not {concurrency}")
     if hedge_after is not None and not hedge_after > 0:
         raise ValueError(f"hedge_after must be more than 0 seconds, not {hedge_after}")
+
+
+def checked_language(language: str | None) -> str:
+    """A language as it travels, "" for none; which ones there are is the server's to say.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it is longer than any language's tag.
+    """
+    if language is None:
+        return ""
+    if not isinstance(language, str):
+        raise TypeError(f"a language must be a str such as 'bn', not {type(language).__name__}")
+    if len(language) > LONGEST_LANGUAGE or not language.isascii():
+        raise ValueError(f"a language must be a BCP 47 tag such as 'bn' or 'zh-Hant', not {language[:50]!r}")
+    return language

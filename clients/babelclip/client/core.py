@@ -14,7 +14,13 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from babelclip.client.calls import NOT_TO_BE_SENT, CallState, check_settings, message_limits
+from babelclip.client.calls import (
+    NOT_TO_BE_SENT,
+    CallState,
+    check_settings,
+    checked_language,
+    message_limits,
+)
 from babelclip.client.credentials import Credentials
 from babelclip.client.pace import Pace
 from babelclip.client.pending import PendingChunk, unanswered
@@ -76,6 +82,7 @@ class BaseClient:
         self._hedge_after = hedge_after
         self._metrics = metrics
         self._shadow = shadow
+        self._languages: tuple[str, ...] = ()
 
     @property
     def space(self) -> str | None:
@@ -86,6 +93,15 @@ class BaseClient:
     def version(self) -> str | None:
         """The version both towers are asked for; None before the first answer if none was named."""
         return self._session.version
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """What texts may be said to be in, by BCP 47, as the latest `health` was told.
+
+        The language of texts that say none stands first. Empty before `health`, and where the model is told
+        no language, as most are.
+        """
+        return self._languages
 
     def pin(self, space: str, version: str = "") -> None:
         """Insist on a space from now on, and ask for the version that served it, as an index remembers both.
@@ -98,8 +114,15 @@ class BaseClient:
     def __reduce__(self) -> NoReturn:
         raise TypeError(NOT_TO_BE_SENT)
 
-    def _splitter(self, tower: Tower) -> Splitter:
-        return Splitter(tower, self._max_message_bytes, self._paces[tower], largest=self._largest)
+    def _splitter(self, tower: Tower, language: str | None = None) -> Splitter:
+        """Raises ValueError where a language is too long to be one."""
+        return Splitter(
+            tower,
+            self._max_message_bytes,
+            self._paces[tower],
+            largest=self._largest,
+            language=checked_language(language),
+        )
 
     def _timing(self, tower: Tower) -> AbstractContextManager[None]:
         """A context in which one request is sent, and counted."""
@@ -157,7 +180,10 @@ class BaseClient:
             BabelclipError: see `Client.health`.
         """
         body = EmbedRequest(canary=True, space=self._session.space or "").SerializeToString()
-        return (yield from self._answer(tower, body, 1, RetryState(self._timeout, self._backoff)))
+        answer = yield from self._answer(tower, body, 1, RetryState(self._timeout, self._backoff))
+        if tower == "text":
+            self._languages = answer.languages
+        return answer
 
     def _answer(self, tower: Tower, body: bytes, count: int, retry: RetryState) -> Flow[EmbedResult]:
         """The answer to a body of `count` items, after as many attempts as it takes.

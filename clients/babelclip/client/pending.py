@@ -57,7 +57,7 @@ class PendingChunk:
         if self._pace.largest is not None:
             self._sent = self._sent[: self._fitting(self._pace.largest)]
         items = [self._chunk.items[item] for item in self._sent]
-        return encode(self._tower, items, space, self._retry.remaining())
+        return encode(self._tower, items, space, self._retry.remaining(), self._chunk.language)
 
     def receive(self, answer: EmbedResult) -> float:
         """Enter the answer to `body` → seconds to leave the server alone before the next.

@@ -21,12 +21,14 @@ class RequestChunk:
         indices: the positions of `items`.
         items: texts in UTF-8, or encoded images.
         failed: the errors of the others.
+        language: that of all texts, by BCP 47; "" for the model's default.
     """
 
     count: int
     indices: list[int]
     items: list[bytes]
     failed: tuple[ItemError, ...]
+    language: str = ""
 
 
 class Splitter:
@@ -37,12 +39,19 @@ class Splitter:
     """
 
     def __init__(
-        self, tower: Tower, max_message_bytes: int, pace: Pace | None = None, *, largest: int | None = None
+        self,
+        tower: Tower,
+        max_message_bytes: int,
+        pace: Pace | None = None,
+        *,
+        largest: int | None = None,
+        language: str = "",
     ) -> None:
-        self._tower = tower
+        self.tower = tower
         self._max_message_bytes = max_message_bytes
         self._largest = largest or max_message_bytes
         self._pace = pace
+        self._language = language
         self._begin()
 
     def add(self, item: bytes | ItemError) -> RequestChunk | None:
@@ -52,7 +61,7 @@ class Splitter:
         """
         cost = 0 if isinstance(item, ItemError) else len(item) + ITEM_OVERHEAD
         if cost > self._largest - ENVELOPE_BYTES:
-            item = oversized(self._tower, self._count, cost - ITEM_OVERHEAD, self._largest)
+            item = oversized(self.tower, self._count, cost - ITEM_OVERHEAD, self._largest)
             cost = 0
         full = self.rest() if cost > self._bytes_left or self._count == self._most else None
         if isinstance(item, ItemError):
@@ -68,7 +77,7 @@ class Splitter:
         """The chunk of the items since the last one, if there are any."""
         if not self._count:
             return None
-        chunk = RequestChunk(self._count, self._indices, self._items, tuple(self._failed))
+        chunk = RequestChunk(self._count, self._indices, self._items, tuple(self._failed), self._language)
         self._begin()
         return chunk
 

@@ -29,7 +29,7 @@ from babelclip.client.hedging import Begin, Outcome, Wait, hedge
 from babelclip.client.items import ImageInput, image_items, text_items
 from babelclip.client.retry import Backoff
 from babelclip.client.session import Headers
-from babelclip.client.splitting import RequestChunk, split
+from babelclip.client.splitting import RequestChunk, Splitter, split
 from babelclip.embeddings import Embeddings, Vectors
 from babelclip.item_errors import ItemError
 from babelclip.similarity import similarity
@@ -134,12 +134,20 @@ class Client(BaseClient):
         _CLIENTS.add(self)
 
     def embed_texts(
-        self, texts: Iterable[str], *, errors: OnError = "raise", progress: Progress | None = None
+        self,
+        texts: Iterable[str],
+        *,
+        language: str | None = None,
+        errors: OnError = "raise",
+        progress: Progress | None = None,
     ) -> Embeddings:
         """N texts, in any language → Embeddings of N.
 
         Args:
             texts: read once, in order.
+            language: that of all of them, by BCP 47 ("bn", "zh-Hant"), for a model that is told it, such as
+                nllb-clip. None for the model's default; other models pass it over. One that the model lacks
+                fails each text as `unknown_language`.
             errors: "raise" raises ItemErrors after the last item if any failed; "return" leaves the failures
                 in `.errors` of the result, `deadline_exceeded` for those without an answer in time.
             progress: called with the number of items that are done, after each message.
@@ -152,7 +160,7 @@ class Client(BaseClient):
                 TransportError holds what was received before.
             TypeError: `texts` is a single text.
         """
-        return self._collect("text", text_items(texts), errors, progress)
+        return self._collect(self._splitter("text", language), text_items(texts), errors, progress)
 
     def embed_images(
         self, images: Iterable[ImageInput], *, errors: OnError = "raise", progress: Progress | None = None
@@ -170,9 +178,12 @@ class Client(BaseClient):
             TypeError: `images` is a single image.
             ImportError: there are pixels to encode and Pillow is not installed.
         """
-        return self._collect("vision", image_items(images, self._largest), errors, progress)
+        items = image_items(images, self._largest)
+        return self._collect(self._splitter("vision"), items, errors, progress)
 
-    def stream_texts(self, texts: Iterable[str]) -> Generator[Embeddings, None, None]:
+    def stream_texts(
+        self, texts: Iterable[str], *, language: str | None = None
+    ) -> Generator[Embeddings, None, None]:
         """Texts without end → Embeddings of one chunk of them after the other, in order.
 
         Texts are read no further ahead than `concurrency` allows, so neither they nor their vectors need fit
@@ -183,11 +194,12 @@ class Client(BaseClient):
                 chunks before have been given.
             TypeError: `texts` is a single text.
         """
-        return self._stream("text", text_items(texts), CallState())
+        return self._stream(self._splitter("text", language), text_items(texts), CallState())
 
     def stream_images(self, images: Iterable[ImageInput]) -> Generator[Embeddings, None, None]:
         """Images as in `embed_images` → Embeddings as in `stream_texts`."""
-        return self._stream("vision", image_items(images, self._largest), CallState())
+        items = image_items(images, self._largest)
+        return self._stream(self._splitter("vision"), items, CallState())
 
     def similarity(
         self, texts: Embeddings | Iterable[str], images: Embeddings | Iterable[ImageInput]
@@ -230,6 +242,7 @@ class Client(BaseClient):
         vars(other).update(vars(self))
         other._session = self._session.repinned(space, version)
         other._pool, other._pool_lock = None, threading.Lock()
+        other._languages = ()
         _CLIENTS.add(other)
         return other
 
@@ -248,17 +261,21 @@ class Client(BaseClient):
         self.close()
 
     def _collect(
-        self, tower: Tower, items: Iterator[bytes | ItemError], errors: OnError, progress: Progress | None
+        self,
+        splitter: Splitter,
+        items: Iterator[bytes | ItemError],
+        errors: OnError,
+        progress: Progress | None,
     ) -> Embeddings:
         with Collector(errors, progress) as found:
-            for part in self._stream(tower, items, CallState(keep=errors == "return")):
+            for part in self._stream(splitter, items, CallState(keep=errors == "return")):
                 found.add(part)
         return found.result()
 
     def _stream(
-        self, tower: Tower, items: Iterator[bytes | ItemError], state: CallState
+        self, splitter: Splitter, items: Iterator[bytes | ItemError], state: CallState
     ) -> Generator[Embeddings, None, None]:
-        chunks = split(items, self._splitter(tower))
+        tower, chunks = splitter.tower, split(items, splitter)
         chunk, following = next(chunks, None), next(chunks, None)
         if chunk is None:
             return

@@ -52,7 +52,7 @@ class IndexLibrary:
     ) -> Label:
         """See `ImageLibrary.classify`."""
         client = self._searcher.client
-        sentences = client.embed_texts(label_sentences(labels, language=language))
+        sentences = client.embed_texts(label_sentences(labels, language=language), language=language)
         if item is not None:
             row = self._row(item, "vector")
             if row.vector is None:

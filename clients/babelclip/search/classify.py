@@ -62,7 +62,8 @@ class Classifier:
         labels: at least one, all different.
         templates: sentences with one `{c}` or `{}` each; `("{c}",)`, the label alone, unless `language` is
             given.
-        language: takes the built-in sentences in that language, by ISO 639-1 code.
+        language: takes the built-in sentences in that language, by ISO 639-1 code; a model that is told the
+            language of texts is told it.
         calibration: what a cosine means for this model; without it there is always a label.
         threshold: the least `match` at which a classification has a label.
 
@@ -89,7 +90,7 @@ class Classifier:
         self._client = client
         self._calibration = calibration
         self._threshold = threshold
-        self._vectors = label_embeddings(client.embed_texts(sentences), len(self.labels))
+        self._vectors = label_embeddings(client.embed_texts(sentences, language=language), len(self.labels))
         if calibration is not None:
             calibration.require(self._vectors.space)
 

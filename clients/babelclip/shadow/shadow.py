@@ -39,6 +39,7 @@ WAITING = 64  # copies of requests that wait for the thread
 class _Copy:
     tower: Tower
     items: list[bytes]
+    language: str
     served: Embeddings
     seconds: float
 
@@ -87,7 +88,7 @@ class Shadow:
         """Called by a client with each chunk of items it has embedded."""
         if self._closed or not chunk.items or not self._chosen(chunk.items[0]):
             return
-        copy = _Copy(tower, chunk.items, served[chunk.indices], seconds)
+        copy = _Copy(tower, chunk.items, chunk.language, served[chunk.indices], seconds)
         try:
             self._copies.put(copy, block=self._wait)
         except queue.Full:
@@ -121,7 +122,8 @@ class Shadow:
             began = time.perf_counter()
             try:
                 if copy.tower == "text":
-                    found = self._candidate.embed_texts((i.decode() for i in copy.items), errors="return")
+                    texts = (item.decode() for item in copy.items)
+                    found = self._candidate.embed_texts(texts, language=copy.language, errors="return")
                 else:
                     found = self._candidate.embed_images(copy.items, errors="return")
             except Exception as error:  # Whatever it is, the next copies are still to be compared.

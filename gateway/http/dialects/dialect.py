@@ -32,6 +32,7 @@ class EmbedRequest:
         space: the embedding space that the caller insists on; "" for any.
         dim: the number of values that the caller insists on; None for the model's.
         timeout: seconds that the caller waits; None where it does not say.
+        language: that of the texts, by BCP 47; "" for the model's default.
     """
 
     model: str
@@ -39,6 +40,7 @@ class EmbedRequest:
     space: str = ""
     dim: int | None = None
     timeout: float | None = None
+    language: str = ""
 
 
 def body_object(body: Any) -> dict[str, Any]:

@@ -10,7 +10,8 @@
 The call has no place for the error of one item: if an item fails, the request fails, with the code of the
 first one and all of them in the message. Who sends `"errors": "return"` gets the others' vectors, and for
 that item `"embedding": null` and an `error`. A text of more tokens than the model takes is an error as well,
-unless `"truncate": true` lets it be cut.
+unless `"truncate": true` lets it be cut. `"language": "bn"` says what language the texts are in, to a model
+that is told it.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def read(body: Any, max_items: int) -> EmbeddingsRequest:
         in_base64=_in_base64(body),
         dim=field_of(body, "dimensions", int, "a whole number", None),
         space=field_of(body, "space", str, "a string", ""),
+        language=field_of(body, "language", str, "a string", ""),
         truncate=field_of(body, "truncate", bool, "true or false", False),
         keep=choice_of(body, "errors", "raise", "return") == "return",
     )

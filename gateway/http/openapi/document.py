@@ -154,6 +154,11 @@ def _embeddings_request(settings: Settings) -> Schema:
         "encoding_format": {"enum": ["float", "base64"]},
         "dimensions": {"type": "integer", "description": "that of the model, or absent"},
         "space": {"type": "string", "description": "refuse the request unless the model is of this space"},
+        "language": {
+            "type": "string",
+            "maxLength": 64,
+            "description": "that of the texts, by BCP 47, for a model that is told it; others pass it over",
+        },
         "truncate": {
             "type": "boolean",
             "description": "cut texts that are too long instead of refusing them",

@@ -3,7 +3,7 @@
     gRPC   input["request"]                      EmbedRequest
     gRPC   input["data" or "body"]               one raw text or image
     HTTP   application/x-protobuf                EmbedRequest
-    HTTP   application/json                      {"inputs": [...], "space": optional}
+    HTTP   application/json                      {"inputs": [...], "space": optional, "language": optional}
     HTTP   multipart/form-data                   one item per field
     HTTP   image/*, text/*, octet-stream, none   one raw text or image; an image also in base64
 
@@ -39,7 +39,7 @@ from handlers.protocol.envelope import (
     wants_protobuf,
 )
 from handlers.protocol.foreign import ACCEPTED, of_objects, refusal
-from handlers.protocol.items import Payload, json_item, wrong_tower
+from handlers.protocol.items import Payload, in_language, json_item, wrong_tower
 from handlers.protocol.rendering import (
     Response,
     compact,
@@ -74,7 +74,7 @@ class Native(Dialect):
         if envelope.content_type in PROTOBUF_TYPES:
             return _read_protobuf(envelope.body, meta)
         if envelope.content_type == JSON:
-            return _read_json(json_value(envelope), meta.tower, settings)
+            return _read_json(json_value(envelope), meta, settings)
         if envelope.content_type in FORM_TYPES:
             return Content(read_form(envelope, meta.tower, settings))
         return Content([read_raw(envelope, meta.tower, settings)])
@@ -133,26 +133,29 @@ def _read_protobuf(body: Any, meta: TowerMeta) -> Content:
         return Content(meta.self_test, request.space)
     if meta.tower == "text":
         images = [wrong_tower("text") for _ in images]
+        texts = in_language(texts, request.language, meta.languages)
     else:
         texts = [wrong_tower("vision") for _ in texts]
     return Content(texts + images, request.space, request.timeout_ms / 1000 or None, request.stages)
 
 
-def _read_json(body: Any, tower: str, settings: Settings) -> Content:
+def _read_json(body: Any, meta: TowerMeta, settings: Settings) -> Content:
     if not isinstance(body, dict) or "inputs" not in body:
         raise RequestError(MALFORMED_REQUEST, refusal(body))
-    inputs, space = body["inputs"], body.get("space")
+    inputs, space, language = body["inputs"], body.get("space"), body.get("language")
     if isinstance(inputs, str):
         inputs = [inputs]
     if not isinstance(inputs, list):
         raise RequestError(MALFORMED_REQUEST, '"inputs" must be a list of strings')
     if of_objects(inputs):
         raise RequestError(MALFORMED_REQUEST, f'"inputs" holds objects instead of strings; {ACCEPTED}')
-    if space is not None and not isinstance(space, str):
-        raise RequestError(MALFORMED_REQUEST, '"space" must be a string')
+    for name, value in (("space", space), ("language", language)):
+        if value is not None and not isinstance(value, str):
+            raise RequestError(MALFORMED_REQUEST, f'"{name}" must be a string')
     if len(inputs) > settings.max_items:
         return Content(inputs)
-    return Content([json_item(item, tower, settings) for item in inputs], space or "")
+    items = [json_item(item, meta.tower, settings) for item in inputs]
+    return Content(in_language(items, language or "", meta.languages), space or "")
 
 
 def _protobuf(outcomes: Sequence[Outcome], meta: TowerMeta) -> bytes:

@@ -7,7 +7,7 @@
 The vision tower takes images as data URIs or base64. The call has no place for the error of one item: if an
 item fails, the request fails, and the message names every item at fault. A text of more tokens than the tower
 takes is an error here, as it is with OpenAI, and is not cut. `model` of the response is the embedding space;
-a request may insist on one by a field `space`.
+a request may insist on one by a field `space`, and say the `language` of its texts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from handlers.outcomes import Outcome
 from handlers.protocol.dialects.base import Content, Dialect, json_value
 from handlers.protocol.envelope import JSON, Envelope
 from handlers.protocol.foreign import of_objects, refusal
-from handlers.protocol.items import json_item
+from handlers.protocol.items import in_language, json_item
 from handlers.protocol.rendering import Response, compact, json_row
 
 TOO_MANY_TOKENS = "context_length_exceeded"
@@ -50,7 +50,7 @@ class OpenAI(Dialect):
             foreign = isinstance(body, dict) and "inputs" not in body and "instances" not in body
             said = f"; {refusal(body)}" if foreign else ""
             raise RequestError(MALFORMED_REQUEST, f'the JSON body must be an object with "input"{said}')
-        inputs, space = body["input"], body.get("space")
+        inputs, space, language = body["input"], body.get("space"), body.get("language")
         if isinstance(inputs, str):
             inputs = [inputs]
         if not isinstance(inputs, list):
@@ -72,11 +72,13 @@ class OpenAI(Dialect):
             raise RequestError(
                 MALFORMED_REQUEST, f'"dimensions" must be {meta.dim} or absent: vectors are not shortened'
             )
-        if space is not None and not isinstance(space, str):
-            raise RequestError(MALFORMED_REQUEST, '"space" must be a string')
+        for name, value in (("space", space), ("language", language)):
+            if value is not None and not isinstance(value, str):
+                raise RequestError(MALFORMED_REQUEST, f'"{name}" must be a string')
         if len(inputs) > settings.max_items:
             return Content(inputs)
-        return Content([json_item(item, meta.tower, settings) for item in inputs], space or "")
+        items = [json_item(item, meta.tower, settings) for item in inputs]
+        return Content(in_language(items, language or "", meta.languages), space or "")
 
     def render(self, envelope: Envelope, outcomes: Sequence[Outcome], meta: TowerMeta) -> Response:
         """An embedding per item, in their order; where items failed, the error that names them."""

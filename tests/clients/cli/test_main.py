@@ -307,3 +307,14 @@ def test_no_traceback_even_for_a_bug(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 3
     assert done.stderr == "error: unexpected ZeroDivisionError: division by zero\n"
+
+
+@pytest.mark.parametrize("command", ["embed", "similarity"])
+def test_the_language_of_texts_goes_with_them(server: FakeServer, tmp_path: Path, command: str) -> None:
+    """Images have none."""
+    (tmp_path / "one.jpg").write_bytes(b"one")
+    image: list[str | Path] = ["--image", tmp_path / "one.jpg"] if command == "similarity" else []
+    done = run(server, command, "una rosa", "--language", "es", *image)
+    assert done.exit_code == 0, done.stderr
+    said = {model: request.language for model, _, request in server.requests}
+    assert said == {"text": "es", **({"vision": ""} if image else {})}

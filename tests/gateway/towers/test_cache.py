@@ -44,6 +44,7 @@ class Computer:
         items: Sequence[str] | Sequence[bytes],
         version: ModelVersion,
         *,
+        language: str = "",
         timeout: float | None = None,
     ) -> Embeddings:
         asked: list[str | bytes] = [*items]
