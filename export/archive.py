@@ -63,6 +63,8 @@ def tower_meta(
     meta |= {"format": FORMAT, "tower": tower, "dtype": options.dtype}
     if tower == "text" and options.languages:
         meta["languages"] = list(options.languages)
+    if loaded.meta.get("license"):
+        meta["license"] = loaded.meta["license"]
     meta["programs"] = {form: FILES[form][0] for form in options.forms}
     meta["canary"] = {**self_tests[tower], "min_cosine": self_tests["min_cosine"]}
     config = loaded.model.config
@@ -72,6 +74,8 @@ def tower_meta(
         lengths = [limit] if config.text.fixed_length else length_buckets(limit)
         meta["text"] = {"max_tokens": limit, "pad_id": config.text.pad_id, "buckets": lengths}
         meta["text"]["unknown_id"] = unknown_id(loaded.tokenizer)
+        if told := config.text.languages:
+            meta["text"]["languages"] = {"default": told.default, "tokens": dict(told.tokens)}
     else:
         vision = config.vision
         meta["vision"] = {"size": vision.size, "resize": vision.resize, "reduction": reduction}

@@ -12,7 +12,7 @@ from export import archive, manifest, memory, report, self_test, towers, triton
 from export.options import Options
 from export.parity import Report
 from models.checkpoint import Checkpoint
-from models.loaders import registry
+from models.loaders import licences, registry
 
 
 def export(source: Path, store: Path, options: Options, repository: Path | None = None) -> dict[str, Any]:
@@ -25,6 +25,8 @@ def export(source: Path, store: Path, options: Options, repository: Path | None 
             RepositoryError: each says what is wrong.
     """
     loaded = registry.load(source, options.architecture)
+    if licence := loaded.meta.get("license"):
+        print(licences.warning(licence), flush=True)
     memory.trim_heap()  # of the weights that the library drew before those of the files took their place
     name = loaded.meta["name"]
     if repository is None:

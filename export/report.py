@@ -21,6 +21,7 @@ def document(
     return {
         "checkpoint": loaded.meta["name"],
         "source": loaded.meta.get("source", "checkpoint"),
+        "license": loaded.meta.get("license", ""),
         "space": loaded.meta["space"],
         "dim": loaded.meta["dim"],
         "options": options.to_json(),

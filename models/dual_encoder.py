@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from handlers.preprocess.languages import LanguageTokens
 from handlers.preprocess.reference import Resize
 
 Pooling = Literal["model", "first", "mean"]
@@ -26,11 +27,13 @@ class TextInput:
     """Token ids: at most `max_tokens` of them, shorter rows padded with `pad_id`.
 
     `fixed_length` says that the tower itself pads every row to `max_tokens`, and attends to the padding.
+    `languages` are those that a token of its own tells the tower; None where no text has one.
     """
 
     max_tokens: int
     pad_id: int
     fixed_length: bool = False
+    languages: LanguageTokens | None = None
 
 
 @dataclass(frozen=True)

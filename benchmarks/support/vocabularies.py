@@ -13,6 +13,7 @@ SMALL_VOCABULARY = 42_000
 ROBERTA_MARKERS = ("<s>", "</s>")
 CLIP_MARKERS = ("<|startoftext|>", "<|endoftext|>")
 GEMMA_MARKERS = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+NLLB_MARKERS = ("<s>", "<pad>", "</s>", "<unk>")
 
 
 def tokenizer(size: int, first: str, last: str) -> Tokenizer:
@@ -75,6 +76,21 @@ def gemma_tokenizer(size: int) -> Tokenizer:
     made.add_special_tokens(list(GEMMA_MARKERS))
     made.normalizer = normalizers.Replace(" ", "▁")
     return made
+
+
+def nllb(size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Pieces and merges of a tokenizer of NLLB's kind: `size` pieces before the tokens of its languages.
+
+    The committed tokenizer's characters, and merges of pairs of frequent ones; there are no bytes.
+    """
+    raw = json.loads(MINI.read_text(encoding="utf-8"))
+    letters = [piece for piece, _ in raw["model"]["vocab"] if len(piece) == 1]
+    pieces = [*NLLB_MARKERS, *letters]
+    merges = list(itertools.islice(itertools.product(letters[:520], repeat=2), size - len(pieces)))
+    pieces += [near + far for near, far in merges]
+    if len(pieces) != size:
+        raise ValueError(f"{len(pieces)} pieces where {size} are due")
+    return {piece: i for i, piece in enumerate(pieces)}, merges
 
 
 def _special(number: int, content: str) -> dict[str, Any]:

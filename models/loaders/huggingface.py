@@ -1,10 +1,10 @@
 """Dual encoders in Hugging Face folders, as this project's export takes them.
 
-CLIPModel; AltCLIPModel, the 18-language variant included; VisionTextDualEncoderModel, which training a
-projection between a vision and a text model leaves; SiglipModel (`models.loaders.siglip`). The towers are
-transformers' own modules. A folder holds config.json, weights as safetensors or as a pickle of tensors alone,
-what images need (`models.files.image_processor`) and a tokenizer (`models.files.tokenizers`). Nothing is
-fetched, and nothing but tensors is unpickled.
+CLIPModel; MetaClip2Model; AltCLIPModel, the 18-language variant included; VisionTextDualEncoderModel,
+which training a projection between a vision and a text model leaves; SiglipModel (`models.loaders.siglip`).
+The towers are transformers' own modules. A folder holds config.json, weights as safetensors or as a pickle of
+tensors alone, what images need (`models.files.image_processor`) and a tokenizer (`models.files.tokenizers`).
+Nothing is fetched, and nothing but tensors is unpickled.
 """
 
 import shutil
@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AltCLIPModel, CLIPModel, PreTrainedModel, SiglipModel, VisionTextDualEncoderModel
+from tokenizers import Tokenizer
+from transformers import (
+    AltCLIPModel,
+    CLIPModel,
+    MetaClip2Model,
+    PreTrainedModel,
+    SiglipModel,
+    VisionTextDualEncoderModel,
+)
 
 from models import outputs
 from models.checkpoint import Checkpoint
@@ -28,10 +36,11 @@ from models.files.weights import (
     read_state,
     require,
 )
-from models.loaders import siglip
+from models.loaders import licences, siglip
 
 KINDS: dict[str, type[PreTrainedModel]] = {
     "clip": CLIPModel,
+    "metaclip_2": MetaClip2Model,
     "altclip": AltCLIPModel,
     "vision-text-dual-encoder": VisionTextDualEncoderModel,
     "siglip": SiglipModel,
@@ -112,6 +121,8 @@ def load(folder: Path) -> Checkpoint:
         pixels = image_processor.vision_input(folder, int(model.config.vision_config.image_size))
         inputs = Inputs(_text_input(folder, kind, model.config.text_config), pixels)
         tokenizer = tokenizers.read(folder, model.config.text_config.vocab_size)
+        if kind == "metaclip_2":
+            _check_end(folder, tokenizer, model.config.text_config.eos_token_id)
         text = TextTower(model.text_model, "model", model.text_projection)
         vision = VisionTower(model.vision_model, model.visual_projection, inputs.vision)
         towers = DualEncoder(text, vision, inputs, model.logit_scale)
@@ -123,6 +134,7 @@ def load(folder: Path) -> Checkpoint:
         "logit_scale": round(float(model.logit_scale.detach().exp()), 4),
         "languages": [],
         "source": KINDS[kind].__name__,
+        "license": licences.published(kind),
     }
     return Checkpoint(folder, towers.eval(), tokenizer, meta, public_model=model, write=save)
 
@@ -206,3 +218,19 @@ def _text_input(folder: Path, kind: str, text: Any) -> TextInput:
         if isinstance(longest, int | float) and longest > 0:
             told = int(min(told, longest))
     return TextInput(max_tokens=min(told, places), pad_id=pad_id)
+
+
+def _check_end(folder: Path, tokenizer: Tokenizer, end: Any) -> None:
+    """Check that every text ends with the token whose state stands for it.
+
+    Without one in a text, transformers takes the state of its first token, which knows of nothing after it.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    last = tokenizer.encode("a").ids[-1]
+    if last != end:
+        raise CheckpointError(
+            f"{folder}/config.json: the text model reads a text off its token {end} (eos_token_id), and the "
+            f"tokenizer ends texts with {last}"
+        )

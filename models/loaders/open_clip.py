@@ -1,4 +1,4 @@
-"""open_clip's models: with its own text tower, or with a Hugging Face text model, such as LAION's XLM-R.
+"""open_clip's models: with its own text tower, or a Hugging Face text model (LAION's XLM-R, nllb-clip).
 
 A folder holds open_clip_config.json, the weights (open_clip_model.safetensors, open_clip_pytorch_model.bin or
 a training checkpoint epoch_N.pt) and tokenizer.json, unless the tokenizer is open_clip's own. A single file
@@ -33,12 +33,12 @@ from models.files.weights import (
     read_json,
     read_state,
 )
-from models.loaders import open_clip_images, open_clip_text
+from models.loaders import licences, nllb, open_clip_images, open_clip_text
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "*.safetensors", "*.pt")
-# A buffer that older versions of transformers stored.
-LEGACY = (r"text\.transformer\.embeddings\.position_ids",)
+# Buffers that older versions of transformers stored.
+LEGACY = (r"text\.transformer\.embeddings\.position_ids", r"text\.transformer\.embed_positions\.weights")
 
 # What the public checkpoints of these names are, by their config.json.
 XLM_R = {
@@ -120,6 +120,8 @@ def space_of(source: Path, architecture: str | None = None) -> str:
     config = read_config(folder, architecture)[1]
     words = _tokenizer_files(folder, config)
     rule = "NFC" if words[0].parent != folder else tokenizers.text_rule(folder)
+    if nllb.is_nllb(folder, config["text_cfg"]):
+        rule += nllb.text_rule(folder)
     return fingerprint([*settings, *words, weights_of(source)], rule=rule)
 
 
@@ -165,24 +167,30 @@ def load(source: Path, architecture: str | None = None) -> Checkpoint:
     pooler = local["text_cfg"].get("hf_pooler_type", "mean_pooler")
     if pooler not in POOLERS:
         raise CheckpointError(f"{path}: the pooler {pooler!r} is not known; known: {', '.join(POOLERS)}")
+    pooling, languages = POOLERS[pooler], None
+    if text.config.model_type == nllb.KIND:
+        tokenizer, languages = nllb.trained_tokenizer(folder, int(text.config.vocab_size))
+        pooling = "first" if pooling == "model" else pooling  # it has no pooler; open_clip then does so
+    else:
+        tokenizer = tokenizers.read(folder, int(text.config.vocab_size))
     pad_id = int(text.config.pad_token_id)
     limit = int(config["text_cfg"].get("context_length", package().tokenizer.DEFAULT_CONTEXT_LENGTH))
     places = int(text.config.max_position_embeddings) - pad_id - 1  # XLM-R counts from there
     inputs = Inputs(
-        TextInput(max_tokens=min(limit, places), pad_id=pad_id),
+        TextInput(max_tokens=min(limit, places), pad_id=pad_id, languages=languages),
         pixels,
     )
-    tokenizer = tokenizers.read(folder, int(text.config.vocab_size))
     meta = {
         "name": archive_name(folder),
         "space": space_of(source, architecture),
         "dim": int(config["embed_dim"]),
         "logit_scale": round(float(model.logit_scale.detach().exp()), 4),
-        "languages": [],
+        "languages": languages.tags() if languages else [],
         "source": f"open_clip {architecture or config['text_cfg']['hf_model_name']}",
+        "license": licences.published(text.config.model_type),
     }
     towers = DualEncoder(
-        TextTower(text.transformer, POOLERS[pooler], text.proj),
+        TextTower(text.transformer, pooling, text.proj),
         VisionTower(visual, nn.Identity(), inputs.vision),
         inputs,
         model.logit_scale,
@@ -241,8 +249,8 @@ def save(loaded: Checkpoint, folder: Path, about: dict[str, Any]) -> None:
     with outputs.replacing(folder) as partial:
         partial.mkdir(parents=True)
         save_file(state, partial / WEIGHTS[0])
-        for path in [before / CONFIG, *_tokenizer_files(before, config)]:
-            if path.parent == before:
+        for path in {before / CONFIG, *_tokenizer_files(before, config), before / tokenizers.SETTINGS}:
+            if path.parent == before and path.exists():
                 shutil.copyfile(path, partial / path.name)
         if (before / text_model / "config.json").exists():
             (partial / text_model).mkdir()
@@ -308,6 +316,9 @@ def _with_local_text_model(folder: Path, path: Path, config: dict[str, Any]) -> 
             text["hf_model_name"] = str(beside)
         elif short in TEXT_MODELS:
             XLMRobertaConfig(**TEXT_MODELS[short]).save_pretrained(scratch)
+            text["hf_model_name"] = scratch
+        elif short in nllb.TEXT_MODELS:
+            nllb.text_config(short).save_pretrained(scratch)
             text["hf_model_name"] = scratch
         else:
             raise CheckpointError(

@@ -1,3 +1,3 @@
 """The public systems, built by their own libraries: in small for the tests, at true size by `python -m`."""
 
-import training  # noqa: F401  (before any import of transformers: see models.torchvision_operators)
+import models  # noqa: F401  (before any import of transformers: see models.torchvision_operators)
