@@ -38,27 +38,27 @@ def queries_off_clusters(vectors: Vectors, count: int = QUERIES, seed: int = 0) 
 
 
 class ExactTop:
-    """The `TOP` largest cosines of each query with all rows, which come in pieces."""
+    """The `top` largest cosines of each query with all rows, which come in pieces."""
 
-    def __init__(self, queries: Vectors) -> None:
-        self._queries = queries
+    def __init__(self, queries: Vectors, top: int = TOP) -> None:
+        self._queries, self._top = queries, top
         self.cosines = np.full((len(queries), 0), -np.inf, dtype=np.float32)
-        """float32 [queries, up to TOP], largest first."""
+        """float32 [queries, up to top], largest first."""
 
     def add(self, vectors: Vectors) -> None:
         """float32 [N, dim]: the next rows."""
         found = self._queries @ vectors.T
-        if found.shape[1] > TOP:
-            found = -np.partition(-found, TOP - 1, axis=1)[:, :TOP]
-        self.cosines = -np.sort(-np.concatenate([self.cosines, found], axis=1), axis=1)[:, :TOP]
+        if found.shape[1] > self._top:
+            found = -np.partition(-found, self._top - 1, axis=1)[:, : self._top]
+        self.cosines = -np.sort(-np.concatenate([self.cosines, found], axis=1), axis=1)[:, : self._top]
 
 
 def recall(exact: Vectors, found: Sequence[Sequence[float]]) -> float:
     """Share of the nearest rows that were found, by their cosines: of rows that tie any will do.
 
     Args:
-        exact: float32 [queries, TOP] as of `ExactTop`.
-        found: of each query the cosines of what an approximate search gave, at most TOP.
+        exact: float32 [queries, top] as of `ExactTop`.
+        found: of each query the cosines of what an approximate search gave, at most so many.
     """
     if not exact.size:
         return 1.0

@@ -14,7 +14,11 @@ PARTITION_ROWS = 1024
 MOST_COMPARED = 5000
 """Rows that are compared by their own vectors at the end, unless more are asked for: each is read for it."""
 
+WIDE = 1000
+"""Rows by whose recall it is measured how many more partitions more rows take, or those of a filter."""
+
 _ROOM = 4  # times the rows that are wanted are in the partitions that are looked into
+_POWER = 0.5  # where it was not measured: more than it ever was
 
 GROWTH = 2.0  # times the rows that the partitions were made for: then they are made anew
 
@@ -32,6 +36,7 @@ class Structure:
         refine: times as many rows as asked for are compared by their own vectors at the end.
         recall_at_10: on a sample of queries; None until it was measured.
         measured_rows: the rows that there were then.
+        wide_probes: partitions that the nearest `WIDE` rows take; 0 where that was not measured.
     """
 
     method: str
@@ -42,6 +47,7 @@ class Structure:
     refine: int
     recall_at_10: float | None = None
     measured_rows: int = 0
+    wide_probes: int = 0
 
     @classmethod
     def for_rows(cls, method: str, rows: int, bits: int) -> Structure:
@@ -68,14 +74,19 @@ class Structure:
     def effort_for(self, wanted: int, share: float = 1.0) -> tuple[int, int]:
         """Probes and refining for that many rows: what was measured for 10, more probes for more.
 
-        The same for 11 as for 100, and so on, so that pages of a ranking fit together.
+        The same for 11 as for 100, and so on, so that pages of a ranking fit together. Between what was
+        measured for 10 and for `WIDE`, and beyond, probes grow as a power of the rows.
 
         Args:
-            share: of the rows, which a filter keeps: the nearest of few lie in more partitions.
+            share: of the rows, which a filter keeps: the nearest 10 of a hundredth are among the nearest
+                1,000 of all, as long as what the filter asks has nothing to do with the vectors.
         """
         level = 10 ** max(1, math.ceil(math.log10(wanted)))
         among = level / max(share, 1e-9)
         needed = _ROOM * among * self.partitions / max(1, self.rows)
-        probes = min(self.partitions, math.ceil(max(self.probes * math.sqrt(among / 10), needed)))
+        power = _POWER
+        if self.wide_probes:
+            power = math.log(max(1.0, self.wide_probes / self.probes)) / math.log(WIDE / 10)
+        probes = min(self.partitions, math.ceil(max(self.probes * (among / 10) ** power, needed)))
         compared = level * max(1, min(self.refine, MOST_COMPARED // level))
         return probes, math.ceil(compared / wanted)

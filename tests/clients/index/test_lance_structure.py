@@ -11,7 +11,9 @@ pytest.importorskip("lancedb", reason="LanceDB is not installed")
 
 from babelclip.embeddings import Embeddings, Vectors
 from babelclip.index import Index, Row, Settings, create_index, open_index
+from babelclip.index.lance import index as index_module
 from babelclip.index.lance import structure as structure_module
+from babelclip.index.structure import Structure
 
 COUNT, DIM = 3000, 32
 SETTINGS = Settings(space="s", dim=DIM, fields={"year": "integer"})
@@ -78,6 +80,20 @@ def test_a_rare_filter_loses_nothing(index: Index) -> None:
         index.search(QUERIES, where=where), index.search(QUERIES, where=where, exact=True), strict=True
     ):
         assert [hit.row.id for hit in some] == [hit.row.id for hit in all_]
+
+
+def test_a_filter_gives_as_many_rows_as_it_keeps(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where too few of what it keeps lie near the query, they are looked for everywhere."""
+    monkeypatch.setattr(index_module, "_EXACT_BELOW", 1)
+
+    def effort(structure: Structure, wanted: int, share: float = 1.0) -> tuple[int, int]:
+        return (1 if share else structure.partitions), 2
+
+    monkeypatch.setattr(Structure, "effort_for", effort)
+    for hits in index.search(QUERIES, where={"year": 7}, top=25):
+        assert len(hits) == 25
+    (page,) = index.search(Embeddings(QUERIES.vectors[:1], "s", 1.0), where={"year": 7}, top=25, offset=20)
+    assert len(page) == 10
 
 
 def test_deep_pages_reach_the_last_row(index: Index) -> None:

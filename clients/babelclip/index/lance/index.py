@@ -192,7 +192,7 @@ class LanceIndex:
             settings, structure = generation.settings, None if exact else generation.structure
             check_query(self._address, settings, queries.space, queries.dim)
             condition = _where(where, settings)
-            share = 1.0
+            share, kept = 1.0, 0
             if condition and structure:
                 kept = await table.count_rows(condition)
                 share = kept / max(1, structure.rows)
@@ -200,7 +200,7 @@ class LanceIndex:
             names = [*selected(columns, settings), "_distance"]
             at_once = asyncio.Semaphore(_QUERIES_AT_ONCE)
 
-            async def one(vector: Any) -> pa.Table:
+            async def one(vector: Any, share: float) -> pa.Table:
                 query = (
                     nearest(table, vector, structure, top + offset, share)
                     .select(names)
@@ -210,7 +210,14 @@ class LanceIndex:
                 async with at_once:
                     return await (query.where(condition) if condition else query).to_arrow()
 
-            return settings, await asyncio.gather(*(one(vector) for vector in queries.vectors))
+            async def enough(vector: Any) -> pa.Table:
+                rows = await one(vector, share)
+                if condition and structure and len(rows) < min(top, kept - offset):
+                    # What the filter keeps lies elsewhere than the query: all partitions are looked into.
+                    rows = await one(vector, 0.0)
+                return rows
+
+            return settings, await asyncio.gather(*(enough(vector) for vector in queries.vectors))
 
         settings, tables = self._run(found)
         return [_hits(table, settings, columns) for table in tables]

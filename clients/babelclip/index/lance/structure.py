@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -15,8 +16,8 @@ from babelclip.embeddings import Vectors
 from babelclip.index.base import Settings
 from babelclip.index.lance.calls import committed
 from babelclip.index.lance.sql import DECLARED
-from babelclip.index.recall import AIM, QUERIES, ExactTop, queries_off_clusters, recall
-from babelclip.index.structure import FLAT_BELOW, Structure
+from babelclip.index.recall import AIM, QUERIES, TOP, ExactTop, queries_off_clusters, recall
+from babelclip.index.structure import FLAT_BELOW, WIDE, Structure
 
 if TYPE_CHECKING:
     import lancedb
@@ -118,11 +119,13 @@ async def measured(table: lancedb.AsyncTable, settings: Settings, structure: Str
     """The structure with the probes and the refining that its recall needs, and that recall."""
     rows = await table.count_rows(EMBEDDED)
     queries = queries_off_clusters(await _sample(table, settings, rows))
-    exact = ExactTop(queries)
+    exact = ExactTop(queries, WIDE)
     found = await table.query().where(EMBEDDED).select(["vector"]).to_batches(max_batch_length=4096)
     async for batch in found:
         await asyncio.to_thread(exact.add, _matrix(batch.column("vector"), settings.dim))
-    reached = await _recall(table, structure, queries, exact)
+    structure = replace(structure, wide_probes=0)
+    nearest_10 = exact.cosines[:, :TOP]
+    reached = await _recall(table, structure, queries, nearest_10)
     while reached < AIM:
         steps = [
             replace(structure, probes=min(structure.partitions, structure.probes * 2)),
@@ -131,24 +134,28 @@ async def measured(table: lancedb.AsyncTable, settings: Settings, structure: Str
         steps = [step for step in steps if step != structure]
         if not steps:
             break
-        recalls = [await _recall(table, step, queries, exact) for step in steps]
+        recalls = [await _recall(table, step, queries, nearest_10) for step in steps]
         best = int(np.argmax(recalls))
         structure, reached = steps[best], recalls[best]
     # Doubled probes may be nearly twice what is needed, and each costs every search.
     while (fewer := structure.probes * 3 // 4) >= _LEAST_PROBES:
         step = replace(structure, probes=fewer)
-        recall_of_step = await _recall(table, step, queries, exact)
+        recall_of_step = await _recall(table, step, queries, nearest_10)
         if recall_of_step < AIM:
             break
         structure, reached = step, recall_of_step
-    return replace(structure, recall_at_10=round(reached, 4), measured_rows=rows)
+    wide = structure.probes
+    while wide < structure.partitions:
+        step = replace(structure, probes=wide, wide_probes=wide)
+        if await _recall(table, step, queries, exact.cosines) >= AIM:
+            break
+        wide = min(structure.partitions, math.ceil(1.5 * wide))
+    return replace(structure, recall_at_10=round(reached, 4), measured_rows=rows, wide_probes=wide)
 
 
-async def _recall(
-    table: lancedb.AsyncTable, structure: Structure, queries: Vectors, exact: ExactTop
-) -> float:
+async def _recall(table: lancedb.AsyncTable, structure: Structure, queries: Vectors, exact: Vectors) -> float:
     at_once = asyncio.Semaphore(_AT_ONCE)
-    wanted = exact.cosines.shape[1]
+    wanted = exact.shape[1]
 
     async def cosines(query: Any) -> list[float]:
         async with at_once:
@@ -157,7 +164,7 @@ async def _recall(
             )
         return cosines_of(found)
 
-    return recall(exact.cosines, await asyncio.gather(*(cosines(query) for query in queries)))
+    return recall(exact, await asyncio.gather(*(cosines(query) for query in queries)))
 
 
 async def _sample(table: lancedb.AsyncTable, settings: Settings, rows: int) -> Vectors:
