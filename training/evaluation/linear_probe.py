@@ -147,7 +147,7 @@ def _scikit_learn() -> tuple[Any, type[Warning]]:
         from sklearn.exceptions import ConvergenceWarning
     except ImportError as error:
         raise EvaluationError(
-            "a linear probe needs scikit-learn, which the group train of pyproject.toml has: `scripts/setup`,"
-            " or `pip install scikit-learn`"
+            "logistic regression takes scikit-learn, which the group train of pyproject.toml has:"
+            " `scripts/setup`, or `pip install scikit-learn`"
         ) from error
     return linear_model, ConvergenceWarning

@@ -1,5 +1,6 @@
 """docs/classifiers.md: its programs and commands, as they stand, with the committed model."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def test_the_guide_from_top_to_bottom(
     (tmp_path / "model_store").symlink_to(mini_store(tmp_path_factory))
     (tmp_path / "training").symlink_to(REPOSITORY / "training")
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=os.pathsep)
     printed = [
         run_block(language, code, tmp_path, monkeypatch) for language, code in blocks("classifiers.md")
     ]
