@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from babelclip.errors import BabelclipError
@@ -86,6 +90,9 @@ class RayWorkers:
         resources: Mapping[str, float] | None = None,
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        self._files = ExitStack()
+        if address is None:
+            self._ask_for_token()
         try:
             import ray
         except ImportError as error:
@@ -125,6 +132,7 @@ class RayWorkers:
         self._actors.clear()
         if self._owned:
             self._ray.shutdown()
+        self._files.close()
 
     @property
     def idle(self) -> Sequence[int]:
@@ -190,12 +198,23 @@ class RayWorkers:
                     quiet["_node_ip_address"] = host
                 self._ray.init(address=self._address, **quiet)
             else:
-                self._ray.init(include_dashboard=False, _node_ip_address=LOOPBACK, **quiet)
+                self._ray.init(address="local", include_dashboard=False, _node_ip_address=LOOPBACK, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise EngineError(
                 f"there is no Ray cluster at {self._address or 'hand'}: {sentence(error)}"
             ) from error
         self._owned = True
+
+    def _ask_for_token(self) -> None:
+        """Have the cluster of this machine take no calls but ours: whoever reaches it could run programs.
+
+        Before Ray is imported, which reads the variables.
+        """
+        folder = Path(self._files.enter_context(tempfile.TemporaryDirectory(prefix="babelclip-")))
+        token = folder / "token"  # The folder is its owner's alone.
+        token.write_text(secrets.token_hex(32), encoding="utf-8")
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
 
     def _room(self) -> int:
         has = self._ray.cluster_resources()
