@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,14 @@ def test_the_archives_say_what_handlers_need(made: Path) -> None:
     )
     assert text["text"] == {"max_tokens": 64, "pad_id": 0, "buckets": [64], "unknown_id": None}
     assert vision["vision"]["resize"] == "squash-bilinear"
+
+
+def test_the_table_of_tokens_can_be_replaced(made: Path) -> None:
+    """As trimming does it, where the first SigLIP's sentencepiece tokenizer is: the tower has it inside."""
+    encoder: Any = registry.load(made).model.text.encoder
+    table = encoder.get_input_embeddings().weight
+    encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(table[:100]))
+    assert torch.equal(encoder.get_input_embeddings().weight, table[:100])
 
 
 def without_markers(folder: Path) -> None:
