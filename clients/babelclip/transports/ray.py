@@ -164,10 +164,13 @@ class RayTransport:
         try:
             while True:
                 done, _ = await asyncio.wait({answer}, timeout=RECHECK_SECONDS)
+                error = answer.exception() if done else None
+                # Of what is deleted Ray Serve says at most that it does not answer.
+                waits = not done or isinstance(error, Unavailable)
+                if waits and application not in await self._deployed():
+                    raise ModelNotFound(f"{self._url} has the application {application} no more") from error
                 if done:
                     return answer.result()
-                if application not in await self._deployed():
-                    raise ModelNotFound(f"{self._url} has the application {application} no more")
         finally:
             answer.cancel()
 

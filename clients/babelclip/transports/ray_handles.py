@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import os
+import socket
 import threading
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 # On Linux Ray takes loopback for the address that other machines know, and then listens there. Where clusters
 # of several machines are not to be, as on other systems, loopback stays loopback. Read when Ray is imported.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_CONNECT_SECONDS = 10.0
 _joining = threading.Lock()
 
 
@@ -55,6 +57,7 @@ def join(address: str) -> None:
     with _joining:
         if ray.is_initialized():
             return
+        _check_listening(address)
         try:
             ray.init(
                 address=address,
@@ -65,6 +68,21 @@ def join(address: str) -> None:
             )
         except Exception as error:  # Of many kinds: ConnectionError, ValueError, RuntimeError, Ray's own.
             raise Unavailable(f"no cluster of Ray at {address}: {first_line(error)}") from error
+
+
+def _check_listening(address: str) -> None:
+    """Ray itself tries for minutes.
+
+    Raises:
+        Unavailable: nothing listens at HOST:PORT.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():  # As "auto", which Ray looks up.
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise Unavailable(f"no cluster of Ray at {address}: {error}") from error
 
 
 class RayApplications:

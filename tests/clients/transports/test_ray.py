@@ -166,6 +166,19 @@ def test_a_version_that_goes_meanwhile_is_told_of() -> None:
     assert memory.cancelled == 1
 
 
+def test_a_version_that_has_gone_is_not_found_either() -> None:
+    """Ray Serve says of what was deleted that it does not answer, and would never say otherwise."""
+    memory = Memory("1.0", "2.0")
+
+    async def during() -> None:
+        memory.applications.pop("babelclip-2.0", None)
+        raise Unavailable("the deployment does not answer")
+
+    memory.during = during
+    with pytest.raises(ModelNotFound, match="no more"):
+        space_of(memory, version="2.0")
+
+
 def test_a_late_answer_is_given_up() -> None:
     """The replica need not go on for a caller who has left."""
     memory = Memory("1.0")
