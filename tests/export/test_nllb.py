@@ -5,6 +5,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def source(made: Path, tmp_path: Path) -> Path:
 
 def librarys_vectors(loaded: Checkpoint, folder: Path, language: str | None, texts: list[str]) -> np.ndarray:
     """What open_clip makes of texts, by NLLB's own tokenizer, which is set to a language."""
-    told = {} if language is None else {"src_lang": language}
+    told: dict[str, Any] = {} if language is None else {"src_lang": language}
     words = NllbTokenizer.from_pretrained(folder, **told)
     ids = words(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
     with torch.inference_mode():
