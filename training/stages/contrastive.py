@@ -317,7 +317,7 @@ def make(options: argparse.Namespace, device: Device) -> ContrastiveStage:
         raise RunError(f"--scale must be above 0, not {options.scale}")
     start = registry.load(registry.locate(options.source))
     if start.write is None:
-        raise RunError("a model of several sources is not written; `python -m training` trains projection heads")
+        raise RunError("a model of several sources is not written; heads are trained by `python -m training`")
     if options.loss == "sigmoid" and options.scale is None and start.model.logit_bias is None:
         options.scale = losses.SIGMOID_SCALE
     return ContrastiveStage(options, device, start)
