@@ -91,6 +91,10 @@ class RayWorkers:
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._files = ExitStack()
+        if address is None or address.startswith("127."):
+            # On Linux Ray takes loopback for the address that other machines know, and listens there. Where
+            # clusters of several machines are not to be, loopback stays loopback. Read when Ray is imported.
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         if address is None:
             self._ask_for_token()
         try:
@@ -194,7 +198,7 @@ class RayWorkers:
         try:
             if self._address is not None:
                 host = self._address.rpartition(":")[0]
-                if host.startswith("127."):  # Else it looks for a node by this machine's outer address.
+                if host.startswith("127."):  # Where it looks for a node to join by.
                     quiet["_node_ip_address"] = host
                 self._ray.init(address=self._address, **quiet)
             else:

@@ -1,5 +1,6 @@
 """Actors of a Ray cluster, killed as processes are: the output is that of processes, to the byte."""
 
+import json
 import os
 import subprocess
 import sys
@@ -40,6 +41,31 @@ jobs.embed(
     MemoryModel(),
     lambda task: RayWorkers(task, address=sys.argv[3], actors=1),
 )
+"""
+ALONE = """
+import json, os, sys
+from pathlib import Path
+import psutil
+from batch import jobs
+from batch.engines.ray import RayWorkers
+from tests.batch.support import MemoryModel, image_job
+listening = set()
+
+class Watched(RayWorkers):
+    def events(self):
+        for process in psutil.Process().children(recursive=True):
+            try:
+                found = process.net_connections("inet")
+            except psutil.NoSuchProcess:
+                continue
+            listening.update(one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN)
+        return super().events()
+
+outcome = jobs.embed(
+    image_job(sys.argv[1]), Path(sys.argv[2]), MemoryModel(), lambda task: Watched(task, actors=1)
+)
+mode = os.environ["RAY_AUTH_MODE"]
+print(json.dumps({"embedded": outcome.embedded, "mode": mode, "listening": sorted(listening)}))
 """
 ray: Any = pytest.importorskip("ray", reason="ray is not installed")
 
@@ -170,3 +196,18 @@ def test_a_killed_driver_is_gone_on_from(cluster: Any, tmp_path: Path) -> None:
     assert outcome.embedded == 2
     embed(job, tmp_path / "local")
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def test_a_cluster_of_this_machine_listens_on_loopback(tmp_path: Path) -> None:
+    """Whoever reaches the one that is started for a job could run programs on it; it asks for a token."""
+    make_shards(tmp_path / "in", 2)
+    script = tmp_path / "driver.py"
+    script.write_text(ALONE, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'clients'}"}
+    words = [sys.executable, str(script), str(tmp_path / "in"), str(tmp_path / "ray")]
+    said = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = json.loads(said.splitlines()[-1])
+    assert found["embedded"] == 2
+    assert found["mode"] == "token"
+    assert found["listening"]
+    assert set(found["listening"]) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
