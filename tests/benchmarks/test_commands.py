@@ -26,6 +26,7 @@ COMMANDS = (
     "index",
     "video",
     "ingest",
+    "bulk",
     "dedup",
     "capacity",
     "replicas",

@@ -1,0 +1,24 @@
+"""The benchmark of bulk embedding, in a tiny form."""
+
+import json
+import sys
+
+import pytest
+
+from benchmarks import bulk
+
+pytestmark = pytest.mark.slow  # exports, starts processes and kills
+
+
+def test_the_command_measures_what_the_guide_tells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run that was killed and gone on with equals the one that was not, to the byte."""
+    monkeypatch.setattr(sys, "argv", ["bulk", "--quick"])
+    bulk.main()
+    result = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix("result: "))
+    assert result["images"] == 400
+    assert result["equal"]
+    assert result["resumed_share"] < 0.5
+    for name in ("images_per_s", "of_single_process", "of_plain_loop", "cost_growth", "peak_memory_mb"):
+        assert result[name] > 0
