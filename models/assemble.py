@@ -34,7 +34,7 @@ from models import outputs
 from models.files import image_processor, tokenizers
 from models.files.weights import CheckpointError, first_line
 from models.loaders import huggingface
-from models.loaders.projection_heads import UNUSED_TEXT_KEYS
+from models.loaders.backbones import UNUSED_TEXT_KEYS
 
 
 def dual_encoder(vision: Path, text: Path, dim: int) -> Any:

@@ -102,6 +102,28 @@ class Memory(nn.Module):
         return query + F.normalize(attention @ vectors, dim=-1)
 
 
+class ClassMemory(nn.Module):
+    """A head that also recalls what a classifier sees: the mean of its classes' vectors under its softmax.
+
+    "Zero-Shot Learning by Convex Combination of Semantic Embeddings", Norouzi et al. 2014. `share` is the
+    length of what the head itself makes of the features, beside a recalled vector of length 1.
+    """
+
+    def __init__(
+        self, head: nn.Module, classifier: nn.Linear, dim: int, *, scale: float, share: float
+    ) -> None:
+        super().__init__()
+        self.head, self.classifier = head, classifier
+        self.scale, self.share = scale, share
+        self.vectors = nn.Parameter(torch.zeros(classifier.out_features, dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, width] → float32 [N, dim], not normalised."""
+        own = F.normalize(self.head(features).float(), dim=-1)
+        attention = F.softmax(self.scale * self.classifier(features).float(), dim=-1)  # [N, classes]
+        return self.share * own + F.normalize(attention @ self.vectors.float(), dim=-1)
+
+
 class Residual(nn.Module):
     """Two 3×3 convolutions around a shortcut."""
 

@@ -25,15 +25,23 @@ from huggingface_hub.errors import (
 from models import outputs
 from models.files import tokenizers
 from models.files.weights import CheckpointError, first_line
-from models.loaders import huggingface, open_clip, pairs, projection_heads, sentence_transformers
+from models.loaders import (
+    backbones,
+    concept_memory,
+    huggingface,
+    open_clip,
+    pairs,
+    projection_heads,
+    sentence_transformers,
+)
 
 PREFIX = "hf-hub:"
 ENDPOINT, CACHE = constants.ENDPOINT, Path(constants.HF_HUB_CACHE)
 PATIENCE = 10.0  # seconds for the hub's first answer; there is one try
 # What projection heads were trained on, by the names in their folder.
 BASES = {
-    projection_heads.VISION_MODEL: "timm/resnet50x4_clip.openai",
-    projection_heads.TEXT_MODEL: "FacebookAI/xlm-roberta-base",
+    backbones.VISION_MODEL: "timm/resnet50x4_clip.openai",
+    backbones.TEXT_MODEL: "FacebookAI/xlm-roberta-base",
 }
 SETTINGS = ["*.json", *(name for name in tokenizers.OLDER if not name.endswith(".json"))]
 # In the order of preference; timm keeps its own form of a model beside open_clip's.
@@ -47,6 +55,7 @@ TRANSFORMERS = [
 WEIGHTS = [
     ["text.safetensors", "vision.safetensors"],  # a checkpoint of this project
     *TRANSFORMERS,
+    ["*.ckpt", concept_memory.FILE],
     ["*.ckpt"],
     ["*.safetensors"],
     ["*.pt"],
@@ -71,8 +80,9 @@ def fetch(name: str, *, alone: bool = False) -> Path:
         clip, _ = _snapshot(pairs.CLIPS[repository], None, offline)
         parts = {pairs.TEXT: fetched, pairs.VISION: clip}
     elif projection_heads.is_projection_heads(fetched):
-        for base, where in BASES.items():
-            parts[base], offline = _snapshot(where, None, offline)
+        for base in projection_heads.models_of(fetched).values():
+            if base in BASES:  # Others come from installed packages.
+                parts[base], offline = _snapshot(BASES[base], None, offline)
     # In the hub's cache a folder is called by its commit; an archive is to be called by its model.
     named = Path(fetched.name, repository.replace("/", "--"))
     try:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.checkpoint import CheckpointError
-from models.loaders import open_clip, projection_heads, registry
+from models.loaders import backbones, open_clip, registry
 from models.loaders.projection_heads import ProjectionHead
 from tests.broken import assert_refused_in_one_line
 from tests.systems import families
@@ -72,7 +72,7 @@ def spoil_head(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[
         ),
         (lambda folder: (folder / "clip-text-projection.ckpt").write_bytes(b"PK"), "cannot be read"),
         (lambda folder: (folder / "clip-text-projection.ckpt").unlink(), "one text head is needed"),
-        (lambda folder: shutil.rmtree(folder / "RN50x4"), "RN50x4.pt is missing"),
+        (lambda folder: shutil.rmtree(folder / "RN50x4"), "has no folder RN50x4"),
         (lambda folder: (folder / "RN50x4/open_clip_model.safetensors").unlink(), "no weights"),
         (lambda folder: (folder / "xlm-roberta-base/model.safetensors").unlink(), "no weights"),
         (lambda folder: (folder / "xlm-roberta-base/tokenizer.json").unlink(), "tokenizer.json is missing"),
@@ -163,7 +163,7 @@ def test_openais_own_program_is_loaded_only_when_it_is_openais(
     with pytest.raises(CheckpointError, match=r"OpenAI's RN50x4\.pt has 7e526bd135e493ce"):
         registry.load(source)
     found = hashlib.sha256((own / "RN50x4.pt").read_bytes()).hexdigest()
-    monkeypatch.setattr(projection_heads, "openai_sha256", lambda: found)
+    monkeypatch.setattr(backbones, "openai_sha256", lambda: found)
     monkeypatch.setattr(open_clip.package(), "get_model_config", lambda name: config)
     loaded = registry.load(source).model.vision.encoder.state_dict()
     assert torch.equal(loaded["conv1.weight"], state["visual.conv1.weight"])

@@ -9,13 +9,15 @@ import torch
 
 from models import outputs
 from training.stages.heads.inputs import Learned
-from training.stages.heads.options import TEXT_MODEL, VISION_MODEL, HeadsOptions, OptionsError
+from training.stages.heads.options import HeadsOptions, OptionsError
 
 # What a run must keep when it is resumed: with another value it would go on as no uninterrupted run does.
 FIXED = (
     "dataset_type",
     "dataset_subset_size",
     "dataset_train_split",
+    "model_visual_name",
+    "model_textual_name",
     "hyperparam_num_layers",
     "hyperparam_lr",
     "hyperparam_epochs",
@@ -41,7 +43,9 @@ def link_models(options: HeadsOptions) -> None:
         OptionsError: something else has the name of a frozen model.
     """
     options.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-    for name in (VISION_MODEL, TEXT_MODEL):
+    for name in (options.model_visual_name, options.model_textual_name):
+        if not (options.models_dir / name).is_dir():
+            continue  # An installed package has it, wherever the heads are read.
         _link(options.checkpoint_dir / name, options.models_dir / name)
 
 
@@ -52,7 +56,12 @@ def write_heads(options: HeadsOptions, learned: Learned, about: dict[str, Any]) 
         state = {key: value.detach().cpu().clone() for key, value in head.state_dict().items()}
         with outputs.replacing(folder / f"{tower}-{name}.ckpt") as partial, partial.open("wb") as file:
             torch.save(state, file)
-    described = {"logit_scale": learned.scale().item(), **about}
+    described = {
+        "logit_scale": learned.scale().item(),
+        "vision_model": options.model_visual_name,
+        "text_model": options.model_textual_name,
+        **about,
+    }
     text = json.dumps(described, indent=2) + "\n"
     with outputs.replacing(folder / "heads.json") as partial:
         partial.write_text(text, encoding="utf-8")

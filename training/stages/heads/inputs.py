@@ -1,23 +1,22 @@
 """What this stage trains with: frozen towers, the heads on them, and batches of captioned images."""
 
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import XLMRobertaModel
 
-from models.dual_encoder import DualEncoder, Inputs, TextInput, TextTower, VisionTower
-from models.files import tokenizers
+from models.dual_encoder import DualEncoder, Inputs, TextTower, VisionTower
 from models.files.weights import load_strict, read_state
-from models.loaders import huggingface, projection_heads
-from models.loaders.projection_heads import MAX_TOKENS, UNUSED_TEXT_KEYS, ProjectionHead
+from models.loaders import backbones
+from models.loaders.backbones import TEXT_MODEL, VISION_MODEL
+from models.loaders.projection_heads import ProjectionHead
 from training import distributed, losses
 from training.datasets import coco, conceptual_captions, loading
 from training.datasets.examples import Examples
 from training.datasets.loading import Loader
-from training.stages.heads.options import TEXT_MODEL, HeadsOptions, OptionsError
+from training.stages.heads.options import HeadsOptions, OptionsError
 
 TOKEN_BUCKET = 16  # texts are padded to a multiple of it: few lengths, so that a compiled tower has few forms
 
@@ -32,38 +31,38 @@ class Learned(nn.Module):
         self.scale = losses.LogitScale()
 
 
-def read_frozen(models: Path) -> tuple[DualEncoder, Tokenizer]:
-    """Both public models as towers that learn nothing, without their heads, and the tokenizer.
+class Frozen(NamedTuple):
+    """Both public models as towers that learn nothing, without their heads, and the tokenizer."""
+
+    towers: DualEncoder
+    tokenizer: Tokenizer
+    text_width: int
+    vision_width: int
+
+
+def read_frozen(models: Path, visual: str = VISION_MODEL, textual: str = TEXT_MODEL) -> Frozen:
+    """The models of these names; see `models.loaders.backbones`.
 
     Raises:
         CheckpointError: names the file and what is wrong with it.
     """
-    encoder = huggingface.pretrained(
-        XLMRobertaModel, models / TEXT_MODEL, unused=UNUSED_TEXT_KEYS, add_pooling_layer=False
-    )
-    visual, vision_input = projection_heads.vision_model(models)
-    pad_id = int(encoder.config.pad_token_id)
-    tokenizer = tokenizers.read(models / TEXT_MODEL, int(encoder.config.vocab_size))
-    tokenizer.enable_truncation(MAX_TOKENS)
-    tokenizer.enable_padding(pad_id=pad_id, pad_to_multiple_of=TOKEN_BUCKET)
-    text, vision = (
-        TextTower(encoder, "first", nn.Identity()),
-        VisionTower(visual, nn.Identity(), vision_input),
-    )
-    inputs, unused = Inputs(TextInput(MAX_TOKENS, pad_id), vision_input), nn.Parameter(torch.zeros(()))
+    texts, images = backbones.read_text(models, textual), backbones.read_vision(models, visual)
+    texts.tokenizer.enable_truncation(texts.input.max_tokens)
+    texts.tokenizer.enable_padding(pad_id=texts.input.pad_id, pad_to_multiple_of=TOKEN_BUCKET)
+    text = TextTower(texts.encoder, texts.pooling, nn.Identity())
+    vision = VisionTower(images.encoder, nn.Identity(), images.input)
+    inputs, unused = Inputs(texts.input, images.input), nn.Parameter(torch.zeros(()))
     towers = DualEncoder(text, vision, inputs, logit_scale=unused)  # `Learned` has the one that learns.
-    return towers.requires_grad_(False).eval(), tokenizer
+    return Frozen(towers.requires_grad_(False).eval(), texts.tokenizer, texts.width, images.width)
 
 
-def fresh_heads(options: HeadsOptions, frozen: DualEncoder) -> Learned:
+def fresh_heads(options: HeadsOptions, frozen: Frozen) -> Learned:
     """New heads in the towers' widths, or those of the files that the flags name.
 
     Raises:
         CheckpointError: a file does not hold a head of this tower and number of layers.
     """
-    encoder: Any = frozen.text.encoder
-    visual: Any = frozen.vision.encoder
-    learned = Learned(encoder.config.hidden_size, visual.output_dim, options.hyperparam_num_layers)
+    learned = Learned(frozen.text_width, frozen.vision_width, options.hyperparam_num_layers)
     starts = (
         (learned.text, options.checkpoint_load_text_path),
         (learned.vision, options.checkpoint_load_vision_path),
@@ -119,6 +118,6 @@ def batches_of(part: Examples, options: HeadsOptions, frozen: DualEncoder) -> Lo
 
 
 def tokens(tokenizer: Tokenizer, captions: list[str]) -> tuple[Tensor, Tensor]:
-    """ids and mask int64 [N, L], L a multiple of TOKEN_BUCKET up to MAX_TOKENS."""
+    """ids and mask int64 [N, L], L a multiple of TOKEN_BUCKET up to the text model's limit."""
     found = tokenizer.encode_batch(captions)
     return torch.tensor([one.ids for one in found]), torch.tensor([one.attention_mask for one in found])

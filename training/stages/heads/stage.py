@@ -1,10 +1,11 @@
-"""Projection heads learn on frozen towers: OpenAI's RN50x4 and XLM-R base, images against captions.
+"""Projection heads learn on frozen towers, images against captions.
 
-`python -m training` calls `train_on` in one process for each device. The checkpoint folder gets
+The towers are OpenAI's RN50x4 and XLM-R base, or others that `models.loaders.backbones` knows. `python -m
+training` calls `train_on` in one process for each device. The checkpoint folder gets
 
     text-TYPE.ckpt, vision-TYPE.ckpt   the heads as bare state dicts, TYPE being the data's: coco or googlecc
     RN50x4, xlm-roberta-base           links to the frozen models: the folder is one that export takes
-    heads.json                         the learned logit scale, how far the run is, its settings
+    heads.json                         the models' names, the learned logit scale, how far the run is
     log.jsonl                          losses while training, and held-out loss and recall of each epoch
     states/                            resumable states
 
@@ -92,8 +93,9 @@ class Heads(loop.Stage[Batch]):
 
     def __init__(self, options: HeadsOptions, device: Device) -> None:
         self.options, self.device = options, device
-        self.frozen, self.tokenizer = inputs.read_frozen(options.models_dir)
-        self.learned = inputs.fresh_heads(options, self.frozen).to(device.torch_device)
+        read = inputs.read_frozen(options.models_dir, options.model_visual_name, options.model_textual_name)
+        self.frozen, self.tokenizer = read.towers, read.tokenizer
+        self.learned = inputs.fresh_heads(options, read).to(device.torch_device)
         self.examples = inputs.read_examples(options)
         share = 1 - options.dataset_train_split
         self.training, self.held_out = splitting.split(self.examples, share=share, seed=options.seed)
