@@ -1,0 +1,185 @@
+"""What the recipe learns names of: ImageNet's 1,000 classes, what they are kinds of, and their names.
+
+A target is a distribution over the classes: one of them, or, for a hypernym such as "dog", equal parts of all
+its kinds. A name is a text in a language with its target. Names come from
+
+    ImageNet's own lemmas, which timm carries, in English
+    WordNet's hypernyms of the classes, in English
+    a table of names in other languages, `synset language lemma source licence`, where one is given
+    CLDR's names of emoji in more than a hundred locales, where the English one is a name of one target alone
+
+Classes are by their synset, in the order of the classifier's rows.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.datasets.rows import DataError
+from training.recipes.mini import data
+from training.recipes.photos.languages import language_of
+from training.recipes.photos.wordnet import Finder, Synset, ancestors
+
+COLUMNS = ("synset", "language", "lemma", "source", "licence")
+CLASSES = 1000
+LARGEST_SHARE = 0.25  # of the classes; what covers more, such as "entity", says nothing
+MOST_LETTERS = 60  # of a name; what is longer explains
+
+
+@dataclass(frozen=True)
+class ImageNetClass:
+    synset: str
+    names: tuple[str, ...]
+    definition: str
+
+
+@dataclass(frozen=True)
+class Name:
+    text: str
+    language: str
+    """By CLDR's code."""
+    target: int
+    """Row of `Concepts.targets`."""
+    source: str
+
+
+@dataclass(frozen=True)
+class Concepts:
+    classes: list[ImageNetClass]
+    targets: NDArray[np.float32]
+    """[targets, classes], rows that sum to 1; the first rows are the classes themselves."""
+    names: list[Name]
+
+    def of_language(self, language: str) -> list[Name]:
+        """The names in one language."""
+        return [name for name in self.names if name.language == language]
+
+    def languages(self) -> list[str]:
+        """All codes, ascending."""
+        return sorted({name.language for name in self.names})
+
+
+def imagenet() -> list[ImageNetClass]:
+    """The classes as timm describes them."""
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info: Any = ImageNetInfo("imagenet-1k")
+    found = []
+    for synset in info.label_names():
+        lemmas = info.label_name_to_description(synset)
+        detailed = info.label_name_to_description(synset, detailed=True)
+        names = tuple(name.strip() for name in lemmas.split(","))
+        found.append(ImageNetClass(synset, names, detailed.removeprefix(f"{lemmas}: ")))
+    return found
+
+
+def gather(
+    classes: list[ImageNetClass],
+    nouns: Mapping[str, Synset],
+    table: Path | None = None,
+    emoji: Path | None = None,
+    locales: Sequence[str] = (),
+) -> Concepts:
+    """All targets and names.
+
+    Args:
+        nouns: WordNet's, see `wordnet.read_nouns`.
+        table: names in other languages; see the module.
+        emoji: the data set of `training.recipes.mini.dataset`, for CLDR's names.
+        locales: of CLDR's names; none: all.
+
+    Raises:
+        DataError: the table is not of the form.
+    """
+    targets = list(np.eye(len(classes), dtype=np.float32))
+    names = [Name(text, "en", row, "ImageNet") for row, one in enumerate(classes) for text in one.names]
+    for kind in hypernyms(classes, nouns):
+        target = np.zeros(len(classes), np.float32)
+        target[kind.classes] = 1 / len(kind.classes)
+        names += [Name(text, "en", len(targets), "WordNet") for text in kind.words]
+        targets.append(target)
+    if table is not None:
+        names += read_table(table, {one.synset: row for row, one in enumerate(classes)})
+    if emoji is not None:
+        names += cldr_names(emoji, names, locales)
+    return Concepts(classes, np.stack(targets), list(dict.fromkeys(names)))
+
+
+@dataclass(frozen=True)
+class Hypernym:
+    words: tuple[str, ...]
+    classes: list[int]
+
+
+def hypernyms(classes: list[ImageNetClass], nouns: Mapping[str, Synset]) -> list[Hypernym]:
+    """What at least two classes are kinds of, each with the rows of its kinds, in WordNet's order."""
+    nouns = dict(nouns)
+    finder = Finder(nouns)
+    below: dict[str, list[int]] = {}
+    own = {}
+    for row, one in enumerate(classes):
+        offset = finder.find(one.names, one.definition)
+        if offset is not None:
+            own[offset] = row
+            for ancestor in ancestors(nouns, offset):
+                below.setdefault(ancestor, []).append(row)
+    found = []
+    for offset in sorted(below):
+        rows = sorted({*below[offset], *([own[offset]] if offset in own else [])})
+        if 2 <= len(rows) <= LARGEST_SHARE * len(classes) and offset not in own:
+            found.append(Hypernym(nouns[offset].words, rows))
+    return found
+
+
+def read_table(path: Path, rows: Mapping[str, int]) -> list[Name]:
+    """The names of classes in a table; synsets that are no class and languages without a code are left out.
+
+    Raises:
+        DataError: it cannot be read, or lacks a column.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            lacking = set(COLUMNS) - set(table.fieldnames or ())
+            if lacking:
+                raise DataError(f"{path} lacks the column {min(lacking)}; its first line must name {COLUMNS}")
+            return [
+                Name(text, language, rows[line["synset"]], line["source"] or "unknown")
+                for line in table
+                if line["synset"] in rows and (language := language_of(line["language"] or ""))
+                for text in _texts(line["lemma"] or "")
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _texts(lemma: str) -> Iterable[str]:
+    for text in lemma.split("|"):
+        text = " ".join(text.replace("_", " ").split())
+        if 0 < len(text) <= MOST_LETTERS:
+            yield text
+
+
+def cldr_names(emoji: Path, english: list[Name], locales: Sequence[str] = ()) -> list[Name]:
+    """Names in these locales, or all, of the emoji whose English name is that of one target alone."""
+    meant: dict[str, set[int]] = {}
+    for name in english:
+        if name.language == "en":
+            meant.setdefault(name.text.lower(), set()).add(name.target)
+    joined = {
+        character: next(iter(meant[text]))
+        for character, caption in data.read_locale(emoji, "en").items()
+        if len(meant.get(text := caption["name"].lower(), ())) == 1
+    }
+    return [
+        Name(captions[character]["name"], locale, target, "CLDR")
+        for locale in locales or data.locales_of(emoji)
+        if (captions := data.read_locale(emoji, locale))
+        for character, target in joined.items()
+        if character in captions
+    ]
