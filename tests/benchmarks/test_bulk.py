@@ -6,15 +6,19 @@ import sys
 import pytest
 
 from benchmarks import bulk
+from tests.shared import mini_store
 
 pytestmark = pytest.mark.slow  # exports, starts processes and kills
 
 
 def test_the_command_measures_what_the_guide_tells(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The run that was killed and gone on with equals the one that was not, to the byte."""
-    monkeypatch.setattr(sys, "argv", ["bulk", "--quick"])
+    store = str(mini_store(tmp_path_factory))
+    monkeypatch.setattr(sys, "argv", ["bulk", "--quick", "--store", store])
     bulk.main()
     result = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix("result: "))
     assert result["images"] == 400
