@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 
 def free_tower(model: nn.Module, tower: str) -> None:
-    """Free a tower's weights and remove it from the model.
+    """Free a tower's weights, but for those that the rest of the model has too, and remove it from the model.
 
     Exporters keep the modules that they have seen in caches, so deleting the module alone would free nothing.
     """
     module = getattr(model, tower)
-    for tensor in (*module.parameters(), *module.buffers()):
-        _drop_pages(tensor)
-        tensor.data = torch.empty(0)
     delattr(model, tower)
+    kept = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.data_ptr() not in kept:
+            _drop_pages(tensor)
+            tensor.data = torch.empty(0)
     trim_heap()
 
 

@@ -35,3 +35,17 @@ def test_a_freed_tower_holds_no_memory_while_its_file_is_in_use(tmp_path: Path) 
     assert isinstance(remembered, nn.Linear)
     assert remembered.weight.numel() == 0
     assert model.get_parameter("text.weight").sum().item() == sums["text"]
+
+
+def test_what_both_towers_have_stays() -> None:
+    """Protects a tower whose weights are the other's too: nothing would tell that they are gone."""
+    model = nn.Module()
+    vision, text = nn.Linear(4, 4), nn.Linear(4, 4)
+    shared = torch.rand(4, 4)
+    for name, tower in (("vision", vision), ("text", text)):
+        tower.weight = nn.Parameter(shared)  # two parameters, one memory
+        setattr(model, name, tower)
+    memory.free_tower(model, "vision")
+    assert vision.bias.numel() == 0
+    torch.testing.assert_close(model.get_parameter("text.weight").detach(), shared)
+    assert model.get_parameter("text.weight").numel() == 16
