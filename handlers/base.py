@@ -46,6 +46,8 @@ class Handler(ABC):
     tower: ClassVar[str]
     varied_lengths: ClassVar[bool]
     """Whether its items differ in length."""
+    computes_repeated_once: ClassVar[bool] = False
+    """Whether items that come again in a batch get what the first of them gets."""
     meta: TowerMeta
     settings: Settings
     placement: Placement
@@ -234,13 +236,20 @@ class Handler(ABC):
         """
         waiting: list[int] = []
         usable: list[RawItem] = []
+        firsts: dict[RawItem, int] = {}
+        repeated: dict[int, int] = {}
         for position in order:
             payload = payloads[position]
             if isinstance(payload, ItemError):
                 done[position] = payload
-            else:
-                waiting.append(position)
-                usable.append(payload)
+                continue
+            if self.computes_repeated_once:
+                first = firsts.setdefault(payload, position)
+                if first != position:
+                    repeated[position] = first
+                    continue
+            waiting.append(position)
+            usable.append(payload)
         result = PreprocessResult()
         lost: str | None = None
         in_time = True
@@ -258,7 +267,8 @@ class Handler(ABC):
             lost = log_incident("batching", error)
         done.update({waiting[position]: error for position, error in result.failed.items()})
         stats.decode_cpu_seconds += result.decode_cpu_seconds
-        missing = [position for position in waiting if position not in done]
+        done.update({position: done[first] for position, first in repeated.items() if first in done})
+        missing = [position for position in (*waiting, *repeated) if position not in done]
         if not in_time:
             return not missing
         if missing:

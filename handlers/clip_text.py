@@ -36,6 +36,7 @@ class TextHandler(Handler):
 
     tower = "text"
     varied_lengths = True
+    computes_repeated_once = True  # Searches repeat themselves; to compare texts costs next to nothing.
 
     def load(self, folder: Path) -> None:
         """tokenizer.json, set to cut at the tower's token limit."""

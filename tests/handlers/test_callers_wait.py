@@ -62,7 +62,11 @@ def test_each_batch_gets_done_some(clock: Clock, vision: Worker, monkeypatch: py
 def test_texts_too(clock: Clock, text: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text tower keeps the time of its callers in passes of any length."""
     monkeypatch.setattr(text.handler, "runner", Slow(text, clock, seconds=2, a_row=True))
-    texts = [b"a", b"a red heart blue star", b"a red heart blue star a red heart"] * 5
+    texts = [
+        text + b" " * again  # which is no token: of one length, but not the same
+        for again in range(5)
+        for text in (b"a", b"a red heart blue star", b"a red heart blue star a red heart")
+    ]
     body = EmbedRequest(texts=texts, timeout_ms=30_000).SerializeToString()
     (reply,) = text.send(http(body, "application/x-protobuf"))
     assert clock.now <= 12

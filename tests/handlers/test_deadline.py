@@ -55,7 +55,11 @@ def test_every_pass_ends_within_the_timeout(
 ) -> None:
     """Texts are refused as images are, whatever their lengths, and each has one outcome."""
     monkeypatch.setattr(text.handler, "runner", Slow(text, clock, seconds=17))
-    texts = [b"a", b"a red heart blue star", b"a red heart blue star a red heart"] * 5
+    texts = [
+        text + b" " * again  # which is no token: of one length, but not the same
+        for again in range(5)
+        for text in (b"a", b"a red heart blue star", b"a red heart blue star a red heart")
+    ]
     (reply,) = text.send(grpc(request=EmbedRequest(texts=texts).SerializeToString()))
     assert clock.now == 34
     assert set(codes(reply).values()) == {"overloaded"}

@@ -46,9 +46,12 @@ def test_every_metric_is_declared() -> None:
 
 def test_a_batch_is_counted_once(text: Worker, caplog: pytest.LogCaptureFixture) -> None:
     """One line a batch for each metric and label, over gRPC as over HTTP, items by their code."""
-    request = EmbedRequest(texts=[b"a", b"a red heart", b"", b"\xff"]).SerializeToString()
+    first, second = (
+        EmbedRequest(texts=[b"a" + end, b"a red heart" + end, b"", b"\xff"]).SerializeToString()
+        for end in (b"", b" ")  # the same twice would be one
+    )
     with caplog.at_level(logging.INFO):
-        text.send(grpc(request=request), grpc(request=request), http(b"a", "text/plain"), http(b"a", "a/b"))
+        text.send(grpc(request=first), grpc(request=second), http(b"a  ", "text/plain"), http(b"a", "a/b"))
     found = lines(caplog)
     found.pop("babelclip_shapes{tower:text}", None)  # Only where no test before met these shapes.
     seconds = {name: found.pop(name) for name in list(found) if "stage_seconds" in name}

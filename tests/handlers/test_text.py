@@ -364,3 +364,27 @@ def test_a_pass_is_worth_what_it_costs_without_tokens(
     assert isinstance(handler, TextHandler)
     monkeypatch.setattr(handler, "_seconds", lambda rows, length: fixed + a_token * rows * length)
     assert handler._pass_cost() == pytest.approx(worth)
+
+
+def test_a_text_that_comes_again_is_computed_once(
+    text: Worker, clean: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for the same text in a batch shares its pass, or its error, also within a request."""
+    rows: list[int] = []
+    run = Runner.__call__
+
+    def counted(runner: Runner, *arrays: Any) -> Any:
+        rows.append(len(arrays[0]))
+        return run(runner, *arrays)
+
+    monkeypatch.setattr(Runner, "__call__", counted)
+    replies = text.send(
+        grpc(request=protobuf(GOOD.encode(), b"\xff", GOOD.encode())),
+        grpc(request=protobuf(b"\xff", GOOD.encode())),
+        http(json.dumps({"inputs": [GOOD]}).encode(), "application/json", accept=PROTOBUF),
+    )
+    assert [codes(reply) for reply in replies] == [{1: "invalid_utf8"}, {0: "invalid_utf8"}, {}]
+    found = [vectors(reply)[index] for reply, index in zip((replies[0], *replies), (0, 2, 1, 0), strict=True)]
+    for vector in found:
+        np.testing.assert_array_equal(vector, clean)
+    assert sum(rows) <= 2  # as bytes over gRPC, and as a string of JSON
