@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agateway/rpc/embedder.proto\x12\x0c\x62\x61\x62\x65lclip.v1\"/\n\x04Item\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04kind\"f\n\x11\x45mbedItemsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x05items\x18\x02 \x03(\x0b\x32\x12.babelclip.v1.Item\x12\r\n\x05space\x18\x03 \x01(\t\x12\x10\n\x08language\x18\x04 \x01(\t\"\x90\x02\n\x12\x45mbedItemsResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12\x13\n\x0blogit_scale\x18\x04 \x01(\x02\x12\x0f\n\x07vectors\x18\x05 \x01(\x0c\x12:\n\x06\x65rrors\x18\x06 \x03(\x0b\x32*.babelclip.v1.EmbedItemsResponse.ItemError\x12\x11\n\ttruncated\x18\x07 \x03(\r\x12\x0f\n\x07unknown\x18\x08 \x03(\r\x12\x0e\n\x06tokens\x18\t \x03(\r\x1a\x39\n\tItemError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"~\n\x11SimilarityRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12#\n\x07queries\x18\x02 \x03(\x0b\x32\x12.babelclip.v1.Item\x12&\n\ncandidates\x18\x03 \x03(\x0b\x32\x12.babelclip.v1.Item\x12\r\n\x05space\x18\x04 \x01(\t\"\xdb\x02\n\x12SimilarityResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x13\n\x0blogit_scale\x18\x03 \x01(\x02\x12\x0f\n\x07\x63osines\x18\x04 \x03(\x02\x12\x15\n\rprobabilities\x18\x05 \x03(\x02\x12\x0f\n\x07matches\x18\x06 \x03(\x02\x12\x36\n\x07queries\x18\x07 \x01(\x0b\x32%.babelclip.v1.SimilarityResponse.Side\x12\x39\n\ncandidates\x18\x08 \x01(\x0b\x32%.babelclip.v1.SimilarityResponse.Side\x1a\x66\n\x04Side\x12:\n\x06\x65rrors\x18\x01 \x03(\x0b\x32*.babelclip.v1.EmbedItemsResponse.ItemError\x12\x11\n\ttruncated\x18\x02 \x03(\r\x12\x0f\n\x07unknown\x18\x03 \x03(\r\"\xad\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x05items\x18\x02 \x03(\x0b\x32\x12.babelclip.v1.Item\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x11\n\ttemplates\x18\x04 \x03(\t\x12\x10\n\x08language\x18\x05 \x01(\t\x12\x16\n\tthreshold\x18\x06 \x01(\x02H\x00\x88\x01\x01\x12\r\n\x05space\x18\x07 \x01(\tB\x0c\n\n_threshold\"\xb9\x03\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x13\n\x0blogit_scale\x18\x03 \x01(\x02\x12\x46\n\x0f\x63lassifications\x18\x04 \x03(\x0b\x32-.babelclip.v1.ClassifyResponse.Classification\x12:\n\x06\x65rrors\x18\x05 \x03(\x0b\x32*.babelclip.v1.EmbedItemsResponse.ItemError\x12\x11\n\ttruncated\x18\x06 \x03(\r\x12\x0f\n\x07unknown\x18\x07 \x03(\r\x12\x18\n\x10truncated_labels\x18\x08 \x03(\r\x12\x16\n\x0eunknown_labels\x18\t \x03(\r\x1a\x97\x01\n\x0e\x43lassification\x12\x12\n\x05label\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04\x62\x65st\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\x12\x12\n\x05match\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12\x0f\n\x07\x63osines\x18\x05 \x03(\x02\x12\x15\n\rprobabilities\x18\x06 \x03(\x02\x42\x08\n\x06_labelB\x08\n\x06_match\"\x86\x01\n\rRerankRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x05query\x18\x02 \x01(\x0b\x32\x12.babelclip.v1.Item\x12%\n\tdocuments\x18\x03 \x03(\x0b\x32\x12.babelclip.v1.Item\x12\r\n\x05top_n\x18\x04 \x01(\r\x12\r\n\x05space\x18\x05 \x01(\t\"\xd9\x02\n\x0eRerankResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x13\n\x0blogit_scale\x18\x03 \x01(\x02\x12\x34\n\x07results\x18\x04 \x03(\x0b\x32#.babelclip.v1.RerankResponse.Result\x12:\n\x06\x65rrors\x18\x05 \x03(\x0b\x32*.babelclip.v1.EmbedItemsResponse.ItemError\x12\x11\n\ttruncated\x18\x06 \x03(\r\x12\x0f\n\x07unknown\x18\x07 \x03(\r\x12\x17\n\x0fquery_truncated\x18\x08 \x01(\x08\x12\x15\n\rquery_unknown\x18\t \x01(\x08\x1aN\n\x06Result\x12\r\n\x05index\x18\x01 \x01(\r\x12\x17\n\x0frelevance_score\x18\x02 \x01(\x02\x12\x12\n\x05match\x18\x03 \x01(\x02H\x00\x88\x01\x01\x42\x08\n\x06_match\"\x0f\n\rModelsRequest\"5\n\x0eModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.babelclip.v1.Model\"{\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05space\x18\x03 \x01(\t\x12\x0b\n\x03\x64im\x18\x04 \x01(\r\x12\x13\n\x0blogit_scale\x18\x05 \x01(\x02\x12\x0f\n\x07problem\x18\x06 \x01(\t\x12\x11\n\tlanguages\x18\x07 \x03(\t2\xd2\x03\n\x08\x45mbedder\x12J\n\x05\x45mbed\x12\x1f.babelclip.v1.EmbedItemsRequest\x1a .babelclip.v1.EmbedItemsResponse\x12T\n\x0b\x45mbedStream\x12\x1f.babelclip.v1.EmbedItemsRequest\x1a .babelclip.v1.EmbedItemsResponse(\x01\x30\x01\x12O\n\nSimilarity\x12\x1f.babelclip.v1.SimilarityRequest\x1a .babelclip.v1.SimilarityResponse\x12I\n\x08\x43lassify\x12\x1d.babelclip.v1.ClassifyRequest\x1a\x1e.babelclip.v1.ClassifyResponse\x12\x43\n\x06Rerank\x12\x1b.babelclip.v1.RerankRequest\x1a\x1c.babelclip.v1.RerankResponse\x12\x43\n\x06Models\x12\x1b.babelclip.v1.ModelsRequest\x1a\x1c.babelclip.v1.ModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agateway/rpc/embedder.proto\x12\x0c\x62\x61\x62\x65lclip.v1\"/\n\x04Item\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04kind\"f\n\x11\x45mbedItemsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x05items\x18\x02 \x03(\x0b\x32\x12.babelclip.v1.Item\x12\r\n\x05space\x18\x03 \x01(\t\x12\x10\n\x08language\x18\x04 \x01(\t\"\x90\x02\n\x12\x45mbedItemsResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12\x13\n\x0blogit_scale\x18\x04 \x01(\x02\x12\x0f\n\x07vectors\x18\x05 \x01(\x0c\x12:\n\x06\x65rrors\x18\x06 \x03(\x0b\x32*.babelclip.v1.EmbedItemsResponse.ItemError\x12\x11\n\ttruncated\x18\x07 \x03(\r\x12\x0f\n\x07unknown\x18\x08 \x03(\r\x12\x0e\n\x06tokens\x18\t \x03(\r\x1a\x39\n\tItemError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x90\x01\n\x11SimilarityRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12#\n\x07queries\x18\x02 \x03(\x0b\x32\x12.babelclip.v1.Item\x12&\n\ncandidates\x18\x03 \x03(\x0b\x32\x12.babelclip.v1.Item\x12\r\n\x05space\x18\x04 \x01(\t\x12\x10\n\x08language\x18\x05 \x01(\t\"\xdb\x02\n\x12SimilarityResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x13\n\x0blogit_scale\x18\x03 \x01(\x02\x12\x0f\n\x07\x63osines\x18\x04 \x03(\x02\x12\x15\n\rprobabilities\x18\x05 \x03(\x02\x12\x0f\n\x07matches\x18\x06 \x03(\x02\x12\x36\n\x07queries\x18\x07 \x01(\x0b\x32%.babelclip.v1.SimilarityResponse.Side\x12\x39\n\ncandidates\x18\x08 \x01(\x0b\x32%.babelclip.v1.SimilarityResponse.Side\x1a\x66\n\x04Side\x12:\n\x06\x65rrors\x18\x01 \x03(\x0b\x32*.babelclip.v1.EmbedItemsResponse.ItemError\x12\x11\n\ttruncated\x18\x02 \x03(\r\x12\x0f\n\x07unknown\x18\x03 \x03(\r\"\xad\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x05items\x18\x02 \x03(\x0b\x32\x12.babelclip.v1.Item\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x11\n\ttemplates\x18\x04 \x03(\t\x12\x10\n\x08language\x18\x05 \x01(\t\x12\x16\n\tthreshold\x18\x06 \x01(\x02H\x00\x88\x01\x01\x12\r\n\x05space\x18\x07 \x01(\tB\x0c\n\n_threshold\"\xb9\x03\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x13\n\x0blogit_scale\x18\x03 \x01(\x02\x12\x46\n\x0f\x63lassifications\x18\x04 \x03(\x0b\x32-.babelclip.v1.ClassifyResponse.Classification\x12:\n\x06\x65rrors\x18\x05 \x03(\x0b\x32*.babelclip.v1.EmbedItemsResponse.ItemError\x12\x11\n\ttruncated\x18\x06 \x03(\r\x12\x0f\n\x07unknown\x18\x07 \x03(\r\x12\x18\n\x10truncated_labels\x18\x08 \x03(\r\x12\x16\n\x0eunknown_labels\x18\t \x03(\r\x1a\x97\x01\n\x0e\x43lassification\x12\x12\n\x05label\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04\x62\x65st\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\x12\x12\n\x05match\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12\x0f\n\x07\x63osines\x18\x05 \x03(\x02\x12\x15\n\rprobabilities\x18\x06 \x03(\x02\x42\x08\n\x06_labelB\x08\n\x06_match\"\x98\x01\n\rRerankRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x05query\x18\x02 \x01(\x0b\x32\x12.babelclip.v1.Item\x12%\n\tdocuments\x18\x03 \x03(\x0b\x32\x12.babelclip.v1.Item\x12\r\n\x05top_n\x18\x04 \x01(\r\x12\r\n\x05space\x18\x05 \x01(\t\x12\x10\n\x08language\x18\x06 \x01(\t\"\xd9\x02\n\x0eRerankResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x13\n\x0blogit_scale\x18\x03 \x01(\x02\x12\x34\n\x07results\x18\x04 \x03(\x0b\x32#.babelclip.v1.RerankResponse.Result\x12:\n\x06\x65rrors\x18\x05 \x03(\x0b\x32*.babelclip.v1.EmbedItemsResponse.ItemError\x12\x11\n\ttruncated\x18\x06 \x03(\r\x12\x0f\n\x07unknown\x18\x07 \x03(\r\x12\x17\n\x0fquery_truncated\x18\x08 \x01(\x08\x12\x15\n\rquery_unknown\x18\t \x01(\x08\x1aN\n\x06Result\x12\r\n\x05index\x18\x01 \x01(\r\x12\x17\n\x0frelevance_score\x18\x02 \x01(\x02\x12\x12\n\x05match\x18\x03 \x01(\x02H\x00\x88\x01\x01\x42\x08\n\x06_match\"\x0f\n\rModelsRequest\"5\n\x0eModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.babelclip.v1.Model\"{\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05space\x18\x03 \x01(\t\x12\x0b\n\x03\x64im\x18\x04 \x01(\r\x12\x13\n\x0blogit_scale\x18\x05 \x01(\x02\x12\x0f\n\x07problem\x18\x06 \x01(\t\x12\x11\n\tlanguages\x18\x07 \x03(\t2\xd2\x03\n\x08\x45mbedder\x12J\n\x05\x45mbed\x12\x1f.babelclip.v1.EmbedItemsRequest\x1a .babelclip.v1.EmbedItemsResponse\x12T\n\x0b\x45mbedStream\x12\x1f.babelclip.v1.EmbedItemsRequest\x1a .babelclip.v1.EmbedItemsResponse(\x01\x30\x01\x12O\n\nSimilarity\x12\x1f.babelclip.v1.SimilarityRequest\x1a .babelclip.v1.SimilarityResponse\x12I\n\x08\x43lassify\x12\x1d.babelclip.v1.ClassifyRequest\x1a\x1e.babelclip.v1.ClassifyResponse\x12\x43\n\x06Rerank\x12\x1b.babelclip.v1.RerankRequest\x1a\x1c.babelclip.v1.RerankResponse\x12\x43\n\x06Models\x12\x1b.babelclip.v1.ModelsRequest\x1a\x1c.babelclip.v1.ModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,30 +39,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDITEMSRESPONSE']._serialized_end=470
   _globals['_EMBEDITEMSRESPONSE_ITEMERROR']._serialized_start=413
   _globals['_EMBEDITEMSRESPONSE_ITEMERROR']._serialized_end=470
-  _globals['_SIMILARITYREQUEST']._serialized_start=472
-  _globals['_SIMILARITYREQUEST']._serialized_end=598
-  _globals['_SIMILARITYRESPONSE']._serialized_start=601
-  _globals['_SIMILARITYRESPONSE']._serialized_end=948
-  _globals['_SIMILARITYRESPONSE_SIDE']._serialized_start=846
-  _globals['_SIMILARITYRESPONSE_SIDE']._serialized_end=948
-  _globals['_CLASSIFYREQUEST']._serialized_start=951
-  _globals['_CLASSIFYREQUEST']._serialized_end=1124
-  _globals['_CLASSIFYRESPONSE']._serialized_start=1127
-  _globals['_CLASSIFYRESPONSE']._serialized_end=1568
-  _globals['_CLASSIFYRESPONSE_CLASSIFICATION']._serialized_start=1417
-  _globals['_CLASSIFYRESPONSE_CLASSIFICATION']._serialized_end=1568
-  _globals['_RERANKREQUEST']._serialized_start=1571
-  _globals['_RERANKREQUEST']._serialized_end=1705
-  _globals['_RERANKRESPONSE']._serialized_start=1708
-  _globals['_RERANKRESPONSE']._serialized_end=2053
-  _globals['_RERANKRESPONSE_RESULT']._serialized_start=1975
-  _globals['_RERANKRESPONSE_RESULT']._serialized_end=2053
-  _globals['_MODELSREQUEST']._serialized_start=2055
-  _globals['_MODELSREQUEST']._serialized_end=2070
-  _globals['_MODELSRESPONSE']._serialized_start=2072
-  _globals['_MODELSRESPONSE']._serialized_end=2125
-  _globals['_MODEL']._serialized_start=2127
-  _globals['_MODEL']._serialized_end=2250
-  _globals['_EMBEDDER']._serialized_start=2253
-  _globals['_EMBEDDER']._serialized_end=2719
+  _globals['_SIMILARITYREQUEST']._serialized_start=473
+  _globals['_SIMILARITYREQUEST']._serialized_end=617
+  _globals['_SIMILARITYRESPONSE']._serialized_start=620
+  _globals['_SIMILARITYRESPONSE']._serialized_end=967
+  _globals['_SIMILARITYRESPONSE_SIDE']._serialized_start=865
+  _globals['_SIMILARITYRESPONSE_SIDE']._serialized_end=967
+  _globals['_CLASSIFYREQUEST']._serialized_start=970
+  _globals['_CLASSIFYREQUEST']._serialized_end=1143
+  _globals['_CLASSIFYRESPONSE']._serialized_start=1146
+  _globals['_CLASSIFYRESPONSE']._serialized_end=1587
+  _globals['_CLASSIFYRESPONSE_CLASSIFICATION']._serialized_start=1436
+  _globals['_CLASSIFYRESPONSE_CLASSIFICATION']._serialized_end=1587
+  _globals['_RERANKREQUEST']._serialized_start=1590
+  _globals['_RERANKREQUEST']._serialized_end=1742
+  _globals['_RERANKRESPONSE']._serialized_start=1745
+  _globals['_RERANKRESPONSE']._serialized_end=2090
+  _globals['_RERANKRESPONSE_RESULT']._serialized_start=2012
+  _globals['_RERANKRESPONSE_RESULT']._serialized_end=2090
+  _globals['_MODELSREQUEST']._serialized_start=2092
+  _globals['_MODELSREQUEST']._serialized_end=2107
+  _globals['_MODELSRESPONSE']._serialized_start=2109
+  _globals['_MODELSRESPONSE']._serialized_end=2162
+  _globals['_MODEL']._serialized_start=2164
+  _globals['_MODEL']._serialized_end=2287
+  _globals['_EMBEDDER']._serialized_start=2290
+  _globals['_EMBEDDER']._serialized_end=2756
 # @@protoc_insertion_point(module_scope)

@@ -58,16 +58,18 @@ class EmbedItemsResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., space: _Optional[str] = ..., dim: _Optional[int] = ..., logit_scale: _Optional[float] = ..., vectors: _Optional[bytes] = ..., errors: _Optional[_Iterable[_Union[EmbedItemsResponse.ItemError, _Mapping]]] = ..., truncated: _Optional[_Iterable[int]] = ..., unknown: _Optional[_Iterable[int]] = ..., tokens: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SimilarityRequest(_message.Message):
-    __slots__ = ("model", "queries", "candidates", "space")
+    __slots__ = ("model", "queries", "candidates", "space", "language")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     QUERIES_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     model: str
     queries: _containers.RepeatedCompositeFieldContainer[Item]
     candidates: _containers.RepeatedCompositeFieldContainer[Item]
     space: str
-    def __init__(self, model: _Optional[str] = ..., queries: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., space: _Optional[str] = ...) -> None: ...
+    language: str
+    def __init__(self, model: _Optional[str] = ..., queries: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., space: _Optional[str] = ..., language: _Optional[str] = ...) -> None: ...
 
 class SimilarityResponse(_message.Message):
     __slots__ = ("model", "space", "logit_scale", "cosines", "probabilities", "matches", "queries", "candidates")
@@ -154,18 +156,20 @@ class ClassifyResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., space: _Optional[str] = ..., logit_scale: _Optional[float] = ..., classifications: _Optional[_Iterable[_Union[ClassifyResponse.Classification, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[EmbedItemsResponse.ItemError, _Mapping]]] = ..., truncated: _Optional[_Iterable[int]] = ..., unknown: _Optional[_Iterable[int]] = ..., truncated_labels: _Optional[_Iterable[int]] = ..., unknown_labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RerankRequest(_message.Message):
-    __slots__ = ("model", "query", "documents", "top_n", "space")
+    __slots__ = ("model", "query", "documents", "top_n", "space", "language")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     TOP_N_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     model: str
     query: Item
     documents: _containers.RepeatedCompositeFieldContainer[Item]
     top_n: int
     space: str
-    def __init__(self, model: _Optional[str] = ..., query: _Optional[_Union[Item, _Mapping]] = ..., documents: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., top_n: _Optional[int] = ..., space: _Optional[str] = ...) -> None: ...
+    language: str
+    def __init__(self, model: _Optional[str] = ..., query: _Optional[_Union[Item, _Mapping]] = ..., documents: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., top_n: _Optional[int] = ..., space: _Optional[str] = ..., language: _Optional[str] = ...) -> None: ...
 
 class RerankResponse(_message.Message):
     __slots__ = ("model", "space", "logit_scale", "results", "errors", "truncated", "unknown", "query_truncated", "query_unknown")

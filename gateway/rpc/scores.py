@@ -57,6 +57,7 @@ class ScoreCalls:
             queries=[read_item(item) for item in request.queries],
             candidates=[read_item(item) for item in request.candidates],
             space=request.space,
+            language=request.language,
         )
         found: Similarity = await self._scored(
             "Similarity",
@@ -91,6 +92,7 @@ class ScoreCalls:
             documents=[read_item(item) for item in request.documents],
             top_n=request.top_n or None,
             space=request.space,
+            language=request.language,
         )
         found: Reranked = await self._scored(
             "Rerank",

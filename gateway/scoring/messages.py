@@ -17,11 +17,16 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SimilarityRequest:
-    """Q queries and C candidates, texts or images; every query is compared with every candidate."""
+    """Q queries and C candidates, texts or images; every query is compared with every candidate.
+
+    Attributes:
+        language: that of all texts, by BCP 47; "" for the model's default.
+    """
 
     queries: Sequence[Item]
     candidates: Sequence[Item]
     space: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,17 @@ class Classified:
 
 @dataclass(frozen=True)
 class RerankRequest:
-    """Documents to be ranked by how well they fit the query; `top_n` of them come back, None for all."""
+    """Documents to be ranked by how well they fit the query; `top_n` of them come back, None for all.
+
+    Attributes:
+        language: that of all texts, by BCP 47; "" for the model's default.
+    """
 
     query: Item
     documents: Sequence[Item]
     top_n: int | None = None
     space: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True)

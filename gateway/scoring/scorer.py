@@ -69,9 +69,7 @@ class Scorer:
         _require("queries", request.queries)
         _require("candidates", request.candidates)
         pairs = self._bounded(len(request.queries), len(request.candidates), len(request.candidates))
-        version, found = await self._embed(
-            chosen, [*request.queries, *request.candidates], request.space, timeout
-        )
+        version, found = await self._embed(chosen, [*request.queries, *request.candidates], request, timeout)
         return await apart(pairs, self._compare, chosen, request, version, found)
 
     async def classify(
@@ -88,7 +86,7 @@ class Scorer:
             raise malformed('"threshold" must be from 0 to 1', "threshold")
         sentences = self._sentences(request)
         pairs = self._bounded(len(request.items), len(request.labels), len(sentences))
-        version, found = await self._embed(chosen, [*request.items, *sentences], request.space, timeout)
+        version, found = await self._embed(chosen, [*request.items, *sentences], request, timeout)
         if request.threshold is not None and version.space not in self._calibrations:
             message = (
                 "there is no calibration of this model, without which a cosine does not say whether a label"
@@ -109,9 +107,7 @@ class Scorer:
         if request.top_n is not None and request.top_n < 1:
             raise malformed('"top_n" must be at least 1', "top_n")
         pairs = self._bounded(1, len(request.documents), len(request.documents))
-        version, found = await self._embed(
-            chosen, [request.query, *request.documents], request.space, timeout
-        )
+        version, found = await self._embed(chosen, [request.query, *request.documents], request, timeout)
         return await apart(pairs, self._rank, chosen, request, version, found)
 
     def _sentences(self, request: ClassifyRequest) -> list[str]:
@@ -221,9 +217,15 @@ class Scorer:
         return rows * columns
 
     async def _embed(
-        self, chosen: Chosen, items: Sequence[Item], space: str, timeout: float | None
+        self,
+        chosen: Chosen,
+        items: Sequence[Item],
+        request: SimilarityRequest | ClassifyRequest | RerankRequest,
+        timeout: float | None,
     ) -> tuple[ModelVersion, Embeddings]:
-        version, found = await embed(chosen, items, space=space, timeout=timeout)
+        version, found = await embed(
+            chosen, items, language=request.language or "", space=request.space, timeout=timeout
+        )
         self._metrics.items(chosen.name, items, found)
         return version, found
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 
@@ -135,3 +136,54 @@ def test_no_two_languages_share_a_key() -> None:
     version = ModelVersion("1.0", "space", 8, 20.0)
     made = [keys("clip", version, "text", [text], said) for said in ("", "b", "bn") for text in ("na", "a")]
     assert len({key for (key,) in made}) == 6
+
+
+def scored(front: Front, path: str, **body: Any) -> Any:
+    """The answer of one of the calls that score."""
+    url, headers = f"{front.addresses.http}/v1/{path}", {"authorization": f"Bearer {front.key}"}
+    return httpx.post(url, json=body, headers=headers, timeout=60).raise_for_status().json()
+
+
+def test_scores_are_of_texts_in_the_language_that_is_said(front: Front) -> None:
+    """Similarity and reranking compare what the model makes of texts in that language, by HTTP and gRPC."""
+    engine = front.engine.versions["1.0"]
+    texts = ["a scored text", "another scored text"]
+    one, other = (engine.vector_in("bn", text) for text in texts)
+    cosine = float(one @ other)
+    assert cosine != pytest.approx(float(engine.vector(texts[0]) @ engine.vector(texts[1])), abs=1e-4)
+    found = scored(front, "similarity", queries=texts[:1], candidates=texts[1:], language="bn")
+    assert found["cosines"][0][0] == pytest.approx(cosine, abs=1e-5)
+    found = scored(front, "rerank", query=texts[0], documents=texts[1:], language="bn")
+    assert found["results"][0]["relevance_score"] == pytest.approx(cosine, abs=1e-5)
+    items = [pb.Item(text=text) for text in texts]
+    with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
+        answers = {
+            name: channel.unary_unary(
+                f"/babelclip.v1.Embedder/{name}",
+                request_serializer=lambda message: message.SerializeToString(),
+                response_deserializer=answer.FromString,
+            )(request, metadata=(("authorization", f"Bearer {front.key}"),), timeout=60)
+            for name, request, answer in (
+                (
+                    "Similarity",
+                    pb.SimilarityRequest(queries=items[:1], candidates=items[1:], language="bn"),
+                    pb.SimilarityResponse,
+                ),
+                (
+                    "Rerank",
+                    pb.RerankRequest(query=items[0], documents=items[1:], language="bn"),
+                    pb.RerankResponse,
+                ),
+            )
+        }
+    assert answers["Similarity"].cosines[0] == pytest.approx(cosine, abs=1e-5)
+    assert answers["Rerank"].results[0].relevance_score == pytest.approx(cosine, abs=1e-5)
+
+
+def test_labels_are_in_the_language_of_their_templates(front: Front) -> None:
+    """Who asks for the sentences of a language gets them embedded as texts in it."""
+    before = len(front.engine.calls)
+    scored(front, "classify", input=["something"], labels=["a label of its own"], language="en")
+    asked = [EmbedRequest.FromString(call.body) for call in front.engine.calls[before:]]
+    assert asked
+    assert {request.language for request in asked if request.texts} == {"en"}

@@ -63,6 +63,7 @@ def read(body: Any, max_items: int) -> Asked:
             documents=fields.items_of(body, "documents", max_items),
             top_n=field_of(body, "top_n", int, "a whole number", None),
             space=field_of(body, "space", str, "a string", ""),
+            language=field_of(body, "language", str, "a string", ""),
         ),
         documents=body["documents"] if back else None,
         keep=choice_of(body, "errors", "raise", "return") == "return",

@@ -62,6 +62,7 @@ def read(body: Any, max_items: int) -> Asked:
             queries=fields.items_of(body, rows, max_items, rows_are),
             candidates=fields.items_of(body, columns, max_items, columns_are),
             space=field_of(body, "space", str, "a string", ""),
+            language=field_of(body, "language", str, "a string", ""),
         ),
         names=(rows, columns),
         keep=choice_of(body, "errors", "raise", "return") == "return",

@@ -21,6 +21,10 @@ _ITEM: Schema = {
         },
     ]
 }
+_LANGUAGE: Schema = {
+    "type": "string",
+    "description": "of all texts, by BCP 47, for models that are told it; passed over by others",
+}
 _COMMON: Schema = {
     "model": {"type": "string", "description": "NAME or NAME@VERSION; the first model if absent"},
     "space": {"type": "string", "description": "refuse the request unless the model is of this space"},
@@ -71,7 +75,7 @@ def _object(**properties: Schema) -> Schema:
 
 def _similarity(max_items: int) -> Schema:
     sides = ("queries", "candidates", "images", "texts")
-    fields = {name: _one_or_many(max_items) for name in sides}
+    fields = {**{name: _one_or_many(max_items) for name in sides}, "language": _LANGUAGE}
     alternatives = [{"required": ["queries", "candidates"]}, {"required": ["images", "texts"]}]
     return {**_object(**_COMMON, **fields), "oneOf": alternatives}
 
@@ -82,7 +86,10 @@ def _classify(max_items: int) -> Schema:
         "modality": {"enum": ["text", "image"], "description": "what the strings of input are"},
         "labels": _items(max_items, _STRING),
         "templates": {**_items(max_items, _STRING), "description": "sentences with one {} or {c} each"},
-        "language": {"type": "string", "description": "built-in templates, by ISO 639-1 code"},
+        "language": {
+            "type": "string",
+            "description": "built-in templates, and the texts' language, by ISO 639-1",
+        },
         "threshold": {
             "type": "number",
             "minimum": 0,
@@ -100,6 +107,7 @@ def _rerank(max_items: int) -> Schema:
         "documents": _items(max_items - 1),
         "top_n": {"type": "integer", "minimum": 1},
         "return_documents": {"type": "boolean"},
+        "language": _LANGUAGE,
     }
     return {**_object(**_COMMON, **fields), "required": ["query", "documents"]}
 
