@@ -90,17 +90,31 @@ class Calls:
         return self.models.find(f"{name}@{settings.version}" if settings.version else name)
 
     async def embed(
-        self, opened: Opened, settings: Settings, items: Sequence[Item], timeout: float | None = None
+        self,
+        opened: Opened,
+        settings: Settings,
+        items: Sequence[Item],
+        timeout: float | None = None,
+        language: str = "",
     ) -> Embeddings:
         """Vectors of the space of a collection; waits for its turn and counts as any embedding does.
+
+        Args:
+            language: that of the texts, by BCP 47; "" for the model's default.
 
         Raises:
             ApiError: the request fails as a whole.
         """
-        return await self.embed_by(self.model_of(opened, settings), settings.space, items, timeout)
+        chosen = self.model_of(opened, settings)
+        return await self.embed_by(chosen, settings.space, items, timeout, language)
 
     async def embed_by(
-        self, chosen: Chosen, space: str, items: Sequence[Item], timeout: float | None = None
+        self,
+        chosen: Chosen,
+        space: str,
+        items: Sequence[Item],
+        timeout: float | None = None,
+        language: str = "",
     ) -> Embeddings:
         """Vectors by a version of a model, as long as that is of the space.
 
@@ -108,7 +122,7 @@ class Calls:
             ApiError: the request fails as a whole.
         """
         try:
-            version, found = await embed(chosen, items, space=space, timeout=timeout)
+            version, found = await embed(chosen, items, language=language, space=space, timeout=timeout)
         except ApiError as error:
             if error.code != MODEL_NOT_FOUND:
                 raise

@@ -86,6 +86,7 @@ class SearchRequest:
             a half, where there is one; None for none.
         cut: whether what does not fit is left out, instead of told.
         diverse: whether images that hardly differ take one place.
+        language: that of the texts, by BCP 47; "" for the model's default.
     """
 
     query: str = ""
@@ -96,6 +97,7 @@ class SearchRequest:
     diverse: bool = True
     threshold: float | Literal["auto"] | None = "auto"
     cut: bool = False
+    language: str = ""
 
 
 @dataclass(frozen=True)

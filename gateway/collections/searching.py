@@ -62,7 +62,7 @@ class Searching:
         for attempt in range(_TRIES):
             opened, settings = await self._calls.find(name)
             try:
-                vectors = await self._vectors(opened, settings, terms, timeout)
+                vectors = await self._vectors(opened, settings, terms, timeout, request.language)
                 return await self._calls.read(self._found, opened, settings, request, terms, vectors)
             except SpaceMismatch:  # Another generation has become the current one; ask by its version.
                 if attempt == _TRIES - 1:
@@ -87,7 +87,8 @@ class Searching:
         for attempt in range(_TRIES):
             opened, settings = await self._calls.find(name)
             try:
-                found = await self._calls.embed(opened, settings, sentences, timeout)
+                language = request.language or ""
+                found = await self._calls.embed(opened, settings, sentences, timeout, language)
                 _require(found, "labels", lambda index: index // (len(sentences) // len(request.labels)))
                 return await self._calls.read(self._labelled, opened, settings, request, found)
             except SpaceMismatch:
@@ -96,7 +97,12 @@ class Searching:
         raise _in_change(name)
 
     async def _vectors(
-        self, opened: Opened, settings: Settings, terms: Sequence[Term], timeout: float | None
+        self,
+        opened: Opened,
+        settings: Settings,
+        terms: Sequence[Term],
+        timeout: float | None,
+        language: str,
     ) -> Vectors:
         """float32 [T, D]: of a term's text or image by the model, of an id by the index."""
         vectors = np.zeros((len(terms), settings.dim), np.float32)
@@ -112,7 +118,7 @@ class Searching:
             vectors[list(liked)] = rows
         if sent:
             places = list(sent)
-            found = await self._calls.embed(opened, settings, list(sent.values()), timeout)
+            found = await self._calls.embed(opened, settings, list(sent.values()), timeout, language)
             _require(found, "terms", lambda index: places[index])
             vectors[places] = found.vectors
         return vectors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -166,7 +167,7 @@ class CollectionCalls:
         if bool(request.query) == bool(request.terms):
             raise malformed("the request must hold either a query or terms", "query")
         terms = [_term(term, index) for index, term in enumerate(request.terms)]
-        asked = _options(request.options, request.query, terms)
+        asked = replace(_options(request.options, request.query, terms), language=request.language)
         return _found(await self._collections.searching.search(request.collection, asked))
 
     async def _similar(self, request: pb.SimilarRequest) -> pb.SearchResponse:

@@ -216,16 +216,18 @@ class SearchOptions(_message.Message):
     def __init__(self, top: _Optional[int] = ..., offset: _Optional[int] = ..., filter: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., every: bool = ..., threshold: _Optional[float] = ..., no_threshold: bool = ..., cut: bool = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "query", "terms", "options")
+    __slots__ = ("collection", "query", "terms", "options", "language")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     collection: str
     query: str
     terms: _containers.RepeatedCompositeFieldContainer[Term]
     options: SearchOptions
-    def __init__(self, collection: _Optional[str] = ..., query: _Optional[str] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
+    language: str
+    def __init__(self, collection: _Optional[str] = ..., query: _Optional[str] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ..., language: _Optional[str] = ...) -> None: ...
 
 class SimilarRequest(_message.Message):
     __slots__ = ("collection", "id", "options")

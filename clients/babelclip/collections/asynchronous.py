@@ -111,9 +111,10 @@ class AsyncCollectionClient(BaseCollectionClient):
         where: Filter | None = None,
         diverse: bool = True,
         threshold: Threshold = "auto",
+        language: str = "",
     ) -> CollectionResults:
         """See `CollectionClient.search`; a file is read in a thread."""
-        body = await asyncio.to_thread(bodies.query, query)
+        body = await asyncio.to_thread(bodies.query, query, language)
         return await self._drive(
             self._search(body, top=top, offset=offset, where=where, diverse=diverse, threshold=threshold)
         )

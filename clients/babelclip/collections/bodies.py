@@ -54,18 +54,19 @@ def pieces(items: Iterator[NewItem]) -> Iterator[Piece]:
         yield piece
 
 
-def query(asked: str | Sequence[Term]) -> dict[str, Any]:
+def query(asked: str | Sequence[Term], language: str = "") -> dict[str, Any]:
     """A text as people type it, or terms, whose images are read.
 
     Raises:
         InvalidQuery: there is no term, or too many, or an image cannot be read.
     """
+    told = {"language": language} if language else {}
     if isinstance(asked, str):
         if not asked.strip():
             raise InvalidQuery("the query is empty: name what to search for")
-        return {"query": asked}
+        return {"query": asked, **told}
     check_terms(asked)
-    return {"terms": [_term(term) for term in asked]}
+    return {"terms": [_term(term) for term in asked], **told}
 
 
 def search(

@@ -145,6 +145,7 @@ class CollectionClient(BaseCollectionClient):
         where: Filter | None = None,
         diverse: bool = True,
         threshold: Threshold = "auto",
+        language: str = "",
     ) -> CollectionResults:
         """The items that fit best, best first.
 
@@ -155,6 +156,7 @@ class CollectionClient(BaseCollectionClient):
             diverse: give a burst of near-duplicates one place.
             threshold: the least cosine of a hit. "auto": what the gateway's calibration says; without one
                 there is no threshold. None: all items are hits.
+            language: that of the texts, by BCP 47, for a model that is told it; "" for its default.
 
         Raises:
             InvalidQuery: the query says nothing, an image of it cannot be read, or the threshold is none.
@@ -162,7 +164,7 @@ class CollectionClient(BaseCollectionClient):
         """
         return self._drive(
             self._search(
-                bodies.query(query),
+                bodies.query(query, language),
                 top=top,
                 offset=offset,
                 where=where,

@@ -120,7 +120,7 @@ def read_item(value: Any) -> NewItem:
 
 def read_search(body: Any, max_items: int) -> SearchRequest:
     """`{"query" | "terms", "top"?, "offset"?, "filter"?, "diverse"?, "threshold"?, "cut"?}`"""
-    body = only(body, _SEARCH | {"query", "terms"})
+    body = only(body, _SEARCH | {"query", "terms", "language"})
     if ("query" in body) == ("terms" in body):
         raise malformed('the body must hold either "query" or "terms"', "query")
     terms: list[Term] = []
@@ -196,6 +196,7 @@ def _search(body: Mapping[str, Any], query: str, terms: list[Term]) -> SearchReq
         diverse=field_of(body, "diverse", bool, "true or false", True),
         threshold=threshold,
         cut=field_of(body, "cut", bool, "true or false", False),
+        language=field_of(body, "language", str, "a string", ""),
     )
 
 

@@ -90,7 +90,11 @@ def paths(max_items: int, errors: Mapping[str, str]) -> dict[str, Any]:
             "schema": {"type": "object", "properties": {"file": {"type": "array", "items": _STRING}}}
         },
     }
-    query = {"query": {**_STRING, "description": "beach -people"}, "terms": {"type": "array", "items": _TERM}}
+    query = {
+        "query": {**_STRING, "description": "beach -people"},
+        "terms": {"type": "array", "items": _TERM},
+        "language": {**_STRING, "description": "of the texts, by BCP 47, for models that are told it"},
+    }
     labels = {
         "labels": _STRINGS,
         "templates": _STRINGS,
