@@ -90,13 +90,15 @@ class RayWorkers:
         resources: Mapping[str, float] | None = None,
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        self._files = ExitStack()
-        if address is None or address.startswith("127."):
-            # On Linux Ray takes loopback for the address that other machines know, and listens there. Where
-            # clusters of several machines are not to be, loopback stays loopback. Read when Ray is imported.
-            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        if address is None:
-            self._ask_for_token()
+        self._held = ExitStack()
+        if not _is_connected():  # Else the cluster is the caller's.
+            if address is None or address.startswith("127."):
+                # On Linux Ray takes loopback for the address that other machines know, and listens there.
+                # Where clusters of several machines are not to be, loopback stays loopback. Read when Ray is
+                # imported.
+                self._set("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+            if address is None:
+                self._ask_for_token()
         try:
             import ray
         except ImportError as error:
@@ -115,6 +117,14 @@ class RayWorkers:
         self._next = 0
 
     def __enter__(self) -> RayWorkers:
+        try:
+            self._begin()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _begin(self) -> None:
         self._connect()
         options: dict[str, Any] = {
             "num_cpus": self._needs["CPU"],
@@ -128,7 +138,6 @@ class RayWorkers:
         self._class = self._ray.remote(**options)(ShardActor)
         for _ in range(self._wanted or self._room()):
             self._start()
-        return self
 
     def __exit__(self, *raised: object) -> None:
         for one in self._actors.values():
@@ -136,7 +145,7 @@ class RayWorkers:
         self._actors.clear()
         if self._owned:
             self._ray.shutdown()
-        self._files.close()
+        self._held.close()
 
     @property
     def idle(self) -> Sequence[int]:
@@ -214,11 +223,16 @@ class RayWorkers:
 
         Before Ray is imported, which reads the variables.
         """
-        folder = Path(self._files.enter_context(tempfile.TemporaryDirectory(prefix="babelclip-")))
+        folder = Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="babelclip-")))
         token = folder / "token"  # The folder is its owner's alone.
         token.write_text(secrets.token_hex(32), encoding="utf-8")
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+        self._set("RAY_AUTH_MODE", "token")
+        self._set("RAY_AUTH_TOKEN_PATH", str(token))
+
+    def _set(self, name: str, value: str) -> None:
+        """A variable for Ray and its processes, until the job has ended."""
+        self._held.callback(_restore, name, os.environ.get(name))
+        os.environ[name] = value
 
     def _room(self) -> int:
         has = self._ray.cluster_resources()
@@ -227,6 +241,18 @@ class RayWorkers:
             said = json.dumps({name: needed for name, needed in self._needs.items() if needed > 0})
             raise EngineError(f"the cluster has no room for an actor, which takes {said}")
         return min(counts)
+
+
+def _is_connected() -> bool:
+    ray: Any = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def _environment() -> dict[str, str]:
