@@ -3,7 +3,8 @@
 TorchServe starts a worker that has ended again, for minutes, and its management address does not tell: a
 worker that ends before it has said its process id leaves no trace there. The log has a line for each end, and
 what the worker itself printed. TorchServe reads that beside, so a worker's last lines, which say why, may
-stand after the line of its end; they are complete when both of its streams are closed.
+stand after the line of its end; they are complete when both of its streams are closed. On a busy machine
+TorchServe may close them before it has read them: then the next end tells.
 """
 
 import re
@@ -14,8 +15,11 @@ from serving import LaunchError
 
 # One end of a worker may be an accident, such as a moment without memory; a second one at the start is none.
 FATAL = 2
+SILENT = 5  # ends of a worker of which TorchServe never read why
 SHOWN = 25  # lines of a worker
 STREAMS = 2  # standard output and standard error
+# What a worker says before it loads its model.
+_LOADS = re.compile(r"model_name: .*, batchSize: \d+")
 # 2026-01-02T03:04:05,678 INFO  W-9000-text_1.0 WorkerThread - Retry worker: 9000 in 1 seconds.
 _LINE = re.compile(r"\S+ [A-Z]+ +(W-\d+-(.+?)_(.+?))(-stdout|-stderr)? \S+ - (.*)")
 
@@ -52,10 +56,11 @@ class StartingWorkers:
                 self._said[worker].append(text)
             elif text.startswith("Retry worker: "):
                 self._ends[worker] += 1
-            ends = self._ends[worker]
+            ends, lines = self._ends[worker], self._said[worker]
+            fatal = SILENT if lines and _LOADS.fullmatch(lines[-1]) else FATAL
             # A process that the worker has left behind may keep a stream open: then the next end decides.
-            if ends > FATAL or (ends == FATAL and self._closed[worker] >= STREAMS * ends):
-                said = "\n".join(self._said[worker]) or "(nothing)"
+            if ends > fatal or (ends == fatal and self._closed[worker] >= STREAMS * ends):
+                said = "\n".join(lines) or "(nothing)"
                 raise WorkerLost(
                     f"{model} {version} cannot be loaded: its worker has ended {ends} times while it"
                     f" started. It printed last:\n{said}\n--- {self._log}"

@@ -55,6 +55,23 @@ def test_the_last_words_are_waited_for(tmp_path: Path) -> None:
         workers.check()
 
 
+def test_words_that_were_not_read_are_waited_for(tmp_path: Path) -> None:
+    """Where TorchServe has read nothing of a failure, the next start tells it, as long as there is hope."""
+    log = tmp_path / "torchserve.log"
+    workers = StartingWorkers(log)
+    begins = "INFO  W-9000-text_1.0-stdout MODEL_LOG - model_name: text, batchSize: 64"
+    unread = [begins, f"INFO  W-9000-text_1.0 {END}", *closed("W-9000-text_1.0")]
+    add(log, *unread * 2)
+    workers.check()
+    add(log, begins, "INFO  W-9000-text_1.0-stdout MODEL_LOG - ValueError: meta.json is missing", *unread[1:])
+    with pytest.raises(WorkerLost, match="ValueError: meta"):
+        workers.check()
+    never = StartingWorkers(log)
+    add(log, *unread * 5)
+    with pytest.raises(WorkerLost, match="ended 5 times"):
+        never.check()
+
+
 def test_a_stream_that_stays_open_hides_nothing(tmp_path: Path) -> None:
     """A worker whose child keeps its output open is told at its third end."""
     log = tmp_path / "torchserve.log"
