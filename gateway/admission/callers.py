@@ -15,11 +15,13 @@ class Callers:
     Attributes:
         one_is_modest: a key has asked for no more than an equal share of what the tower embedded, and another
             for more: the one could be served as if the other were not there (max-min fairness), but for what
-            the tower has begun.
+            the tower has begun. It is so until two periods say otherwise: who calls at random asks for more
+            now and then.
     """
 
     def __init__(self, now: float) -> None:
         self.one_is_modest = False
+        self._was_modest = False
         self._asked: dict[str, int] = {}
         self._before: dict[str, int] = {}
         self._count = 0
@@ -44,9 +46,10 @@ class Callers:
 
     def _next_period(self, now: float) -> None:
         asked = self._asked.values()
-        self.one_is_modest = len(asked) > 1 and min(asked) * len(asked) <= self._embedded < max(asked) * len(
-            asked
-        )
+        several = len(asked) > 1
+        modest = several and min(asked) * len(asked) <= self._embedded < max(asked) * len(asked)
+        self.one_is_modest = several and (modest or self._was_modest)
+        self._was_modest = modest
         self._before, self._asked = self._asked, {}
         self._count = len(self._before)
         self._embedded = 0

@@ -1,0 +1,46 @@
+"""Who calls a tower, and whether a key asks for no more than its share beside one that asks for more."""
+
+from gateway.admission.callers import Callers
+
+
+def period(callers: Callers, now: float, **asked: int) -> None:
+    """Two seconds in which keys ask for so many items, and ten are embedded."""
+    for key, items in asked.items():
+        callers.note(key, items, now)
+    callers.done(10)
+
+
+def test_a_key_is_modest_beside_a_greedy_one() -> None:
+    """Neither alone, nor beside one of its kind, is anybody to be preferred."""
+    for asked, expected in (
+        ({"a": 3}, False),
+        ({"a": 3, "b": 4}, False),
+        ({"a": 30, "b": 40}, False),
+        ({"a": 3, "b": 40}, True),
+        ({"a": 3, "b": 3, "c": 40}, True),
+    ):
+        callers = Callers(0.0)
+        period(callers, 0.1, **asked)
+        period(callers, 2.1, **asked)
+        assert callers.one_is_modest == expected, asked
+        assert len(callers) == len(asked)
+
+
+def test_one_period_in_which_it_asks_for_more_changes_nothing() -> None:
+    """Who calls at random asks for more than its share now and then; who does so for long is not modest."""
+    callers = Callers(0.0)
+    for number, (items, expected) in enumerate(
+        [(3, False), (8, True), (3, True), (8, True), (8, True), (8, False)]
+    ):
+        period(callers, 2.0 * number + 0.1, a=items, b=40)
+        assert callers.one_is_modest == expected, number
+
+
+def test_who_has_gone_is_forgotten() -> None:
+    """A key that no longer calls makes nobody greedy."""
+    callers = Callers(0.0)
+    period(callers, 0.1, a=3, b=40)
+    period(callers, 2.1, b=40)
+    assert (callers.one_is_modest, len(callers)) == (True, 2)
+    period(callers, 4.1, b=40)
+    assert (callers.one_is_modest, len(callers)) == (False, 1)
