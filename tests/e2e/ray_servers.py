@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from babelclip import Client
 from babelclip.keys.entries import SCOPES
 from babelclip.keys.file import add
 from babelclip.versions.gateway import GatewayVersions
-from tests.e2e.support import Launcher, launched
+from tests.e2e.support import PATIENCE, Launcher, launched
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,14 @@ class RayServer:
         """The processes of a tower."""
         title = f"ServeReplica:babelclip-{version}:{tower}"
         return [one for one in self.launcher.family() if title in _title(one)]
+
+    def replica(self, tower: str) -> psutil.Process:
+        """The one process of a tower; its title changes with each call, and is nothing for a moment."""
+        give_up = time.monotonic() + PATIENCE
+        while len(found := self.replicas(tower)) != 1:
+            assert time.monotonic() < give_up, found
+            time.sleep(0.01)
+        return found[0]
 
     def listeners(self) -> set[str]:
         """The addresses at which processes of the start listen."""

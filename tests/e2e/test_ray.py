@@ -115,8 +115,7 @@ def test_the_gateway_gives_the_vectors_of_the_archives(
 
 def test_poison_in_a_batch_costs_only_itself(served: RayServer, images: list[bytes]) -> None:
     """Whoever's items are computed together, each has its own outcome; no replica ends."""
-    before = {tower: [one.pid for one in served.replicas(tower)] for tower in TOWERS}
-    assert all(len(pids) == 1 for pids in before.values())
+    before = {tower: served.replica(tower).pid for tower in TOWERS}
 
     def call(number: int) -> list[tuple[int, str]]:
         with served.client("grpc") as client:
@@ -130,7 +129,7 @@ def test_poison_in_a_batch_costs_only_itself(served: RayServer, images: list[byt
     with ThreadPoolExecutor(8) as pool:
         codes = list(pool.map(call, range(16)))
     assert codes == [[(1, "empty_item")], [(1, "image_undecodable")]] * 8
-    assert before == {tower: [one.pid for one in served.replicas(tower)] for tower in TOWERS}
+    assert before == {tower: served.replica(tower).pid for tower in TOWERS}
 
 
 def test_nothing_is_reached_from_elsewhere(served: RayServer) -> None:
@@ -172,7 +171,7 @@ def test_the_death_of_a_replica_costs_no_request(served: RayServer, images: list
     with load.running():
         for tower in TOWERS:
             wait_for(lambda: load.all_answered_since({}))
-            (victim,) = served.replicas(tower)
+            victim = served.replica(tower)
             victim.kill()
             before = dict(load.answered)
             wait_for(lambda before=before: load.all_answered_since(before))  # type: ignore[misc]

@@ -156,28 +156,24 @@ def test_scores_are_of_texts_in_the_language_that_is_said(front: Front) -> None:
     found = scored(front, "rerank", query=texts[0], documents=texts[1:], language="bn")
     assert found["results"][0]["relevance_score"] == pytest.approx(cosine, abs=1e-5)
     items = [pb.Item(text=text) for text in texts]
+    similar = pb.SimilarityRequest(queries=items[:1], candidates=items[1:], language="bn")
+    assert called(front, "Similarity", similar, pb.SimilarityResponse).cosines[0] == pytest.approx(
+        cosine, abs=1e-5
+    )
+    ranked = pb.RerankRequest(query=items[0], documents=items[1:], language="bn")
+    (result,) = called(front, "Rerank", ranked, pb.RerankResponse).results
+    assert result.relevance_score == pytest.approx(cosine, abs=1e-5)
+
+
+def called(front: Front, name: str, request: Any, answer: Any) -> Any:
+    """The answer of a call over gRPC."""
     with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:
-        answers = {
-            name: channel.unary_unary(
-                f"/babelclip.v1.Embedder/{name}",
-                request_serializer=lambda message: message.SerializeToString(),
-                response_deserializer=answer.FromString,
-            )(request, metadata=(("authorization", f"Bearer {front.key}"),), timeout=60)
-            for name, request, answer in (
-                (
-                    "Similarity",
-                    pb.SimilarityRequest(queries=items[:1], candidates=items[1:], language="bn"),
-                    pb.SimilarityResponse,
-                ),
-                (
-                    "Rerank",
-                    pb.RerankRequest(query=items[0], documents=items[1:], language="bn"),
-                    pb.RerankResponse,
-                ),
-            )
-        }
-    assert answers["Similarity"].cosines[0] == pytest.approx(cosine, abs=1e-5)
-    assert answers["Rerank"].results[0].relevance_score == pytest.approx(cosine, abs=1e-5)
+        call: Any = channel.unary_unary(
+            f"/babelclip.v1.Embedder/{name}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=answer.FromString,
+        )
+        return call(request, metadata=(("authorization", f"Bearer {front.key}"),), timeout=60)
 
 
 def test_labels_are_in_the_language_of_their_templates(front: Front) -> None:
