@@ -35,8 +35,8 @@ _IN_FLIGHT = 2
 # batch takes much longer then than an item alone, and the modest key waits for one such batch at most.
 _IN_FLIGHT_BESIDE_MODEST = 1.25
 # A key that waits for nothing may have so many items before others: who asks for less than its share rarely
-# asks in equal intervals.
-_BURST = 4
+# asks in equal intervals. With 4 the p99 of one that calls at random was three times what it is alone.
+_BURST = 16
 # A tower's items and those that are before a new one are at most so many times what it may have.
 _QUEUE = 1.75
 _RETRY_AFTER_MOST = 60
@@ -170,12 +170,13 @@ class TowerQueue:
         """Items that the tower has at a time while as many keys call as do now."""
         rate, alone = self._rate.per_second, self._alone.seconds
         several = len(self._callers) > 1
+        if self._callers.one_is_modest:
+            # An item at a time tells how long one takes, where that is not known.
+            return max(1, min(int(_IN_FLIGHT_BESIDE_MODEST * (rate or 0.0) * (alone or 0.0)), _MOST))
         if several and (rate is None or alone is None):
             wanted = max(_SHARED, self._at_once // len(self._callers))
         elif rate is None:
             wanted = self._at_once
-        elif alone is not None and self._callers.one_is_modest:
-            return max(1, min(int(_IN_FLIGHT_BESIDE_MODEST * rate * alone), _MOST))
         else:
             # That of one item is not known yet where only large requests have come.
             wanted = max(_IN_FLIGHT, round(_IN_FLIGHT * rate * (alone or 0.0)))
