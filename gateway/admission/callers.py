@@ -33,9 +33,15 @@ class Callers:
         return self._count
 
     def note(self, key: str, items: int, now: float) -> None:
-        """A key asks for so many items, whether it has them or not."""
+        """A key asks for so many items, whether it has them or not.
+
+        What no key asks for ("") is not counted: copies for a candidate, which callers must not wait for, and
+        all calls where there are no keys.
+        """
         if now >= self._until:
             self._next_period(now)
+        if not key:
+            return
         if key not in self._asked:
             self._count += key not in self._before
         self._asked[key] = self._asked.get(key, 0) + items

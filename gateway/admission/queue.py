@@ -34,6 +34,9 @@ _IN_FLIGHT = 2
 # Barely more than what is computed where a key asks for less than its share beside one that asks for more: no
 # batch takes much longer then than an item alone, and the modest key waits for one such batch at most.
 _IN_FLIGHT_BESIDE_MODEST = 1.25
+# But not while nothing comes back: a version that hangs would have all that the tower may have, and calls for
+# the others would wait for it. So many times the time of one item, and so many seconds at least.
+_HANGS, _HANGS_SECONDS = 4, 1.0
 # A key that waits for nothing may have so many items before others: who asks for less than its share rarely
 # asks in equal intervals. With 4 the p99 of one that calls at random was three times what it is alone.
 _BURST = 16
@@ -77,6 +80,8 @@ class TowerQueue:
         self._rate = Rate()
         self._alone = TimeAlone()
         self.at_tower = 0
+        # When the tower last gave something back, or had something again after it had nothing.
+        self._heard = clock()
         self.waiting = 0
         self._requests: dict[str, deque[Waiting]] = {}
         # The fair order counts items; it has come so far.
@@ -130,7 +135,7 @@ class TowerQueue:
     def done(self, count: int, *, embedded: bool = True) -> None:
         """Items are at the tower no more, with their vectors or without."""
         self.at_tower -= count
-        now = self._clock()
+        now = self._heard = self._clock()
         self._rate.done(count, now, busy=bool(self._requests) or self.at_tower >= _SHARED)
         self._alone.done(now, embedded=embedded)
         self._callers.done(count)
@@ -155,7 +160,10 @@ class TowerQueue:
             request.begin(size)
 
     def _take(self, count: int) -> None:
-        self._alone.begin(count, self.at_tower, self._clock())
+        now = self._clock()
+        if self.at_tower == 0:
+            self._heard = now
+        self._alone.begin(count, self.at_tower, now)
         self.at_tower += count
 
     def _drop_if_empty(self, key: str) -> None:
@@ -170,7 +178,7 @@ class TowerQueue:
         """Items that the tower has at a time while as many keys call as do now."""
         rate, alone = self._rate.per_second, self._alone.seconds
         several = len(self._callers) > 1
-        if self._callers.one_is_modest:
+        if self._callers.one_is_modest and not self._hangs():
             # An item at a time tells how long one takes, where that is not known.
             return max(1, min(int(_IN_FLIGHT_BESIDE_MODEST * (rate or 0.0) * (alone or 0.0)), _MOST))
         if several and (rate is None or alone is None):
@@ -183,6 +191,10 @@ class TowerQueue:
             if not several:
                 wanted = max(wanted, int(rate * _SLOW_SECONDS))
         return max(min(wanted, self._at_once), self._fast())
+
+    def _hangs(self) -> bool:
+        longest = max(_HANGS_SECONDS, _HANGS * (self._alone.seconds or 0.0))
+        return self.at_tower > 0 and self._clock() - self._heard > longest
 
     def _fast(self) -> int:
         """Items that a fast tower has at a time, even if `at_once` is less."""

@@ -44,3 +44,12 @@ def test_who_has_gone_is_forgotten() -> None:
     assert (callers.one_is_modest, len(callers)) == (True, 2)
     period(callers, 4.1, b=40)
     assert (callers.one_is_modest, len(callers)) == (False, 1)
+
+
+def test_what_no_key_asks_for_makes_nobody_modest() -> None:
+    """A candidate's copies, or calls where there are no keys, are not a key that must be served at once."""
+    callers = Callers(0.0)
+    for number in range(3):
+        callers.note("", 3, 2.0 * number)
+        period(callers, 2.0 * number + 0.1, b=40)
+        assert (callers.one_is_modest, len(callers)) == (False, 1)

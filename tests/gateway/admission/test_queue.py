@@ -142,6 +142,23 @@ def test_a_modest_key_may_ask_for_some_items_at_once() -> None:
     turns.finish_all()
 
 
+def test_a_version_that_hangs_does_not_keep_the_others_waiting_beside_a_modest_key() -> None:
+    """One item at a time is for a tower that answers: after a second without anything, others may pass."""
+    turns = Turns()
+    turns.second = 1 / 20
+    served(turns, alone=1.2 / 20)
+    beside_greedy(turns, every=4, count=1)
+    while turns.queue.at_tower:
+        turns.finish()
+    turns.enter("modest", 1, name="hangs")
+    turns.had.clear()
+    turns.enter("greedy", 1, name="behind it")
+    assert turns.had == []
+    turns.now += 1.1
+    turns.enter("greedy", 1, name="later")
+    assert ("behind it", 1) in turns.had
+
+
 def test_keys_that_ask_for_as_much_have_larger_batches() -> None:
     """Where all ask for more than their share there is nobody to be quick for."""
     turns = Turns()

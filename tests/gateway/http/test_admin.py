@@ -1,6 +1,7 @@
 """What an operator changes over the network, the sessions that a share is for, and the shadow."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,7 @@ def test_a_candidate_that_fails_or_is_too_slow_costs_callers_nothing(tmp_path: P
             assert front.post(json={"input": ["fails"]}).status_code == 200
             for number in range(80):
                 assert asked_for(front, f"flood {number}") == "clip@1.0"
+                time.sleep(0.07)  # So that it takes longer than admission counts what each key asks for.
             assert counted(front, "shadow_items_total", outcome="dropped") > 0
             held["3.0"] = False
             eventually(lambda: shadow_of(front).get("failed") == {"text_too_long": 1})
