@@ -10,6 +10,9 @@ PUBLISHED = {
     "metaclip_2": NON_COMMERCIAL,  # Meta's Meta CLIP 2
     "m2m_100": NON_COMMERCIAL,  # Meta's NLLB-200, which every nllb-clip is built on
 }
+# Apple's Machine Learning Research Model licence: for research, and for nothing else.
+RESEARCH = "LicenseRef-apple-amlr"
+_FORBIDDEN = {NON_COMMERCIAL: "not for commercial use", RESEARCH: "for research alone"}
 
 
 def published(kind: str) -> str:
@@ -17,6 +20,11 @@ def published(kind: str) -> str:
     return PUBLISHED.get(kind, "")
 
 
+def of_image_tower(architecture: str) -> str:
+    """As `published`, by timm's name of an image tower: those made for MobileCLIP (mci) are Apple's alone."""
+    return RESEARCH if "_mci" in architecture else ""
+
+
 def warning(licence: str) -> str:
     """A licence that forbids a use, in a sentence."""
-    return f"licence: weights of this family are published under {licence}: not for commercial use"
+    return f"licence: weights of this family are published under {licence}: {_FORBIDDEN[licence]}"

@@ -225,6 +225,7 @@ def _with_own_text(
         "logit_scale": round(float(model.logit_scale.detach().exp()), 4),
         "languages": [],
         "source": f"open_clip {architecture or kind.__name__}",
+        "license": licences.of_image_tower(str(config["vision_cfg"].get("timm_model_name", ""))),
     }
     towers = DualEncoder(
         text,

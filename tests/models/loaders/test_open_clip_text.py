@@ -19,8 +19,8 @@ from torch import Tensor
 
 from export import golden, vocabulary
 from models.checkpoint import Checkpoint
+from models.loaders import licences, open_clip_text, registry
 from models.loaders import open_clip as loader
-from models.loaders import open_clip_text, registry
 from tests.broken import assert_refused_in_one_line, spoil_weights
 from tests.systems import families, open_clip_families
 from tests.systems.families import Reference
@@ -106,6 +106,20 @@ def test_only_towers_that_see_their_padding_fill_texts_up(loaded: dict[str, Chec
     end = loaded["open-clip-siglip"].tokenizer.encode("a").ids[-1]
     pads = {name: text.pad_id for name, text in inputs.items()}
     assert pads == {"open-clip": 0, "mobileclip2": 0, "open-clip-siglip2": 0, "open-clip-siglip": end}
+
+
+def test_apples_towers_say_that_they_are_for_research(loaded: dict[str, Checkpoint]) -> None:
+    """An export warns of a licence that forbids a use, and tells no other model's user of one."""
+    towers = {name: open_clip.get_model_config(name)["vision_cfg"] for name in open_clip.list_models()}
+    told = {
+        name
+        for name, tower in towers.items()
+        if licences.of_image_tower(tower.get("timm_model_name", "")) == licences.RESEARCH
+    }
+    plain = {"MobileCLIP2-L-14"}  # a tower as others have it
+    assert told == {name for name in towers if name.startswith("MobileCLIP")} - plain
+    assert licences.warning(licences.RESEARCH).endswith("LicenseRef-apple-amlr: for research alone")
+    assert {model.meta["license"] for model in loaded.values()} == {""}
 
 
 def test_a_long_text_ends_as_a_short_one(loaded: dict[str, Checkpoint]) -> None:
