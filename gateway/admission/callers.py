@@ -1,4 +1,4 @@
-"""Which keys call a tower, and whether one asks for no more than its share beside one that asks for more."""
+"""Which keys call a tower, and which ask for no more than their share beside one that asks for more."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class Callers:
         now: seconds of a monotonic clock, as everywhere here.
 
     Attributes:
-        one_is_modest: a key has asked for no more than an equal share of what the tower embedded, and another
-            for more: the one could be served as if the other were not there (max-min fairness), but for what
-            the tower has begun. It is so until two periods say otherwise: who calls at random asks for more
-            now and then.
+        modest: keys that have asked for no more than an equal share of what the tower embedded, beside one
+            that has asked for more: they could be served as if it were not there (max-min fairness), but for
+            what the tower has begun. Modest until two periods say otherwise: who calls at random asks for
+            more now and then.
     """
 
     def __init__(self, now: float) -> None:
-        self.one_is_modest = False
-        self._was_modest = False
+        self.modest: frozenset[str] = frozenset()
+        self._were_modest: frozenset[str] = frozenset()
         self._asked: dict[str, int] = {}
         self._before: dict[str, int] = {}
         self._count = 0
@@ -51,11 +51,13 @@ class Callers:
         self._embedded += items
 
     def _next_period(self, now: float) -> None:
-        asked = self._asked.values()
-        several = len(asked) > 1
-        modest = several and min(asked) * len(asked) <= self._embedded < max(asked) * len(asked)
-        self.one_is_modest = several and (modest or self._was_modest)
-        self._was_modest = modest
+        share = self._embedded / max(1, len(self._asked))
+        modest = frozenset(key for key, items in self._asked.items() if items <= share)
+        if len(modest) == len(self._asked):  # Nobody asks for more.
+            modest = frozenset()
+        several = len(self._asked) > 1
+        self.modest = modest | self._were_modest if several else frozenset()
+        self._were_modest = modest
         self._before, self._asked = self._asked, {}
         self._count = len(self._before)
         self._embedded = 0

@@ -31,8 +31,9 @@ _SHARED = 16
 # Then so many times what it has under way at full rate without a queue (rate × time for one item, the
 # "bandwidth-delay product" of which BBR, 2016, keeps twice in flight): what is computed, and what is next.
 _IN_FLIGHT = 2
-# Barely more than what is computed where a key asks for less than its share beside one that asks for more: no
-# batch takes much longer then than an item alone, and the modest key waits for one such batch at most.
+# Barely more than what is computed where a key asks for more than its share beside one that asks for less: no
+# batch of its takes much longer then than an item alone, and the modest key waits for one such batch at most.
+# That one's own items may be in batches as always.
 _IN_FLIGHT_BESIDE_MODEST = 1.25
 # But not while nothing comes back: a version that hangs would have all that the tower may have, and calls for
 # the others would wait for it. So many times the time of one item, and so many seconds at least.
@@ -96,7 +97,7 @@ class TowerQueue:
 
         If they must, nothing has changed, and `enter` is next.
         """
-        if self._requests or self.at_tower >= self._limit():
+        if self._requests or self.at_tower >= self._limit(key):
             return False
         self._callers.note(key, count, self._clock())
         self._take(count)
@@ -113,7 +114,8 @@ class TowerQueue:
             ApiError: it would wait too long.
         """
         self._callers.note(key, count, self._clock())
-        if self._requests or self.at_tower >= self._limit():
+        self._pass_on()  # Who is modest, or that the tower hangs, may have become known now.
+        if self._requests or self.at_tower >= self._limit(key):
             self._check(key, count, seconds)
         request = Waiting(key, count, begin)
         if key not in self._requests:
@@ -142,9 +144,8 @@ class TowerQueue:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        limit = self._limit()
-        while self._requests and self.at_tower < limit:
-            key = min(self._next, key=self._next.__getitem__)
+        while (key := self._whose_turn()) is not None:
+            limit = self._limit(key)
             requests = self._requests[key]
             request = requests[0]
             size = min(PIECE, limit, request.left)
@@ -158,6 +159,11 @@ class TowerQueue:
             self.waiting -= size
             self._take(size)
             request.begin(size)
+
+    def _whose_turn(self) -> str | None:
+        """The key that has had least of those that wait and for which the tower has room."""
+        room = (key for key in self._next if self.at_tower < self._limit(key))
+        return min(room, key=self._next.__getitem__, default=None)
 
     def _take(self, count: int) -> None:
         now = self._clock()
@@ -174,11 +180,11 @@ class TowerQueue:
                 self._end.clear()
                 self._passed = 0
 
-    def _limit(self) -> int:
-        """Items that the tower has at a time while as many keys call as do now."""
+    def _limit(self, key: str) -> int:
+        """Items that the tower has at a time when this key's next come, while as many keys call as do now."""
         rate, alone = self._rate.per_second, self._alone.seconds
         several = len(self._callers) > 1
-        if self._callers.one_is_modest and not self._hangs():
+        if self._callers.modest and key not in self._callers.modest and not self._hangs():
             # An item at a time tells how long one takes, where that is not known.
             return max(1, min(int(_IN_FLIGHT_BESIDE_MODEST * (rate or 0.0) * (alone or 0.0)), _MOST))
         if several and (rate is None or alone is None):

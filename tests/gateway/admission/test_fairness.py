@@ -75,7 +75,7 @@ class Simulation:
             self.queue.done(1)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(12))
 def test_a_modest_key_hardly_feels_a_greedy_one(seed: int) -> None:
-    """Its p99 beside a key that asks for three times the capacity is at most half as much again as alone."""
-    assert Simulation(seed, greedy=40.0).run() <= 1.5 * Simulation(seed, greedy=0.0).run()
+    """Its p99 beside a key that asks for three times the capacity is at most a third more than alone."""
+    assert Simulation(seed, greedy=40.0).run() <= 1.33 * Simulation(seed, greedy=0.0).run()
