@@ -128,7 +128,7 @@ class EngineTowers:
         one = await client.embed_texts(["a"])
         version = ModelVersion(found, space, one.dim, one.logit_scale, client.languages)
         self._clients.pop(found, None)
-        self._clients[found] = version, self._pinned(version, self._timeout)
+        self._clients[found] = version, self._pinned(version)
         for old in list(self._clients)[:-_KEPT]:
             del self._clients[old]
         return version
@@ -141,19 +141,18 @@ class EngineTowers:
             del self._clients[version.version]
 
     def _client(self, version: ModelVersion, timeout: float | None) -> AsyncClient:
-        if timeout is not None and timeout < self._timeout:
-            return self._pinned(version, timeout)
         kept = self._clients.get(version.version)
-        if kept is not None and kept[0] == version:
-            return kept[1]
-        return self._pinned(version, self._timeout)
+        client = kept[1] if kept is not None and kept[0] == version else self._pinned(version)
+        if timeout is not None and timeout < self._timeout:
+            return client.with_options(timeout=timeout)
+        return client
 
-    def _pinned(self, version: ModelVersion, timeout: float) -> AsyncClient:
+    def _pinned(self, version: ModelVersion) -> AsyncClient:
         # Never closed: the connections are the transport's, and those are shared.
         return AsyncClient(
             self._url,
             version=version.version or None,
             space=version.space,
-            timeout=timeout,
+            timeout=self._timeout,
             **self._shared,
         )

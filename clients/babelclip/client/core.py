@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
 
 from babelclip.client.calls import (
     NOT_TO_BE_SENT,
@@ -103,6 +103,20 @@ class BaseClient:
         """
         return self._languages
 
+    def with_options(self, *, timeout: float) -> Self:
+        """Another client with all that this one has but its timeout, for a call that is more or less urgent.
+
+        Both use the same connections, so neither is used after one of them is closed.
+
+        Raises:
+            ValueError: the timeout is out of range.
+        """
+        check_settings(timeout=timeout, concurrency=self._concurrency, hedge_after=self._hedge_after)
+        other = self._copied()
+        other._timeout = timeout
+        other._paces = {tower: Pace(timeout) for tower in TOWERS}
+        return other
+
     def pin(self, space: str, version: str = "") -> None:
         """Insist on a space from now on, and ask for the version that served it, as an index remembers both.
 
@@ -110,6 +124,11 @@ class BaseClient:
             SpaceMismatch: the client is already pinned to another space.
         """
         self._session.pin(space, version)
+
+    def _copied(self) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(NOT_TO_BE_SENT)

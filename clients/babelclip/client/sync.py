@@ -20,7 +20,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from babelclip.client.calls import AHEAD, CallState, Collector, OnError, Progress
 from babelclip.client.core import BaseClient, Flow
@@ -238,12 +238,9 @@ class Client(BaseClient):
         For an index that has moved to another model, whose rows this client's vectors are not compared with.
         Both use the same connections, so neither is used after one of them is closed.
         """
-        other = object.__new__(type(self))
-        vars(other).update(vars(self))
+        other = self._copied()
         other._session = self._session.repinned(space, version)
-        other._pool, other._pool_lock = None, threading.Lock()
         other._languages = ()
-        _CLIENTS.add(other)
         return other
 
     def close(self) -> None:
@@ -345,6 +342,12 @@ class Client(BaseClient):
                 return None
 
         return drive(hedge(call, after), carry_out)
+
+    def _copied(self) -> Self:
+        other = super()._copied()
+        other._pool, other._pool_lock = None, threading.Lock()
+        _CLIENTS.add(other)
+        return other
 
     def _after_fork(self) -> None:
         """In the child: connections, threads and locks of the parent are not its own."""

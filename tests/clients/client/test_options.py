@@ -49,6 +49,26 @@ def test_a_stream_reads_only_so_far_ahead() -> None:
     assert [error.index for error in second.errors] == [300 - 1 - 256]
 
 
+def test_a_call_may_have_a_timeout_of_its_own() -> None:
+    """What is more urgent than the rest is asked over the same connections, in the same space."""
+    seen: list[tuple[float, str | None]] = []
+
+    class Noting(InMemoryTransport):
+        def send(self, call: Call) -> bytes:
+            seen.append((round(call.timeout), call.version))
+            return super().send(call)
+
+    with Client("", transport=Noting(), timeout=20) as client:
+        first = client.embed_texts(["a"])
+        urgent = client.with_options(timeout=3)
+        assert urgent.embed_texts(["b"]).space == first.space == urgent.space
+        client.embed_texts(map(str, range(600)))
+        urgent.embed_texts(map(str, range(600)))
+        with pytest.raises(ValueError, match="timeout"):
+            client.with_options(timeout=0)
+    assert seen == [(20, None), (3, "1.0"), *[(20, "1.0")] * 3, *[(3, "1.0")] * 3]
+
+
 def test_progress_counts_items_that_are_done() -> None:
     """A bar can be drawn for one large call; failed items are done, too."""
     seen: list[int] = []
