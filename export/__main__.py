@@ -20,32 +20,9 @@ With --target triton the programs go into a model repository for Triton Inferenc
 
 import argparse
 import gc
-import json
-import sys
 from pathlib import Path
 
-import torch
-import transformers
-
-from export import archive, decoding, manifest, parity, triton, vocabulary
 from export.options import DTYPES, FORMS, Options
-from export.pipeline import export
-from handlers.runtime.machine import usable_cores
-from models import outputs
-from models.files.weights import CheckpointError
-from models.loaders import registry
-
-# What a user can mend is said in one line; anything else is a bug, and keeps its stack trace.
-KNOWN_ERRORS = (
-    CheckpointError,
-    parity.ParityError,
-    decoding.DecodingError,
-    vocabulary.VocabularyError,
-    archive.ArchiveError,
-    manifest.ManifestError,
-    triton.RepositoryError,
-    OSError,  # such as a disk that is full
-)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,33 +97,20 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Opti
         parser.error(str(error))
 
 
-def main() -> None:
+def main(*, freeze: bool = False) -> None:
+    """Run the command; `freeze` where nothing but it runs in this process."""
     parser = _parser()
     given = parser.parse_args()
-    to_triton = given.target == "triton"
-    if to_triton and (given.lean or given.if_needed):
+    if given.target == "triton" and (given.lean or given.if_needed):
         parser.error("--lean and --if-needed are for archives, not for --target triton")
     options = _options(parser, given)
-    # Those of the container, which torch does not look at, or fewer, where OMP_NUM_THREADS says so.
-    torch.set_num_threads(min(usable_cores(), torch.get_num_threads()))
-    transformers.logging.set_verbosity_error()  # What is wrong with a model is said here, in one line.
-    transformers.logging.disable_progress_bar()
-    try:
-        source = registry.locate(given.source, given.vision)
-        if given.if_needed and manifest.is_current(given.store, manifest.sources(source, options)):
-            print(f"{given.store}: already exported from {source}, nothing to do")
-            return
-        outputs.check("export", "--store", given.store)
-        if to_triton:
-            outputs.check("export", "--repository", given.repository)
-        result = export(source, given.store, options, given.repository if to_triton else None)
-    except KNOWN_ERRORS as error:
-        sys.exit(f"export: {error}")
-    except KeyboardInterrupt:
-        sys.exit("export: stopped; what was unfinished is removed")
-    print("result: " + json.dumps(result))
+    # Not above: torch and transformers take seconds, which neither help nor a wrong option has a use for.
+    from export import command
+
+    if freeze:
+        gc.freeze()  # What was imported stays: each search for garbage between the steps would go through it.
+    command.run(given, options)
 
 
 if __name__ == "__main__":
-    gc.freeze()  # What was imported stays: each search for garbage between the steps would go through it.
-    main()
+    main(freeze=True)

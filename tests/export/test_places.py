@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from export import __main__ as command
-from export import archive
+from export import archive, command
+from export.__main__ import main
 from tests.places import MINI
 
 
@@ -26,7 +26,7 @@ def test_a_place_that_cannot_be_written_is_said_first(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["export", str(MINI), *options])
     with pytest.raises(SystemExit, match=rf"^export: .* cannot be written: .* {named}$"):
-        command.main()
+        main()
 
 
 def test_a_disk_that_is_full_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_a_disk_that_is_full_is_a_sentence(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(command, "export", full)
     monkeypatch.setattr(sys, "argv", ["export", str(MINI), "--store", str(tmp_path)])
     with pytest.raises(SystemExit, match=r"export: .*No space left on device.*program\.onnx"):
-        command.main()
+        main()
 
 
 def test_a_disk_without_links_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

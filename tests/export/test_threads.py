@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from export import __main__ as command
+from export import command
+from export.__main__ import main
 from tests.places import MINI
 
 
@@ -27,7 +28,7 @@ def test_the_smaller_number_counts(
     monkeypatch.setattr(sys, "argv", ["export", str(MINI), "--store", str(tmp_path)])
     torch.set_num_threads(set_by_environment)
     try:
-        command.main()
+        main()
     finally:
         torch.set_num_threads(before)
     assert found == [taken]
