@@ -22,7 +22,8 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver
 
-from babelclip.errors import IMAGE_NOT_FETCHED, IMAGE_TOO_MANY_BYTES, INVALID_ITEM, BabelclipError
+from babelclip.errors import IMAGE_TOO_MANY_BYTES, INVALID_ITEM
+from babelclip.fetching.errors import NotFetched
 from babelclip.fetching.hosts import Hosts
 from babelclip.fetching.public_addresses import Resolver, socket_to_public_address
 from babelclip.transports.http_wire import ssl_context
@@ -31,15 +32,6 @@ MAX_REDIRECTS = 3
 _AT_ONCE = 64  # connections
 _REDIRECTS = (301, 302, 303, 307, 308)
 _log = logging.getLogger(__name__)
-
-
-class NotFetched(BabelclipError):
-    """There are no bytes: `code` is a word for programs, `message` says why."""
-
-    def __init__(self, message: str, code: str = IMAGE_NOT_FETCHED) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class Fetcher:
