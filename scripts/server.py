@@ -154,7 +154,7 @@ def run(options: argparse.Namespace, stop: threading.Event) -> None:
             if queue_metrics is not None:
                 say(f"serve: queue metrics {queue_metrics}")
             say(ready_line(spaces[0], settings.addresses, folder.tokens, queue_metrics))
-            while not server.wait(0.5):
+            while not stop.wait(0.2):
                 check()
             check()
         finally:

@@ -172,12 +172,6 @@ class TorchServe:
         """Whether the server's process lives; when it does not, the server has crashed or never started."""
         return self._launcher.poll() is None
 
-    def wait(self, seconds: float) -> bool:
-        """Wait up to `seconds` for the server to end; return whether it has."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._launcher.wait(seconds)
-        return not self.running()
-
     def stop(self) -> None:
         """End the server and everything it started: asked first, killed after 20 seconds."""
         end(self._processes)
