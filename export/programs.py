@@ -108,7 +108,7 @@ def load(path: Path) -> Program:
         return torch_runtime.read(path).module()
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()  # It would take all cores, whoever else needs them.
+    options.intra_op_num_threads = torch.get_num_threads()  # else all cores, whoever needs them
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
