@@ -42,7 +42,8 @@ class _Merged(Collector):
         """Asks all processes."""
         up = Metric("babelclip_gateway_worker_up", "Whether a process of the gateway serves", "gauge")
         families: dict[str, Metric] = {}
-        with httpx.Client(trust_env=False, timeout=_SECONDS) as client:
+        # Over plain HTTP: to read whom TLS trusts would cost each scrape 30 ms of processor time.
+        with httpx.Client(trust_env=False, verify=False, timeout=_SECONDS) as client:
             for number, address in self._addresses().items():
                 worker = {"worker": str(number)}
                 text = _fetch(client, address)

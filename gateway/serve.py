@@ -159,7 +159,7 @@ async def run(
             http_address = address(http_socket, scheme)
             listening(Addresses(http_address, grpc_address, metrics_server.address))
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-            server.should_exit = True
+            server.leave()
             await asyncio.gather(rpc.stop(DRAIN_SECONDS), serving)
         finally:
             for task in (watching, stopping, serving):
@@ -203,7 +203,22 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its handling of signals: they end all servers of the process, and are ours."""
+    """uvicorn that leaves when it is told to, and not by signals: they end all servers of the process."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Take no more connections, and end when what is under way is answered."""
+        self.should_exit = True
+        self._leaving.set()
+
+    async def main_loop(self) -> None:
+        """Wait for the end, and set the date of answers each second; uvicorn looks ten times a second."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), 1.0)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
