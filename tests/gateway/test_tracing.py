@@ -64,7 +64,7 @@ class Receiver(ThreadingHTTPServer):
 def receiver() -> Iterator[Receiver]:
     """A receiver that runs."""
     made = Receiver()
-    thread = threading.Thread(target=made.serve_forever)
+    thread = threading.Thread(target=made.serve_forever, args=(0.02,))
     thread.start()
     yield made
     made.shutdown()

@@ -65,7 +65,7 @@ class _Answer(BaseHTTPRequestHandler):
 def server() -> Iterator[Files]:
     """A server of files that runs."""
     with Files() as files:
-        thread = threading.Thread(target=files.serve_forever)
+        thread = threading.Thread(target=files.serve_forever, args=(0.02,))
         thread.start()
         yield files
         files.shutdown()

@@ -57,7 +57,7 @@ class _Answer(BaseHTTPRequestHandler):
 def management() -> Iterator[Management]:
     """It answers until the test ends."""
     with Management() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
 

@@ -38,7 +38,7 @@ class StandIn:
         self._threads = ThreadPoolExecutor(4)
         self._grpc = grpc.server(self._threads, handlers=[_Echo(self)])
         self._port = self._grpc.add_insecure_port("127.0.0.1:0")
-        self._serving = threading.Thread(target=self._http.serve_forever)
+        self._serving = threading.Thread(target=self._http.serve_forever, args=(0.02,))
 
     @property
     def endpoint(self) -> Endpoint:

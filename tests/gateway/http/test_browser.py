@@ -78,7 +78,7 @@ class Site:
 def site() -> Iterator[Site]:
     """That server, on a free port."""
     made = Site()
-    thread = threading.Thread(target=made.server.serve_forever)
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,))
     thread.start()
     yield made
     made.server.shutdown()
