@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from babelclip.index.errors import IndexBusy
+from babelclip.index.lance.importing import import_lancedb
 
 if TYPE_CHECKING:
     import lancedb
@@ -26,10 +27,10 @@ async def connect(address: str) -> lancedb.AsyncConnection:
     Raises:
         SearchIndexError: LanceDB is not installed, or cannot use the address.
     """
-    import lancedb
-
     # Each call sees what other processes committed before it.
-    return await lancedb.connect_async(address, read_consistency_interval=timedelta(0))
+    connecting = import_lancedb().connect_async(address, read_consistency_interval=timedelta(0))
+    database: lancedb.AsyncConnection = await connecting
+    return database
 
 
 async def committed(call: Callable[[], Awaitable[T]]) -> T:
