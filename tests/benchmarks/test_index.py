@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("lancedb", reason="LanceDB is not installed")
+from tests.needs import needs
+
 pytest.importorskip("faiss", reason="FAISS is not installed")
 
 from benchmarks.support import towers
 from tests.benchmarks.commands import command_module
+
+needs("lancedb", reason="LanceDB is not installed")
 
 pytestmark = pytest.mark.slow  # starts processes
 

@@ -22,8 +22,10 @@ from babelclip.wire import TOWERS
 from benchmarks.support.ray_server import add_version
 from tests.e2e.ray_servers import RayServer, ray_served
 from tests.e2e.support import PATIENCE, alive, launched, summed
+from tests.needs import needs
 
-pytest.importorskip("ray.serve", reason="Ray Serve is not installed: scripts/setup ray")
+needs("ray", "fastapi", reason="Ray Serve is not installed: scripts/setup ray")
+
 
 TEXTS = ["a red heart", "ein rotes Herz", "ቀይ ልብ"]
 

@@ -11,8 +11,10 @@ import pytest
 
 from benchmarks.support import towers
 from tests.benchmarks.commands import command_module
+from tests.needs import needs
 
-pytest.importorskip("ray.serve", reason="Ray Serve is not installed: scripts/setup ray")
+needs("ray", "fastapi", reason="Ray Serve is not installed: scripts/setup ray")
+
 
 Run = Callable[..., dict[str, Any]]
 

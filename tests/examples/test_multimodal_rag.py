@@ -13,9 +13,11 @@ from babelclip.index import Row, Settings, create_index
 from tests.clients.collections.scripted import Scripted, scripted
 from tests.clients.fake_server import DIM, SPACE, FakeServer, http_server, vector_of
 from tests.clients.retrievers.library import Library, library, thumbnail
+from tests.needs import needs
 from tests.places import REPOSITORY
 
-pytest.importorskip("lancedb", reason="an index in a folder is kept by LanceDB")
+needs("lancedb", reason="an index in a folder is kept by LanceDB")
+
 # Not by importing it, which takes seconds, in every process that collects the tests.
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("langchain_openai") is None, reason="LangChain is not installed"

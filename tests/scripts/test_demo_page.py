@@ -8,9 +8,11 @@ import demo_page
 import pytest
 
 from tests.gateway.collections.album import album, call, told
+from tests.needs import needs
 from tests.places import REPOSITORY
 
-pytest.importorskip("lancedb", reason="the group `search` is not installed")
+needs("lancedb", reason="the group `search` is not installed")
+
 
 SAMPLES = REPOSITORY / "training" / "recipes" / "mini" / "samples"
 

@@ -30,9 +30,11 @@ from tests.clients.collections.scripted import Scripted, scripted
 from tests.e2e.support import PATIENCE
 from tests.gateway.collections.album import BROKEN, album, made, picture
 from tests.gateway.front import Front
+from tests.needs import needs
 from tests.places import REPOSITORY
 
-pytest.importorskip("lancedb", reason="a gateway's collections are kept by LanceDB")
+needs("lancedb", reason="a gateway's collections are kept by LanceDB")
+
 
 EMPTY: dict[str, Any] = {
     "hits": [],

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-pytest.importorskip("lancedb", reason="LanceDB is not installed")
-
 from babelclip.embeddings import Embeddings, Vectors
 from babelclip.index import Index, Row, Settings, create_index, open_index
 from babelclip.index.lance import index as index_module
 from babelclip.index.lance import structure as structure_module
 from babelclip.index.structure import Structure
+from tests.needs import needs
+
+needs("lancedb", reason="LanceDB is not installed")
 
 COUNT, DIM = 3000, 32
 SETTINGS = Settings(space="s", dim=DIM, fields={"year": "integer"})

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-pytest.importorskip("pymilvus", reason="pymilvus is not installed")
-
 from babelclip.embeddings import Embeddings, Vectors
 from babelclip.index import (
     Index,
@@ -22,6 +20,9 @@ from babelclip.index import (
 )
 from babelclip.index.milvus import structure as structure_module
 from tests.clients.index.together import work_together
+from tests.needs import needs
+
+needs("pymilvus", reason="pymilvus is not installed")
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pymilvus", reason="pymilvus is not installed")
-
 from babelclip.index import SearchIndexError, Settings, check_address, create_index, open_index
 from babelclip.index.milvus.address import parse_address
+from tests.needs import needs
+
+needs("pymilvus", reason="pymilvus is not installed")
 
 
 @pytest.mark.parametrize(

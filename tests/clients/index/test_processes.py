@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("lancedb", reason="LanceDB is not installed")
-
 from babelclip.index import IndexBusy, Row, create_index, open_index
 from babelclip.index.lance import index as lance_index
 from babelclip.index.lance.structure import bring_up_to_date
 from tests.clients.index.object_store import BUCKET, WEED, object_store
 from tests.clients.index.processes import SETTINGS, vector
 from tests.clients.index.together import PATIENCE, work_together
+from tests.needs import needs
+
+needs("lancedb", reason="LanceDB is not installed")
 
 
 @pytest.mark.slow

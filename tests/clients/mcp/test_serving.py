@@ -23,8 +23,10 @@ from babelclip.index import Row, Settings, create_index
 from tests.clients.fake_server import DIM, SPACE, FakeServer, http_server, vector_of
 from tests.clients.retrievers.library import Library, thumbnail
 from tests.e2e.support import PATIENCE
+from tests.needs import needs
 
-pytest.importorskip("lancedb", reason="an index in a folder is kept by LanceDB")
+needs("lancedb", reason="an index in a folder is kept by LanceDB")
+
 
 pytestmark = [
     pytest.mark.slow,  # starts processes

@@ -9,9 +9,10 @@ import pytest
 from tests.clients.video.films import write_film
 from tests.clients.video.test_mini_model import DRAWINGS, drawing
 from tests.guides import blocks, run_block
+from tests.needs import needs
 from tests.shared import mini_store
 
-pytest.importorskip("lancedb", reason="an index in a folder is kept by LanceDB")
+needs("lancedb", reason="an index in a folder is kept by LanceDB")
 
 
 @pytest.mark.slow

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("lancedb", reason="an index in a folder is kept by LanceDB")
-
 from babelclip import Calibration, SpaceMismatch
 from babelclip.index import Hit, Index, Row, Settings, create_index, row_id
 from babelclip.video import (
@@ -28,7 +26,10 @@ from babelclip.video import (
 )
 from tests.clients.video.films import scene, write_film
 from tests.clients.video.scene_tower import SCENES, SceneTower, scene_client
+from tests.needs import needs
 from tests.places import REPOSITORY
+
+needs("lancedb", reason="an index in a folder is kept by LanceDB")
 
 ORDER = (0, 1, 2, 3, 1, 4, 5, 6, 7, 8, 9, 10)
 """The scenes of the film, each of four seconds; the second comes twice."""
