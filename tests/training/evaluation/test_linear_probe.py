@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.needs import needs
 from training.evaluation import linear_probe as probe
 from training.evaluation import tasks
 from training.evaluation.embedding import Picture
 from training.evaluation.errors import EvaluationError
 from training.evaluation.linear_probe import Labelled
 
-linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is not installed")
-sklearn_metrics = pytest.importorskip("sklearn.metrics")
+needs("sklearn", reason="scikit-learn is not installed")
 
 DIM, NAMES = 12, ["cat", "dog", "fox", "owl", "eel", "ant"]
 
@@ -74,6 +74,9 @@ def arrays(split: Split) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("own_validation", [False, True])
 def test_the_figures_are_those_of_scikit_learn(own_validation: bool) -> None:
     """Protects accuracy and mean per-class recall: scikit-learn has the same on the same vectors."""
+    from sklearn import linear_model
+    from sklearn import metrics as sklearn_metrics
+
     train, test, validation = Split(images(9)), Split(images(12, 40)), Split(images(4, 20))
     given_validation = validation if own_validation else None
     result = tasks.linear_probe(Model(), train, test, given_validation)
@@ -97,6 +100,8 @@ def test_the_figures_are_those_of_scikit_learn(own_validation: bool) -> None:
 
 def test_the_strength_is_chosen_on_the_validation_images() -> None:
     """Protects the sweep: no strength that it begins with is better, and the score is the chosen one's."""
+    from sklearn import linear_model
+
     train, held = (Labelled(*arrays(Split(images(5, first)))) for first in (0, 30))
     strength, score = probe.best_strength(train, held, 6)
     assert strength in probe.STRENGTHS
@@ -108,6 +113,8 @@ def test_the_strength_is_chosen_on_the_validation_images() -> None:
 
 def test_the_likelihood_is_scikit_learns_log_loss() -> None:
     """Protects the score by which heads choose their regularisation, also of logits far apart."""
+    from sklearn import metrics as sklearn_metrics
+
     logits = 2 * np.random.default_rng(0).standard_normal((20, 3))
     labels = np.arange(20) % 3
     assert probe.log_likelihood(logits + 1000, labels) == pytest.approx(probe.log_likelihood(logits, labels))
@@ -117,6 +124,8 @@ def test_the_likelihood_is_scikit_learns_log_loss() -> None:
 
 def test_two_classes_have_two_rows() -> None:
     """Protects data sets of two classes, for which scikit-learn keeps one row, and classes without images."""
+    from sklearn import linear_model
+
     rng = np.random.default_rng(1)
     data = Labelled(rng.standard_normal((30, 4)), np.array([1, 3] * 15))
     fitted = probe.fit(data, 5, 1.0)

@@ -9,10 +9,11 @@ from babelclip import Client, read_head
 from babelclip.cli.main import app
 from babelclip.testing import InMemoryTransport
 from tests.clients.fake_server import http_server
+from tests.needs import needs
 from training.evaluation.errors import EvaluationError
 from training.stages import classifier
 
-pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+needs("sklearn", reason="scikit-learn is not installed")
 
 DIM = 16
 KINDS = ("cat", "dog", "fox")

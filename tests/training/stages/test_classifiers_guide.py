@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.guides import blocks, run_block
+from tests.needs import needs
 from tests.places import REPOSITORY
 from tests.shared import mini_store
 
-pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+needs("sklearn", reason="scikit-learn is not installed")
 
 pytestmark = pytest.mark.slow  # runs a model
 
