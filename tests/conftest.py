@@ -1,5 +1,6 @@
 """The wheel as a user gets it: built once, installed alone."""
 
+import functools
 import gc
 import os
 import ssl
@@ -11,9 +12,10 @@ from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
-import httpx._transports.default as httpx_transports
 import pytest
+from httpx._config import create_ssl_context
 from hypothesis import HealthCheck, settings
+from typer.main import get_command
 
 import training  # noqa: F401  (before any import of transformers: see models.torchvision_operators)
 from tests.environments import make_environment
@@ -86,19 +88,26 @@ def _hasty_java() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _authorities_read_once() -> Iterator[None]:
     """httpx reads the certificates of all authorities for each client, 30 ms of processor time."""
-    read = httpx_transports.create_ssl_context
     kept: dict[tuple[str | bool | None, ...], ssl.SSLContext] = {}
 
     def context(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
         if verify is not True or cert is not None:
-            return read(verify=verify, cert=cert, trust_env=trust_env)
+            return create_ssl_context(verify, cert, trust_env)
         named = (trust_env, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
         if named not in kept:
-            kept[named] = read(trust_env=trust_env)
+            kept[named] = create_ssl_context(trust_env=trust_env)
         return kept[named]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(httpx_transports, "create_ssl_context", context)
+        patch.setattr("httpx._transports.default.create_ssl_context", context)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_built_once() -> Iterator[None]:
+    """Typer builds all commands anew for each that a test runs, which takes longer than most of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", functools.cache(get_command))
         yield
 
 
