@@ -46,25 +46,33 @@ def test_every_folder_of_ours_has_its_place() -> None:
     assert packages <= set(found["root_packages"])
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "from training import loop",
-        "def late():\n    import babelclip.cli.main",
-        "from handlers.base import Handler",
-    ],
-)
-def test_an_arrow_upward_is_seen(line: str, tmp_path: Path) -> None:
-    """The contracts read every form an import can take, inside functions too."""
+UPWARD = {
+    "handlers.limits": ("from training import loop", "training.loop"),
+    "handlers.batching": ("def late():\n    import babelclip.cli.main", "babelclip.cli.main"),
+    "handlers.errors": ("from handlers.base import Handler", "handlers.base"),
+}
+"""Modules, what is added to each, and the module that it must not import."""
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """What is said of a copy of the packages with all of UPWARD in it."""
+    folder = tmp_path_factory.mktemp("broken")
     for name in ("babelclip", "handlers", "models", "training", "export", "gateway", "batch", "benchmarks"):
         source = REPOSITORY / ("clients/babelclip" if name == "babelclip" else name)
-        target = tmp_path / ("clients/babelclip" if name == "babelclip" else name)
+        target = folder / ("clients/babelclip" if name == "babelclip" else name)
         for path in source.rglob("*.py"):
             copied = target / path.relative_to(source)
             copied.parent.mkdir(parents=True, exist_ok=True)
             copied.write_bytes(path.read_bytes())
-    with (tmp_path / "handlers" / "errors.py").open("a", encoding="utf-8") as file:
-        file.write(f"\n\n{line}\n")
-    done = checked(tmp_path)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "handlers.errors" in done.stdout
+    for module, (line, _) in UPWARD.items():
+        with (folder / f"{module.replace('.', '/')}.py").open("a", encoding="utf-8") as file:
+            file.write(f"\n\n{line}\n")
+    return checked(folder)
+
+
+@pytest.mark.parametrize("module", UPWARD)
+def test_an_arrow_upward_is_seen(module: str, broken: subprocess.CompletedProcess[str]) -> None:
+    """The contracts read every form an import can take, inside functions too."""
+    assert broken.returncode == 1, broken.stdout + broken.stderr
+    assert f"{module} -> {UPWARD[module][1]} " in broken.stdout, broken.stdout
