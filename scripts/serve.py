@@ -63,7 +63,9 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         help="what `python -m export` takes: hf-hub:ORGANISATION/NAME[@REVISION], a folder, a file of "
         "weights; exported unless that was done, into model_store/sources or --store",
     )
-    add_gateway_options(parser.add_argument_group("the gateway"))
+    before = parser.add_argument_group("the gateway")
+    before.add_argument("--no-gateway", action="store_true", help="TorchServe alone")
+    add_gateway_options(before)
     add_export_options(parser.add_argument_group("the export of a SOURCE"))
     add_engine_options(parser.add_argument_group("TorchServe"))
     ray_engine.add_engine_choice(parser.add_argument_group("Ray Serve in place of it"))

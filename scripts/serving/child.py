@@ -29,18 +29,19 @@ class Child:
         name: str,
         command: list[str],
         *,
-        announces: str,
+        announces: str = "",
         say: Callable[[str], None],
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start it.
 
         Args:
-            announces: how the line begins that says, in JSON, that it is up.
+            announces: how the line begins that says, in JSON, that it is up; with "" it says nothing of
+                itself, and counts as up at once.
             say: is told every other line.
         """
         self.name = name
-        self.facts: dict[str, Any] | None = None
+        self.facts: dict[str, Any] | None = None if announces else {}
         self._announces, self._say = announces, say
         self._process = subprocess.Popen(
             command,
@@ -58,7 +59,7 @@ class Child:
         assert self._process.stdout is not None
         with self._process.stdout as output:
             for line in output:
-                if line.startswith(self._announces):
+                if self._announces and line.startswith(self._announces):
                     self.facts = json.loads(line.removeprefix(self._announces))
                 else:
                     self._say(line.rstrip("\n"))

@@ -16,6 +16,8 @@ from serving.options import REPOSITORY
 from serving.ports import check_ports
 
 PREFIX = "BABELCLIP_GATEWAY_"
+# What a client sends to an engine where its settings name no token.
+TOKENS = ("BABELCLIP_TOKEN", "BABELCLIP_TOKEN_FILE")
 POLL_SECONDS = 0.1
 
 
@@ -60,7 +62,9 @@ def environment(
     if options.gateway_workers is not None:
         settings["workers"] = str(options.gateway_workers)
     named = {f"{PREFIX}{entry.upper()}": value for entry, value in settings.items()}
-    return {**given, **named, "PYTHONPATH": str(REPOSITORY)}
+    # An image names the file of TorchServe's, which another engine never writes.
+    passed = {name: value for name, value in given.items() if engine["token_file"] or name not in TOKENS}
+    return {**passed, **named, "PYTHONPATH": str(REPOSITORY)}
 
 
 def check(path: Path | None, environment: Mapping[str, str]) -> None:

@@ -77,7 +77,6 @@ def engine_arguments(options: argparse.Namespace) -> list[str]:
 
 def add_gateway_options(parser: argparse._ActionsContainer) -> None:
     """What the gateway is started with; its settings have the rest."""
-    parser.add_argument("--no-gateway", action="store_true", help="TorchServe alone")
     parser.add_argument(
         "--gateway-config", type=Path, metavar="FILE", help="its settings in TOML: docs/gateway.md"
     )
