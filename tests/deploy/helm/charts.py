@@ -66,7 +66,18 @@ def of_kind(found: list[Document], kind: str) -> dict[str, Document]:
 def pods(found: list[Document]) -> dict[str, Document]:
     """The specification of every pod, by the name of what makes it."""
     made = {name: one["spec"]["template"] for name, one in of_kind(found, "Deployment").items()}
+    made |= {f"{name}-{role}": one for name, roles in ray_pods(found).items() for role, one in roles.items()}
     return {name: one["spec"] for name, one in {**made, **of_kind(found, "Pod")}.items()}
+
+
+def ray_pods(found: list[Document]) -> dict[str, dict[str, Document]]:
+    """By the name of a RayService, the templates of its pods: of the head, the gateway and the towers."""
+    made = {}
+    for name, service in of_kind(found, "RayService").items():
+        cluster = service["spec"]["rayClusterConfig"]
+        roles = {group["groupName"]: group["template"] for group in cluster["workerGroupSpecs"]}
+        made[name] = {"head": cluster["headGroupSpec"]["template"], **roles}
+    return made
 
 
 def example(name: str) -> Path:

@@ -25,7 +25,8 @@ def test_a_command_installs_something(words: list[str]) -> None:
     command = [str(REPOSITORY / word) if word.startswith("deploy/") else word for word in command]
     done = helm(*command)
     assert done.returncode == 0, done.stderr
-    assert "kind: Deployment" in done.stdout
+    engine = "RayService" if "examples/ray" in " ".join(words) else "Deployment"
+    assert f"kind: {engine}\n" in done.stdout
 
 
 def test_there_are_commands() -> None:
@@ -49,6 +50,13 @@ def test_names_of_the_quick_start_are_those_of_the_release() -> None:
     for service in of_kind(found, "Service"):
         assert service in GUIDE
     assert "clip-babelclip" in of_kind(found, "Service")
+
+
+def test_a_rayservice_is_waited_for_by_its_name() -> None:
+    """KubeRay says of it when callers can come."""
+    tool()
+    (service,) = of_kind(documents(example("ray")), "RayService")
+    assert f"wait --for=condition=Ready rayservice/{service} " in GUIDE
 
 
 def test_targets_of_scaling_are_those_of_the_chart() -> None:

@@ -23,7 +23,7 @@ from tests.deploy.helm.golden import renders
 
 SCHEMAS = Path(__file__).parent / "schemas"
 IDS = [path.stem for path in EXAMPLES]
-CUSTOM = {"HTTPRoute", "GRPCRoute", "PodMonitor", "PrometheusRule", "ScaledObject"}
+CUSTOM = {"HTTPRoute", "GRPCRoute", "PodMonitor", "PrometheusRule", "ScaledObject", "RayService"}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=IDS)
@@ -48,7 +48,8 @@ def test_kubernetes_takes_it(path: Path) -> None:
         kinds.add(document["kind"])
         if document["kind"] not in CUSTOM:
             kubernetes_validate.validate(document, "1.37", strict=True)
-    assert {"Deployment", "Service", "ServiceAccount", "NetworkPolicy", "PodDisruptionBudget", "Pod"} <= kinds
+    server = "RayService" if path.stem.startswith("ray") else "Deployment"
+    assert {server, "Service", "ServiceAccount", "NetworkPolicy", "PodDisruptionBudget", "Pod"} <= kinds
 
 
 @pytest.mark.parametrize("name", ["everything", "tracks"])
@@ -107,13 +108,13 @@ def test_no_render_is_without_its_example() -> None:
         ("GRPCRoute", ("spec", "rules", 0, "backendRefs", 0), "wieght"),
         ("PodMonitor", ("spec", "podMetricsEndpoints", 1), "metricRelabeling"),
         ("PrometheusRule", ("spec", "groups", 0, "rules", 0), "fro"),
+        ("RayService", ("spec", "rayClusterConfig", "workerGroupSpecs", 1), "minReplica"),
     ],
 )
 def test_the_definitions_find_a_mistake(kind: str, path: tuple[str | int, ...], wrong: str) -> None:
     """A misspelt field, which a cluster would drop in silence, is refused however deep it stands."""
-    (document,) = [one for one in documents(CHART / "examples" / "everything.yaml") if one["kind"] == kind][
-        :1
-    ]
+    name = "ray" if kind == "RayService" else "everything"
+    (document,) = [one for one in documents(CHART / "examples" / f"{name}.yaml") if one["kind"] == kind][:1]
     schema = json.loads((SCHEMAS / f"{kind}.json").read_text(encoding="utf-8"))
     jsonschema.validate(document, schema)
     place: Any = document
@@ -134,7 +135,7 @@ def test_a_package_holds_what_is_elsewhere_in_the_repository(tmp_path: Path) -> 
     assert packaged.stdout == rendered(values)
 
 
-@pytest.mark.parametrize("name", ["tracks", "ingress", "everything"])
+@pytest.mark.parametrize("name", ["tracks", "ingress", "everything", "ray"])
 def test_whoever_installs_it_reads_how_to_go_on(name: str) -> None:
     """The notes name the release's own addresses, and are there without a cluster."""
     values = CHART / "examples" / f"{name}.yaml"

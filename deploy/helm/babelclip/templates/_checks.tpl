@@ -20,7 +20,7 @@
 {{- if and (eq $track.device.kind "cuda") (lt (int $track.device.cards) 1) -}}
 {{- $wrong = append $wrong (printf "device.cards (of the track %s) must be at least 1 with device.kind cuda" $name) -}}
 {{- end -}}
-{{- if and (eq $track.device.kind "hpu") (lt (int $track.device.cards) 2) -}}
+{{- if and (eq $values.engine "torchserve") (eq $track.device.kind "hpu") (lt (int $track.device.cards) 2) -}}
 {{- $wrong = append $wrong (printf "device.cards (of the track %s) must be at least 2 with device.kind hpu: each of the two towers holds a card" $name) -}}
 {{- end -}}
 {{- with $track.autoscaling -}}
@@ -34,11 +34,17 @@
 {{- if and (eq .by "keda") (lt (int .minReplicas) 1) (not .keda.triggers) -}}
 {{- $wrong = append $wrong (printf "autoscaling.keda.triggers (of the track %s) must name what wakes it from zero: pods that are not there measure nothing" $name) -}}
 {{- end -}}
-{{- if not $values.metrics.enabled -}}
+{{- if and (ne .by "ray") (not $values.metrics.enabled) -}}
 {{- $wrong = append $wrong "autoscaling needs metrics.enabled" -}}
 {{- end -}}
+{{- if ne (eq .by "ray") (eq $values.engine "ray") -}}
+{{- $wrong = append $wrong (printf "autoscaling.by (of the track %s) is ray with engine ray, whose own autoscaler knows what towers wait for, and hpa or keda with torchserve" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if eq $values.engine "ray" -}}
+{{- $wrong = concat $wrong (include "babelclip.ray.wrong" (dict "root" . "tracks" $tracks) | fromYamlArray) -}}
 {{- end -}}
 {{- range $name, $_ := $values.routing.weights -}}
 {{- if not (hasKey $tracks $name) -}}
@@ -107,4 +113,45 @@
 {{- $found = append $found (has . $second) -}}
 {{- end -}}
 {{- toYaml $found -}}
+{{- end -}}
+
+{{- /* What is wrong with the values of a RayService, as YAML: dict "root" $ "tracks" TRACKS. */ -}}
+{{- define "babelclip.ray.wrong" -}}
+{{- $values := .root.Values -}}
+{{- $towers := $values.ray.towers -}}
+{{- $wrong := list -}}
+{{- range $name, $track := .tracks -}}
+{{- $full := printf "%s-%s" (include "babelclip.fullname" $.root) $name -}}
+{{- if gt (len $full) 47 -}}
+{{- $wrong = append $wrong (printf "the name %s has more than the 47 letters that KubeRay allows a RayService: fullnameOverride or the name of the track must be shorter" $full) -}}
+{{- end -}}
+{{- if not (or $track.version $values.ray.versions) -}}
+{{- $wrong = append $wrong (printf "ray.versions must name the versions of the model store that are served, the default one first; or the track %s its version" $name) -}}
+{{- end -}}
+{{- if $track.args -}}
+{{- $wrong = append $wrong (printf "args (of the track %s) are options of scripts/serve, which engine ray does not run: gateway.settings and ray.towers have what there is" $name) -}}
+{{- end -}}
+{{- $shares := dict "cpu" "cpus" "cuda" "gpus" "hpu" "hpus" -}}
+{{- if not (get $towers (get $shares $track.device.kind)) -}}
+{{- $wrong = append $wrong (printf "ray.towers.%s must be more than 0 with device.kind %s (of the track %s): what needs nothing is placed anywhere" (get $shares $track.device.kind) $track.device.kind $name) -}}
+{{- end -}}
+{{- range $kind, $share := omit $shares "cpu" $track.device.kind -}}
+{{- if get $towers $share -}}
+{{- $wrong = append $wrong (printf "ray.towers.%s needs device.kind %s (of the track %s): no pod has any" $share $kind $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $track.device.kind "hpu") (lt (int $track.device.cards) 1) -}}
+{{- $wrong = append $wrong (printf "device.cards (of the track %s) must be at least 1 with device.kind hpu" $name) -}}
+{{- end -}}
+{{- if and $track.autoscaling.enabled $values.networkPolicy.enabled (not $values.networkPolicy.egress) -}}
+{{- $wrong = append $wrong "autoscaling by ray asks the cluster's API from the head, which networkPolicy.egress must allow" -}}
+{{- end -}}
+{{- end -}}
+{{- if kindIs "string" $values.podDisruptionBudget.maxUnavailable -}}
+{{- $wrong = append $wrong "podDisruptionBudget.maxUnavailable must be a number of pods with engine ray: Kubernetes takes no share of pods that KubeRay makes" -}}
+{{- end -}}
+{{- if and $towers.maxReplicas (lt (int $towers.maxReplicas) (int $towers.replicas)) -}}
+{{- $wrong = append $wrong "ray.towers.maxReplicas must be 0 or not below ray.towers.replicas" -}}
+{{- end -}}
+{{- toYaml $wrong -}}
 {{- end -}}

@@ -1,17 +1,23 @@
-{{- /* Who a pod is: root. */ -}}
+{{- /* Who a pod is: dict "root" $ "autoscaler" whether KubeRay puts an autoscaler into it. */ -}}
 {{- define "babelclip.pod.identity" -}}
-serviceAccountName: {{ include "babelclip.serviceAccountName" . }}
+{{- $values := .root.Values -}}
+{{- if .autoscaler -}}
+# KubeRay gives it an account that may change its cluster, and the autoscaler asks with that.
+automountServiceAccountToken: true
+{{- else -}}
+serviceAccountName: {{ include "babelclip.serviceAccountName" .root }}
 automountServiceAccountToken: false
+{{- end }}
 # The variables of a Service called babelclip-gateway would be taken for settings.
 enableServiceLinks: false
 securityContext:
-  {{- toYaml .Values.podSecurityContext | nindent 2 }}
-terminationGracePeriodSeconds: {{ int .Values.terminationGracePeriodSeconds }}
-{{- with .Values.imagePullSecrets }}
+  {{- toYaml $values.podSecurityContext | nindent 2 }}
+terminationGracePeriodSeconds: {{ int $values.terminationGracePeriodSeconds }}
+{{- with $values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.priorityClassName }}
+{{- with $values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
@@ -35,7 +41,7 @@ priorityClassName: {{ . }}
   {{- end }}
 {{- end -}}
 
-{{- /* How those of a track are spread over nodes: dict "root" $ "name" NAME. */ -}}
+{{- /* How pods with these labels are spread over nodes: dict "root" $ "labels" YAML. */ -}}
 {{- define "babelclip.pod.spread" -}}
   {{- with .root.Values.topologySpreadConstraints }}
   topologySpreadConstraints:
@@ -43,10 +49,15 @@ priorityClassName: {{ . }}
     - {{ toYaml . | nindent 6 | trim }}
       labelSelector:
         matchLabels:
-          {{- include "babelclip.selector" $.root | nindent 10 }}
-          babelclip.io/track: {{ $.name }}
+          {{- $.labels | nindent 10 }}
     {{- end }}
   {{- end }}
+{{- end -}}
+
+{{- /* What the pods that callers meet are chosen by, of a track: dict "root" $ "name" NAME. */ -}}
+{{- define "babelclip.pod.selector" -}}
+{{ include "babelclip.selector" .root }}
+babelclip.io/track: {{ .name }}
 {{- end -}}
 
 {{- /* Where the gateway is called, how it is asked for its health, and what it is given at its end: root. */ -}}
@@ -99,21 +110,22 @@ lifecycle:
   mountPath: /tmp
 {{- end -}}
 
+{{- /* dict "values" .Values "claim" CLAIM, the one of the state, "" for an empty folder. */ -}}
 {{- define "babelclip.volumes" -}}
 - name: state
-  {{- if .Values.state.claim }}
+  {{- if .claim }}
   persistentVolumeClaim:
-    claimName: {{ .Values.state.claim }}
+    claimName: {{ .claim }}
   {{- else }}
   emptyDir:
-    sizeLimit: {{ .Values.state.sizeLimit }}
+    sizeLimit: {{ .values.state.sizeLimit }}
   {{- end }}
 - name: run
   emptyDir:
-    sizeLimit: {{ .Values.run.sizeLimit }}
+    sizeLimit: {{ .values.run.sizeLimit }}
 - name: tmp
   emptyDir:
-    sizeLimit: {{ .Values.tmp.sizeLimit }}
+    sizeLimit: {{ .values.tmp.sizeLimit }}
 {{- end -}}
 
 {{- /* What the gateway reads, and what its owner adds: root. */ -}}

@@ -19,9 +19,9 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  {{- include "babelclip.pod.identity" .root | nindent 2 }}
+  {{- include "babelclip.pod.identity" (dict "root" .root "autoscaler" false) | nindent 2 }}
   {{- include "babelclip.pod.placement" (dict "root" .root "track" $track) }}
-  {{- include "babelclip.pod.spread" (dict "root" .root "name" .name) }}
+  {{- include "babelclip.pod.spread" (dict "root" .root "labels" (include "babelclip.pod.selector" .)) }}
   {{- with include "babelclip.models.init" (dict "track" $track "values" $values) }}
   initContainers:
     {{- . | nindent 4 }}
@@ -54,7 +54,7 @@ spec:
         {{- include "babelclip.gateway.mounts" .root }}
   volumes:
     {{- include "babelclip.models.volume" (dict "track" $track "values" $values) }}
-    {{- include "babelclip.volumes" .root | nindent 4 }}
+    {{- include "babelclip.volumes" (dict "values" $values "claim" $values.state.claim) | nindent 4 }}
     {{- include "babelclip.gateway.volumes" .root }}
 {{- end -}}
 
