@@ -121,22 +121,31 @@ class Confined:
 
     def inside(self, call: Callable[[], T]) -> T:
         """What `call` returns where the network is the container's; a socket that it opens stays there."""
+        return inside(Path(f"/proc/{self.first().pid}/ns/net"), call)
 
-        def entered() -> T:
-            with open(f"/proc/{self.first().pid}/ns/net") as network:
-                if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), CLONE_NEWNET):
-                    raise OSError(ctypes.get_errno(), "cannot enter the network")
-            return call()
-
-        # A network is entered by a thread, and this one is not used again.
-        with concurrent.futures.ThreadPoolExecutor(1) as thread:
-            return thread.submit(entered).result()
+    def has_ended(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
 
     def kill(self) -> None:
         """End it at once, if it has not ended; all in the container ends with it."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait(PATIENCE)
+
+
+def inside(network: Path, call: Callable[[], T]) -> T:
+    """What `call` returns in the network of this file; a socket that it opens stays there."""
+
+    def entered() -> T:
+        with network.open() as file:
+            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "cannot enter the network")
+        return call()
+
+    # A network is entered by a thread, and this one is not used again.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(entered).result()
 
 
 @contextlib.contextmanager
@@ -151,10 +160,12 @@ def run(
     tmp_mb: int = 64,
     cores: float | None = None,
     memory: int | None = None,
+    network: Path | None = None,
 ) -> Iterator[Confined]:
     """Run a command in a container that ends with the block.
 
     Args:
+        network: the file of a network to be in; None for a new one, which is a loopback device.
         scratch: an empty folder, of nobody else.
         writable, readable: by their place in the root, folders that are mounted there; the first are given to
             the user. All else cannot be written to.
@@ -187,7 +198,9 @@ def run(
         steps += [f"mkdir -p {target.parent} && {make}", _bound(folder, target), _read_only(target)]
     for place, folder in readable.items():
         steps += [_bound(folder, root / place.lstrip("/")), _read_only(root / place.lstrip("/"))]
-    steps += [_bound(folder, root / place.lstrip("/")) for place, folder in writable.items()]
+    for place, folder in writable.items():  # Which may lie in /tmp.
+        target = root / place.lstrip("/")
+        steps += [f"mkdir -p {target}", _bound(folder, target)]
     steps += [
         _read_only(root),
         f"mount -t proc -o nosuid,nodev,noexec proc {root}/proc",
@@ -197,9 +210,11 @@ def run(
     user = [f"--reuid={UID}", f"--regid={GID}", "--clear-groups", "--no-new-privs"]
     confined = ["setpriv", *user, "--inh-caps=-all", "--bounding-set=-all", "env", "-i", *variables, *command]
     steps += [f"exec chroot {root} {_words(confined)}"]
-    namespaces = ["--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"]
+    entering = [] if network is None else ["nsenter", f"--net={network}"]
+    own = ["--net"] if network is None else []
+    namespaces = ["--mount", "--pid", *own, "--ipc", "--uts", "--fork", "--kill-child"]
     with _limited(cores, memory) as group:
-        started = Confined(["unshare", *namespaces, "sh", "-euc", "\n".join(steps)], group)
+        started = Confined([*entering, "unshare", *namespaces, "sh", "-euc", "\n".join(steps)], group)
         try:
             yield started
         finally:

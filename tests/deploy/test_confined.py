@@ -37,7 +37,7 @@ def own_tree() -> Tree:
             folders[f"/{name}"] = shared
     folders |= {"/usr": Path("/usr"), "/etc": Path("/etc")}
     # Packages may lie elsewhere than in the environment.
-    elsewhere = [Path(sys.prefix), Path(sys.base_prefix), *map(Path, sys.path)]
+    elsewhere = [Path(sys.prefix), Path(sys.prefix).resolve(), Path(sys.base_prefix), *map(Path, sys.path)]
     folders |= {str(path): path for path in elsewhere if path.is_dir() and not path.is_relative_to("/usr")}
     kept = environment("cpu")
     del kept["HOME"]  # Not every engine sets it.
