@@ -35,8 +35,7 @@ class Callers:
     def note(self, key: str, items: int, now: float) -> None:
         """A key asks for so many items, whether it has them or not.
 
-        What no key asks for ("") is not counted: copies for a candidate, which callers must not wait for, and
-        all calls where there are no keys.
+        Where no key is asked for, all calls have the same (""), and there is nobody to be fair to.
         """
         if now >= self._until:
             self._next_period(now)

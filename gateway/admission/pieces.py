@@ -13,7 +13,7 @@ import numpy as np
 
 from babelclip import Embeddings, ItemError
 from babelclip.errors import DEADLINE_EXCEEDED, DeadlineExceeded
-from gateway.admission.queue import TowerQueue
+from gateway.admission.waiting import Turns
 
 _NO_TURN = "the item had no turn at the model within the time that its caller waits"
 # A piece that has its turn at the last moment is asked for all the same, and fails as the engine says.
@@ -33,12 +33,12 @@ class Pieces:
 
     def __init__(
         self,
-        queue: TowerQueue,
+        turns: Turns,
         embed: Callable[[int, int, float | None], Coroutine[Any, Any, Embeddings]],
         count: int,
         timeout: float | None,
     ) -> None:
-        self._queue = queue
+        self._turns = turns
         self._embed = embed
         self._count = count
         self._timeout = timeout
@@ -60,16 +60,16 @@ class Pieces:
             DeadlineExceeded: none had a turn in time.
             BabelclipError: as `embed`, of the first piece that fails as a whole; the others are given up.
         """
-        waiting = self._queue.enter(key, self._count, self._timeout, self._begin)
+        waiting = self._turns.enter(key, self._count, self._timeout, self._begin)
         late = None
         if self._timeout is not None:
-            late = self._loop.call_later(self._timeout, self._give_up, partial(self._queue.leave, waiting))
+            late = self._loop.call_later(self._timeout, self._give_up, partial(self._turns.leave, waiting))
         try:
             await self._finished
         finally:
             if late is not None:
                 late.cancel()
-            self._queue.leave(waiting)
+            self._turns.leave(waiting)
             for task in self._begun.values():
                 task.cancel()
             await asyncio.gather(*self._begun.values(), return_exceptions=True)
@@ -92,7 +92,7 @@ class Pieces:
 
     def _end(self, size: int, task: asyncio.Task[Embeddings]) -> None:
         embedded = not task.cancelled() and task.exception() is None and not task.result().errors
-        self._queue.done(size, embedded=embedded)
+        self._turns.done(size, embedded=embedded)
         if self._finished.done():
             return
         if not task.cancelled() and (error := task.exception()) is not None:

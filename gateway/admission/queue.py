@@ -15,10 +15,10 @@ from collections.abc import Callable
 from gateway.admission.alone import TimeAlone
 from gateway.admission.callers import Callers
 from gateway.admission.rate import Rate
+from gateway.admission.spare import SpareTurns
+from gateway.admission.waiting import PIECE, Waiting
 from gateway.errors import OVERLOADED, ApiError
 
-PIECE = 32
-"""Items of a request that are passed on together; a batch of the handlers."""
 # A tower that is fast has more items at a time than it must: as many as it embeds in this time.
 _FAST_SECONDS = 0.05
 # TorchServe's queue of a tower holds 200 requests, and more than one gateway may fill it.
@@ -46,19 +46,6 @@ _QUEUE = 1.75
 _RETRY_AFTER_MOST = 60
 
 
-class Waiting:
-    """A request of `count` items that waits for its turns.
-
-    Args:
-        begin: called with the number of items of each piece when it is its turn.
-    """
-
-    def __init__(self, key: str, count: int, begin: Callable[[int], None]) -> None:
-        self.key = key
-        self.left = count
-        self.begin = begin
-
-
 class TowerQueue:
     """The turns at one tower. Used within one event loop.
 
@@ -70,6 +57,7 @@ class TowerQueue:
     Attributes:
         at_tower: items that the tower has.
         waiting: items that wait for their turn.
+        spare: the turns of what no caller waits for, which counts in neither.
     """
 
     def __init__(
@@ -91,6 +79,7 @@ class TowerQueue:
         self._next: dict[str, int] = {}
         self._end: dict[str, int] = {}
         self._callers = Callers(clock())
+        self.spare = SpareTurns(self._room)
 
     def pass_at_once(self, key: str, count: int) -> bool:
         """Whether `count` items, at most a piece, need not wait: then they are at the tower until `done`.
@@ -159,6 +148,10 @@ class TowerQueue:
             self.waiting -= size
             self._take(size)
             request.begin(size)
+        self.spare.begin_next()
+
+    def _room(self) -> int:
+        return 0 if self._requests else max(0, self._limit() - self.at_tower)
 
     def _whose_turn(self) -> str | None:
         """The key that has had least of those that wait and for which the tower has room."""
@@ -169,7 +162,7 @@ class TowerQueue:
         now = self._clock()
         if self.at_tower == 0:
             self._heard = now
-        self._alone.begin(count, self.at_tower, now)
+        self._alone.begin(count, self.at_tower + self.spare.at_tower, now)
         self.at_tower += count
 
     def _drop_if_empty(self, key: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from babelclip import Embeddings
 from babelclip.wire import TOWERS, Tower
 from gateway.access.account import ACCOUNT
+from gateway.access.spare import SPARE, Spare
 from gateway.admission.pieces import Pieces
-from gateway.admission.queue import PIECE, TowerQueue
+from gateway.admission.queue import TowerQueue
+from gateway.admission.waiting import PIECE
 from gateway.errors import OVERLOADED, ApiError
 from gateway.towers.base import ModelVersion, Towers
 
@@ -54,7 +57,11 @@ class Admission:
 
 
 class AdmittedTowers:
-    """See `gateway.towers.base.Towers`; the key that calls is that of `gateway.access.account.ACCOUNT`."""
+    """See `gateway.towers.base.Towers`.
+
+    The key that calls is that of `gateway.access.account.ACCOUNT`, unless the call is part of something that
+    nobody waits for (`gateway.access.spare.SPARE`).
+    """
 
     def __init__(self, towers: Towers, admission: Admission, queues: Mapping[Tower, TowerQueue]) -> None:
         self._towers = towers
@@ -79,6 +86,8 @@ class AdmittedTowers:
         Raises:
             ApiError: the key has a limit of items and is beyond it, or the tower has too much to do.
         """
+        if (spare := SPARE.get()) is not None:
+            return await self._for_nobody(spare, tower, items, version, language, timeout)
         account = ACCOUNT.get()
         name = "" if account is None else account.name
         if account is None or not account.limited:
@@ -120,4 +129,28 @@ class AdmittedTowers:
                 self._admission.observer.refused(name, OVERLOADED)
             raise
         self._admission.observer.waited(name, tower, pieces.waited)
+        return outcomes
+
+    async def _for_nobody(
+        self,
+        spare: Spare,
+        tower: Tower,
+        items: Sequence[str] | Sequence[bytes],
+        version: ModelVersion,
+        language: str,
+        timeout: float | None,
+    ) -> Embeddings:
+        began = time.perf_counter()
+        had = 0.0
+
+        async def embed(start: int, size: int, seconds: float | None) -> Embeddings:
+            nonlocal had
+            part = items[start : start + size]
+            turn = time.perf_counter()
+            outcomes = await self._towers.embed(tower, part, version, language=language, timeout=seconds)
+            had += time.perf_counter() - turn
+            return outcomes
+
+        outcomes = await Pieces(self._queues[tower].spare, embed, len(items), timeout).run("")
+        spare.waited += time.perf_counter() - began - had
         return outcomes

@@ -1,7 +1,7 @@
 """Towers with a candidate in their shadow: a share of requests is computed by both, compared and thrown away.
 
-No caller waits for it: one copy after the other goes to the candidate, and what it cannot keep up with is
-dropped. Requests whose vectors were in the cache are not seen here.
+No caller waits for it: one copy after the other goes to the candidate while no caller waits for a turn at the
+tower, and what it cannot keep up with is dropped. Requests whose vectors were in the cache are not seen here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from babelclip.shadow.observations import Observations
 from babelclip.shadow.traffic_split import TrafficSplit
 from babelclip.wire import Tower
 from gateway.access.account import ACCOUNT
+from gateway.access.spare import SPARE, Spare
 from gateway.towers.base import ModelVersion, Towers
 from gateway.versions import VersionFile
 
@@ -125,6 +126,8 @@ class ShadowedTowers:
         ACCOUNT.set(None)  # No key pays for copies, least of all the one whose request was the first.
         while True:
             copy = await self._copies.get()
+            spare = Spare()
+            SPARE.set(spare)
             began = time.perf_counter()
             try:
                 candidate = await self._towers.version(copy.candidate)
@@ -132,7 +135,7 @@ class ShadowedTowers:
             except Exception as error:  # Whatever it is, the next copies are still to be compared.
                 self._lost(copy, type(error).__name__)
             else:
-                self._compare(copy, found, time.perf_counter() - began)
+                self._compare(copy, found, time.perf_counter() - began - spare.waited)
             finally:
                 self._bytes -= copy.size
 

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from babelclip.testing import InMemoryTransport
+from gateway.admission.towers import Admission
 from gateway.embedding import embed
 from gateway.models import Models
 from gateway.session import SESSION
+from gateway.towers.base import Towers
 from gateway.versions import ModelVersions, VersionFile, render
 from tests.gateway.engine import Engine, towers
 
@@ -17,12 +19,14 @@ NEW = InMemoryTransport(space="new", version="2.0", dim=16)
 NEXT = InMemoryTransport(space="old", version="3.0", dim=8)
 
 
-def switched(engine: Engine, folder: Path, **decided: Any) -> Models:
-    """The model `clip` of an engine, with this decided on it in a file."""
+def switched(engine: Engine, folder: Path, admission: Admission | None = None, **decided: Any) -> Models:
+    """The model `clip` of an engine, with this decided on it in a file, and queues before it or none."""
     path = folder / "versions.json"
     if decided:
         path.write_bytes(render({"clip": ModelVersions(**decided)}))
-    return Models({"clip": towers(engine)}, versions=VersionFile(path))
+    made = towers(engine)
+    below: Towers = made if admission is None else admission.before("clip", made)
+    return Models({"clip": below}, versions=VersionFile(path), admission=admission)
 
 
 async def version_of(models: Models, name: str = "clip", *, session: str = "") -> str:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.admission.alone import TimeAlone
-from gateway.admission.queue import PIECE, TowerQueue, Waiting
+from gateway.admission.queue import TowerQueue
 from gateway.admission.rate import Rate
+from gateway.admission.waiting import PIECE, Waiting
 from gateway.errors import ApiError
 
 
