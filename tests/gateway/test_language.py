@@ -165,6 +165,27 @@ def test_scores_are_of_texts_in_the_language_that_is_said(front: Front) -> None:
     assert result.relevance_score == pytest.approx(cosine, abs=1e-5)
 
 
+def test_kserves_calls_say_it_beside_the_texts(front: Front) -> None:
+    """V1 beside the instances, the Open Inference Protocol among its parameters; both refuse what is none."""
+    vector = front.engine.versions["1.0"].vector_in("bn", "by KServe")
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["by KServe"]}
+
+    def post(language: object) -> list[httpx.Response]:
+        return [
+            front.post("/v1/models/clip:predict", json={"instances": ["by KServe"], "language": language}),
+            front.post(
+                "/v2/models/clip/infer", json={"inputs": [tensor], "parameters": {"language": language}}
+            ),
+        ]
+
+    first, second = (answer.raise_for_status().json() for answer in post("bn"))
+    np.testing.assert_allclose(first["predictions"], [vector], atol=1e-6)
+    np.testing.assert_allclose(second["outputs"][0]["data"], vector, atol=1e-6)
+    for answer in (*post(7), *post("x" * 65)):
+        assert answer.status_code == 400, answer.text
+        assert "language" in answer.json()["error"]
+
+
 def called(front: Front, name: str, request: Any, answer: Any) -> Any:
     """The answer of a call over gRPC."""
     with grpc.insecure_channel(front.addresses.grpc.removeprefix("grpc://")) as channel:

@@ -115,6 +115,18 @@ def test_the_canary_tells_what_there_is(told: Worker, text: Worker) -> None:
     assert not other.message.languages
 
 
+def test_kserves_instances_are_in_the_language_beside_them(told: Worker) -> None:
+    """KServe's V1 call says it of all of its instances; one that is no string refuses the request."""
+    said, wrong = (
+        http(json.dumps({"instances": [GOOD], "language": language}).encode(), "application/json")
+        for language in ("bn", 7)
+    )
+    answer, refused = told.send(said, wrong)
+    np.testing.assert_allclose(json.loads(answer.body)["predictions"], expected(told, BENGALI), atol=1e-6)
+    assert refused.status == 400
+    assert '"language" must be a string' in json.loads(refused.body)["error"]
+
+
 def test_a_language_that_is_no_string_refuses_the_request(told: Worker) -> None:
     """JSON of another kind is no tag that merely is not known."""
     (reply,) = told.send(http(json.dumps({"inputs": [GOOD], "language": 7}).encode(), "application/json"))

@@ -15,7 +15,7 @@ import typer
 from babelclip.cli import search_report as report
 from babelclip.cli.console import INCOMPLETE, note, plain_errors, print_json, progress_bar
 from babelclip.cli.option_groups import with_option_groups
-from babelclip.cli.options import AsJson, FolderOptions, Images, ServerOptions, json_filter
+from babelclip.cli.options import AsJson, FolderOptions, Images, Language, ServerOptions, json_filter
 from babelclip.cli.video import is_video, print_moments
 from babelclip.index import Index, is_index, open_index
 from babelclip.search.answering import Threshold
@@ -64,6 +64,7 @@ def search(
         list[str] | None,
         typer.Argument(metavar="QUERY...", help="Texts, in any language; -word is what should not be there."),
     ] = None,
+    language: Language = None,
     image: Images = None,
     like: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="More like this row of the index.")
@@ -110,7 +111,7 @@ def search(
             raise typer.BadParameter("a film is searched by texts; make an index of it for more")
         with plain_errors(), server.client() as client:
             least = line if isinstance(line, float) else None
-            print_moments(client, where, queries, top, as_json, least)
+            print_moments(client, where, queries, top, as_json, least, language=language)
         return
     skipped: list[dict[str, str]] = []
     with plain_errors(), server.client() as client:
@@ -125,6 +126,7 @@ def search(
                 results = [
                     searcher.search(
                         terms,
+                        language=language,
                         top=top,
                         offset=offset,
                         where=only,
@@ -142,6 +144,7 @@ def search(
                     client,
                     chosen.images,
                     [terms for _, terms in asked],
+                    language=language,
                     calibration=None if calibration is None else read_search_calibration(calibration),
                     top=top,
                     offset=offset,
@@ -175,6 +178,7 @@ def calibrate(
         Path | None, typer.Option(help=f"Write here; default: {FILE} in the folder of the index.")
     ] = None,
     sample: Annotated[int, typer.Option(min=20, help="Rows that are looked at.")] = SAMPLE,
+    language: Language = None,
     as_json: AsJson = False,
     server: ServerOptions,
 ) -> None:
@@ -186,7 +190,7 @@ def calibrate(
         raise typer.BadParameter("an object store has no folder for it: say with --output where to write")
     with plain_errors(), server.client() as client, open_index(where) as index:
         client.pin(index.settings.space, index.settings.version)
-        found = calibrate_index(index, client, sample=sample)
+        found = calibrate_index(index, client, language=language, sample=sample)
         path = output or Path(where) / FILE
         found.save(path)
         curves = _curves(found, index)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from babelclip.cli.console import INCOMPLETE, note, plain_errors, print_json, print_table
 from babelclip.cli.option_groups import with_option_groups
-from babelclip.cli.options import AsJson, Folder, FolderOptions, ServerOptions
+from babelclip.cli.options import AsJson, Folder, FolderOptions, Language, ServerOptions
 from babelclip.client.calls import require_answers
 from babelclip.shadow.comparison import Limits, Report
 from babelclip.shadow.shadow import Shadow
@@ -31,6 +31,7 @@ def shadow(
     min_cosine: Annotated[float, typer.Option(help="That 99 % must have, in one space.")] = DEFAULTS.cosine,
     min_overlap: Annotated[float, typer.Option(help="Of neighbours, in two spaces.")] = DEFAULTS.overlap,
     max_latency: Annotated[float, typer.Option(help="Ratio of the median request.")] = DEFAULTS.latency,
+    language: Language = None,
     filters: FolderOptions,
     as_json: AsJson = False,
     server: ServerOptions,
@@ -51,7 +52,8 @@ def shadow(
             server.client(version=version, shadow=compared) as client,
         ):
             for start in range(0, len(lines), STEP):
-                require_answers(client.embed_texts(lines[start : start + STEP], errors="return"))
+                part = lines[start : start + STEP]
+                require_answers(client.embed_texts(part, language=language, errors="return"))
             for start in range(0, len(images), STEP):
                 require_answers(client.embed_images(images[start : start + STEP], errors="return"))
         limits = Limits(cosine=min_cosine, overlap=min_overlap, latency=max_latency)

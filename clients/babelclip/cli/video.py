@@ -21,7 +21,7 @@ from rich.table import Table
 from babelclip.cli import report
 from babelclip.cli.console import INCOMPLETE, cell, note, plain_errors, print_json, print_table, progress_bar
 from babelclip.cli.option_groups import with_option_groups
-from babelclip.cli.options import AsJson, ServerOptions
+from babelclip.cli.options import AsJson, Language, ServerOptions
 from babelclip.client.sync import Client
 from babelclip.index import Index, IndexNotFound, Settings, create_index, open_index
 from babelclip.video.cuts import CutSettings
@@ -76,6 +76,7 @@ def moments(
     *,
     place: Annotated[str, typer.Argument(metavar="VIDEO|INDEX", help="A film, or an index that has films.")],
     queries: Queries,
+    language: Language = None,
     top: Top = 5,
     threshold: Threshold = None,
     every: Every = 1.0,
@@ -90,10 +91,13 @@ def moments(
     """
     with plain_errors(), server.client() as client:
         if Path(place).is_file():
-            print_moments(client, place, queries, top, as_json, threshold, every, decoding.decoding())
+            print_moments(
+                *(client, place, queries, top, as_json, threshold, every, decoding.decoding()),
+                language=language,
+            )
             return
         with open_index(place) as index:
-            asked = client.embed_texts(queries)
+            asked = client.embed_texts(queries, language=language)
             found = [
                 find_moments(index, client, asked[[number]], top=top, threshold=threshold)
                 for number in range(len(queries))
@@ -111,9 +115,11 @@ def print_moments(
     threshold: float | None = None,
     every: float = 1.0,
     decoding: Decoding | None = None,
+    *,
+    language: str | None = None,
 ) -> None:
     """The ranges of one film for each query, as a table or as JSON."""
-    asked = client.embed_texts(queries)
+    asked = client.embed_texts(queries, language=language)
     found = search_video(
         client, path, asked, top=top, threshold=threshold, sampling=Sampling(every=every), decoding=decoding
     )

@@ -34,8 +34,11 @@ class QueryVectors:
     unknown: tuple[str, ...] = ()
 
 
-def embed_terms(client: Client, terms: Sequence[Term]) -> QueryVectors:
+def embed_terms(client: Client, terms: Sequence[Term], language: str | None = None) -> QueryVectors:
     """The vectors of texts and images.
+
+    Args:
+        language: that of the texts, as in `Client.embed_texts`.
 
     Raises:
         ItemErrors, BabelclipError: a term could not be embedded, as in `Client.embed_texts`.
@@ -47,7 +50,7 @@ def embed_terms(client: Client, terms: Sequence[Term]) -> QueryVectors:
     unknown: tuple[str, ...] = ()
     if texts:
         asked = list(texts.values())
-        found = client.embed_texts(asked)
+        found = client.embed_texts(asked, language=language)
         truncated = tuple(asked[n] for n in found.truncated)
         unknown = tuple(asked[n] for n in found.unknown)
         for n, vector in zip(texts, found.vectors, strict=True):

@@ -30,6 +30,7 @@ def search_files(
     files: Sequence[Path],
     queries: Sequence[Sequence[Term]],
     *,
+    language: str | None = None,
     calibration: SearchCalibration | None = None,
     top: int = 10,
     offset: int = 0,
@@ -41,6 +42,9 @@ def search_files(
 
     The id and the source of a row are the path of its file.
 
+    Args:
+        language: that of the texts, as in `Client.embed_texts`.
+
     Raises:
         InvalidQuery: a query cannot be searched for, or names a row of an index.
         SpaceMismatch: the calibration is of another space.
@@ -51,7 +55,7 @@ def search_files(
         check_terms(terms)
         if any(term.like is not None for term in terms):
             raise InvalidQuery("files have no ids: give the image itself")
-    asked = [embed_terms(client, terms) for terms in queries]
+    asked = [embed_terms(client, terms, language) for terms in queries]
     images, skipped = embed_files(client, files, progress)
     if calibration is not None and images.space and calibration.space != images.space:
         raise SpaceMismatch(

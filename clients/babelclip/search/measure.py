@@ -28,7 +28,12 @@ PART = 0.7
 
 
 def calibrate_index(
-    index: Index, client: Client, *, sample: int = SAMPLE, seed: int = 0
+    index: Index,
+    client: Client,
+    *,
+    language: str | None = None,
+    sample: int = SAMPLE,
+    seed: int = 0,
 ) -> SearchCalibration:
     """What cosines mean in an index: of texts by its captions, and of images by parts of its pictures.
 
@@ -38,6 +43,7 @@ def calibrate_index(
     Args:
         index: whose rows have captions, or thumbnails, or both.
         client: of the model of the index.
+        language: that of the captions, as in `Client.embed_texts`.
         sample: rows that are taken of each kind, at least 20.
         seed: chooses them.
 
@@ -54,7 +60,7 @@ def calibrate_index(
         raise ValueError(f"sample must be at least {FEWEST}, not {sample}")
     settings = index.settings
     captions, pictures = _chosen(index, sample, random.Random(seed))
-    text = _of_texts(index, client, settings, captions)
+    text = _of_texts(index, client, settings, captions, language)
     image = _of_images(index, client, settings, pictures)
     if text is None and image is None:
         raise ValueError(
@@ -82,13 +88,13 @@ def _chosen(index: Index, sample: int, chance: random.Random) -> tuple[dict[str,
 
 
 def _of_texts(
-    index: Index, client: Client, settings: Settings, captions: dict[str, str]
+    index: Index, client: Client, settings: Settings, captions: dict[str, str], language: str | None
 ) -> Calibration | None:
     rows = {row.id: row for row in index.get(list(captions.values()), columns=("vector",)) if row}
     whole = {caption: rows[name] for caption, name in captions.items() if _has_vector(rows.get(name))}
     if len(whole) < FEWEST:
         return None
-    texts = client.embed_texts(whole, errors="return")
+    texts = client.embed_texts(whole, language=language, errors="return")
     images = _embeddings(list(whole.values()), settings)
     return calibrate(texts, images) if texts.ok.sum() >= FEWEST else None
 

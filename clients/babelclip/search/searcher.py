@@ -94,6 +94,7 @@ class Searcher:
         self,
         query: str | Sequence[Term],
         *,
+        language: str | None = None,
         top: int = 10,
         offset: int = 0,
         where: Filter | None = None,
@@ -105,6 +106,7 @@ class Searcher:
 
         Args:
             query: a text, see `babelclip.search.query.parse_query`, or terms.
+            language: that of the texts, as in `Client.embed_texts`.
             top, offset: how many, after the place that `next_offset` of the page before names.
             where: only rows that this filter keeps.
             diverse: give a burst of near-duplicates one place.
@@ -125,7 +127,7 @@ class Searcher:
         for attempt in range(1, ATTEMPTS + 1):
             settings = self._index.settings
             try:
-                asked = embed_terms(self._pinned(settings), terms)
+                asked = embed_terms(self._pinned(settings), terms, language)
                 found = search_index(
                     self._index,
                     terms,

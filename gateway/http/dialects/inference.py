@@ -2,7 +2,8 @@
 
     {"inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["…", "…"]},
                 {"name": "image", "shape": [1], "datatype": "BYTES", "data": ["base64 or data URI"]}],
-     "outputs": [{"name": "text_embedding"}, …], "parameters": {"space": "…", "truncate": true}}
+     "outputs": [{"name": "text_embedding"}, …],
+     "parameters": {"space": "…", "language": "bn", "truncate": true}}
 
     {"model_name": "clip", "model_version": "1.0", "parameters": {"space": "…", "logit_scale": 100.0},
      "outputs": [{"name": "text_embedding", "datatype": "FP32", "shape": [2, 512], "data": […]}, …]}
@@ -92,6 +93,7 @@ def read(body: bytes, header: str | None, max_items: int, model: str) -> InferRe
         items=found,
         space=field_of(parameters, "space", str, "a string", ""),
         timeout=_seconds(parameters),
+        language=field_of(parameters, "language", str, "a string", ""),
         id=_id(asked),
         inputs=inputs,
         outputs=_outputs(asked, parameters, inputs),

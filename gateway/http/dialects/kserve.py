@@ -6,6 +6,7 @@
 
 `{"b64": …}` is the protocol's word for bytes, and bytes are an image. The predictions have a place for what
 fails: null, with the error in `errors`, which is there only then. A text that is too long is cut and listed.
+`"space"` and `"language"` may stand beside the instances, as in OpenAI's call.
 """
 
 from __future__ import annotations
@@ -44,8 +45,12 @@ def read(body: Any, max_items: int, model: str) -> EmbedRequest:
         raise malformed('the body must hold "instances", a list', "instances")
     sent = field_of(body, "instances", list, "a list", [])
     check_count(len(sent), max_items, "instances")
-    space = field_of(body, "space", str, "a string", "")
-    return EmbedRequest(model, [_instance(value) for value in sent], space)
+    return EmbedRequest(
+        model,
+        [_instance(value) for value in sent],
+        space=field_of(body, "space", str, "a string", ""),
+        language=field_of(body, "language", str, "a string", ""),
+    )
 
 
 def render(request: EmbedRequest, name: str, version: ModelVersion, outcomes: Embeddings) -> bytes:

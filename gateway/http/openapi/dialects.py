@@ -8,6 +8,11 @@ from typing import Any
 Schema = dict[str, Any]
 _STRING: Schema = {"type": "string"}
 _NUMBERS: Schema = {"type": "array", "items": {"type": "number"}}
+_LANGUAGE: Schema = {
+    "type": "string",
+    "maxLength": 64,
+    "description": "that of the texts, by BCP 47, for a model that is told it; others pass it over",
+}
 _SPACE: Schema = {"type": "string", "description": "the embedding space of the vectors"}
 _IMAGE: Schema = {"type": "string", "description": "data:image/…;base64,…, or base64; nothing is fetched"}
 _MODEL = {"name": "model", "in": "path", "required": True, "schema": _STRING}
@@ -159,7 +164,7 @@ def _kserve_request(max_items: int) -> Schema:
         ]
     }
     listed = {"type": "array", "items": instance, "minItems": 1, "maxItems": max_items}
-    return {**_object(instances=listed, space=_STRING), "required": ["instances"]}
+    return {**_object(instances=listed, space=_STRING, language=_LANGUAGE), "required": ["instances"]}
 
 
 def _kserve_answer() -> Schema:
@@ -180,6 +185,7 @@ def _infer_request() -> Schema:
     output = _object(name={"enum": names}, parameters=_object(binary_data={"type": "boolean"}))
     parameters = _object(
         space=_STRING,
+        language=_LANGUAGE,
         truncate={"type": "boolean"},
         timeout={"type": "integer", "description": "microseconds"},
         binary_data_output={"type": "boolean"},

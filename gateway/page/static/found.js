@@ -101,10 +101,11 @@ async function ask(state, fields, offset, top) {
   const filter = filterOf(state.filters, fields);
   const rest = { top, offset, diverse: true, threshold: "auto", ...(filter ? { filter } : {}) };
   const query = state.query.trim();
+  const texts = query && state.language ? { language: state.language } : {};
   if (state.like && !state.picture && !query) return { path: "/similar", body: { id: state.like, ...rest } };
-  if (!state.like && !state.picture) return { path: "/search", body: { query, ...rest } };
+  if (!state.like && !state.picture) return { path: "/search", body: { query, ...texts, ...rest } };
   const terms = query ? parseQuery(query) : [];
   if (state.picture) terms.unshift({ image: await dataUri(state.picture), weight: 1 });
   if (state.like) terms.unshift({ id: state.like, weight: 1 });
-  return { path: "/search", body: { terms, ...rest } };
+  return { path: "/search", body: { terms, ...texts, ...rest } };
 }

@@ -58,6 +58,11 @@ export function number(value, options = {}) {
   return new Intl.NumberFormat(current, options).format(value);
 }
 
+/** What a language is called in the page's own. */
+export function languageName(code) {
+  return new Intl.DisplayNames([current], { type: "language", fallback: "code" }).of(code);
+}
+
 export function date(seconds) {
   return new Intl.DateTimeFormat(current, { dateStyle: "long", timeZone: "UTC" }).format(seconds * 1000);
 }

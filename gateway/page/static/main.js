@@ -10,6 +10,7 @@ import { openGroups } from "./groups.js";
 import { apply as applyLanguage, t } from "./language.js";
 import * as notes from "./notes.js";
 import { applyTheme, bindSettings, hasShortcuts } from "./settings.js";
+import { bindSpoken, readSpoken, showSpoken } from "./spoken.js";
 import { read, searches, searchKey, write } from "./state.js";
 import { openUpload } from "./upload.js";
 import { Viewer } from "./viewer.js";
@@ -64,6 +65,7 @@ function show({ y = null } = {}) {
   const collection = current();
   if (!collection) return;
   byId("collection").value = collection.name;
+  showSpoken(collection, state.language);
   byId("filter-count").textContent = String(Object.keys(state.filters).length);
   byId("filter-count").hidden = !Object.keys(state.filters).length;
   showChips(state, collection.name);
@@ -177,7 +179,7 @@ async function changed(name) {
   forgetAll();
   found = null;
   await load();
-  if (state.collection !== name) go({ collection: name, query: "", like: "", picture: "", filters: {}, item: "" });
+  if (state.collection !== name) go({ collection: name, query: "", language: "", like: "", picture: "", filters: {}, item: "" });
   else show();
 }
 
@@ -190,6 +192,7 @@ async function load() {
     else notes.tellError(error.message, start);
     return false;
   }
+  readSpoken().then(() => { if (current()) showSpoken(current(), state.language); });
   const select = byId("collection");
   fill(select, collections.map(({ name }) => [name, name]), state.collection);
   select.disabled = collections.length < 2;
@@ -227,9 +230,10 @@ function bind() {
     show();
   });
   byId("collection").addEventListener("change", (event) => {
-    go({ collection: event.target.value, like: "", filters: {}, item: "" });
+    go({ collection: event.target.value, language: "", like: "", filters: {}, item: "" });
     filters();
   });
+  bindSpoken((language) => go({ language, item: "" }));
   byId("filter-button").addEventListener("click", (event) => {
     const panel = byId("filters");
     panel.hidden = !panel.hidden;

@@ -1,6 +1,6 @@
 // What is looked at, as it stands in the address: so that back, forward, reload and a link to it work.
 
-const PLAIN = { collection: "c", query: "q", like: "like", picture: "picture", item: "item" };
+const PLAIN = { collection: "c", query: "q", language: "lang", like: "like", picture: "picture", item: "item" };
 const FILTER = "f.";
 
 /** The state in an address's query: all but `filters` are texts, "" for none. */
@@ -23,7 +23,8 @@ export function write(state) {
 
 /** Equal for states that have the same results. */
 export function searchKey(state) {
-  return write({ ...state, query: state.query.trim(), item: "" });
+  const query = state.query.trim();
+  return write({ ...state, query, language: query ? state.language : "", item: "" });
 }
 
 /** Whether anything is searched for. */

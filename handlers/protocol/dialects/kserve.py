@@ -1,10 +1,11 @@
 """KServe's V1 protocol: POST /v1/models/MODEL:predict, or the same body at /predictions/MODEL.
 
-    {"instances": ["…", {"data": "…"}, {"b64": "…"}, …]}
+    {"instances": ["…", {"data": "…"}, {"b64": "…"}, …], "language": "bn"}
     {"predictions": [[…], null, …], "space": SPACE, "errors": [{"index","code","message"}, …]}
 
-An image is base64 or a data URI. `errors` is there only when an item failed, whose prediction is then null.
-A request of KServe's V2 protocol is refused in V1's form.
+An image is base64 or a data URI. Without `language` texts are in the model's default one. `errors` is there
+only when an item failed, whose prediction is then null. A request of KServe's V2 protocol is refused in V1's
+form.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from handlers.outcomes import Outcome
 from handlers.protocol.dialects.base import Content, Dialect
 from handlers.protocol.envelope import JSON, Envelope
 from handlers.protocol.foreign import is_kserve_v2, refusal
-from handlers.protocol.items import Payload, json_item
+from handlers.protocol.items import Payload, in_language, json_item
 from handlers.protocol.rendering import Response, compact, json_errors, json_rows
 
 _KEYS = {"data", "b64"}
@@ -37,7 +38,8 @@ class KServe(Dialect):
         """The instances.
 
         Raises:
-            RequestError: `instances` is no list or holds other objects, or the body is of the V2 protocol.
+            RequestError: `instances` is no list or holds other objects, the language is no string, or the
+                body is of the V2 protocol.
         """
         if is_kserve_v2(envelope.fields):
             raise RequestError(MALFORMED_REQUEST, refusal(envelope.fields))
@@ -46,9 +48,13 @@ class KServe(Dialect):
             raise RequestError(MALFORMED_REQUEST, '"instances" must be a list')
         if instances and all(isinstance(one, dict) and not _KEYS & one.keys() for one in instances):
             raise RequestError(MALFORMED_REQUEST, f'"instances" holds objects of other keys; {_INSTANCE}')
+        language = envelope.fields.get("language")
+        if language is not None and not isinstance(language, str):
+            raise RequestError(MALFORMED_REQUEST, '"language" must be a string')
         if len(instances) > settings.max_items:
             return Content(instances)
-        return Content([_instance(instance, meta.tower, settings) for instance in instances])
+        items = [_instance(instance, meta.tower, settings) for instance in instances]
+        return Content(in_language(items, language or "", meta.languages))
 
     def render(self, envelope: Envelope, outcomes: Sequence[Outcome], meta: TowerMeta) -> Response:
         """A prediction per instance, in their order, and the errors of those that failed."""

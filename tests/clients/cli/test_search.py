@@ -108,6 +108,18 @@ def test_a_folder_has_thresholds_too(web: FakeServer, tmp_path: Path, calibratio
     assert run(web, "search", tmp_path, "sea", "--like", "sea").exit_code == 2
 
 
+@pytest.mark.parametrize("where", ["index", "folder"])
+def test_the_language_of_a_query_goes_with_it(
+    web: FakeServer, index: Path, tmp_path: Path, where: str
+) -> None:
+    """In an index and in a folder; images have none."""
+    (tmp_path / "sea.jpg").write_bytes(b"sea")
+    done = run(web, "search", index if where == "index" else tmp_path, "sea", "--language", "es")
+    assert done.exit_code == 0, done.stderr
+    assert {request.language for _, _, request in web.requests if request.texts} == {"es"}
+    assert {request.language for _, _, request in web.requests if request.images} <= {""}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -144,8 +156,9 @@ def test_an_index_is_calibrated_and_searches_use_it(web: FakeServer, tmp_path: P
         made.upsert(rows[:10], space=SPACE)
         assert "needs 20 rows" in run(web, "calibrate", address).stderr
         made.upsert(rows, space=SPACE)
-    done = run(web, "calibrate", address, "--json")
+    done = run(web, "calibrate", address, "--json", "--language", "es")
     assert done.exit_code == 0, done.stderr
+    assert {request.language for _, _, request in web.requests if request.texts} == {"es"}
     assert list(json.loads(done.stdout)["curves"]) == ["text"]
     assert read_search_calibration(address / "calibration.json").image is None
     (one,) = found(run(web, "search", address, "caption 7", "--json"))

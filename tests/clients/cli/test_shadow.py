@@ -34,12 +34,14 @@ def inputs(tmp_path: Path) -> list[str]:
 
 def test_the_exit_code_is_the_judgement(two: FakeServer, inputs: list[str]) -> None:
     """A script promotes what gives the same, and nothing that has never been seen working."""
-    command = ["shadow", *inputs, "--url", two.url, "--max-latency", "1000", "--candidate"]
+    more = ["--url", two.url, "--language", "es", "--max-latency", "1000"]
+    command = ["shadow", *inputs, *more, "--candidate"]
     done = CliRunner().invoke(app, [*command, "2.0", "--json"])
     assert done.exit_code == 0, done.output
     report = json.loads(done.output)
     assert (report["promote"], report["items"]) == (True, {"text": 60, "image": 60})
     assert {version for _, version, _ in two.requests} == {None, "1.0", "2.0"}
+    assert {request.language for _, _, request in two.requests if request.texts} == {"es"}
 
     done = CliRunner().invoke(app, [*command, "9.9"])
     assert done.exit_code == 1

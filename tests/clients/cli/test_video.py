@@ -15,7 +15,7 @@ from babelclip.cli.main import app
 from babelclip.cli.options import ServerOptions
 from babelclip.cli.video import clock
 from tests.clients.video.films import scene, write_film
-from tests.clients.video.scene_tower import scene_client
+from tests.clients.video.scene_tower import SceneTower, scene_client
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,18 @@ def test_a_film_is_searched_by_either_command(film: Path, command: str) -> None:
     table = run(command, film, "scene 3", "--top", "1").stdout
     assert "0:00:06.0" in table
     assert "[red]film.mp4" in table
+
+
+@pytest.mark.parametrize("command", ["moments", "search"])
+def test_the_language_of_a_query_goes_with_it(
+    film: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that is told it refuses one that it lacks, and the command says so."""
+    monkeypatch.setattr(ServerOptions, "client", lambda *_, **__: scene_client(SceneTower(languages=["en"])))
+    assert run(command, film, "scene 1", "--language", "en", "--top", "1").exit_code == 0
+    done = run(command, film, "scene 1", "--language", "tlh")
+    assert done.exit_code != 0
+    assert "there is no tlh" in done.stderr
 
 
 def test_films_are_indexed_once_and_searched_often(film: Path, tmp_path: Path) -> None:

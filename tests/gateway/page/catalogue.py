@@ -60,6 +60,7 @@ class Catalogue:
         hold: awaited before a search is answered.
         refused: by file name, the code and message with which an upload fails.
         groups: what a dedup job finds.
+        languages: by collection, those that its model is told, the default first.
     """
 
     collections: dict[str, list[Item]]
@@ -69,6 +70,7 @@ class Catalogue:
     hold: Callable[[Any], Any] | None = None
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
+    languages: dict[str, list[str]] = field(default_factory=dict)
     address: str = ""
 
     def searches(self) -> list[Any]:
@@ -98,6 +100,7 @@ class _Calls:
         one = "/v1/collections/{name}"
         return [
             *page.routes(),
+            Route("/v1/models", self.models, methods=["GET"]),
             Route("/v1/collections", self.listed, methods=["GET"]),
             Route("/v1/collections", self.create, methods=["POST"]),
             Route(f"{one}/search", self.search, methods=["POST"]),
@@ -111,6 +114,14 @@ class _Calls:
             Route("/v1/jobs", self.jobs, methods=["GET"]),
             Route("/v1/jobs/{id}", self.job, methods=["GET", "DELETE"]),
         ]
+
+    async def models(self, request: Request) -> Response:
+        data: list[dict[str, Any]] = [{"id": "clip"}]
+        for name, (default, *more) in self.catalogue.languages.items():
+            data.append(
+                {"id": f"of-{name}", "languages": sorted([default, *more]), "default_language": default}
+            )
+        return JSONResponse({"object": "list", "data": data})
 
     async def listed(self, request: Request) -> Response:
         found = [self._entry(name) for name in self.catalogue.collections]
@@ -219,7 +230,9 @@ class _Calls:
     def _entry(self, name: str) -> dict[str, Any]:
         items = self.catalogue.collections[name]
         known = {"space": "s", "version": "1.0", "dim": 4, "failed": 0, "method": "flat", "state": "ready"}
-        return {"name": name, "items": len(items), "fields": self.catalogue.fields, **known}
+        model = f"of-{name}" if name in self.catalogue.languages else "clip"
+        fields = self.catalogue.fields
+        return {"name": name, "model": model, "items": len(items), "fields": fields, **known}
 
 
 class _Keyed:

@@ -13,6 +13,7 @@ export default {
   drop: "أفلت الصورة للبحث بها",
   tools: "أدوات",
   collection: "المجموعة",
+  spoken: "لغة النص",
   filters: "المرشحات",
   groups: "الصور المكررة",
   upload: "أضف صورًا",

@@ -13,6 +13,7 @@ export default {
   drop: "Bild ablegen, um danach zu suchen",
   tools: "Werkzeuge",
   collection: "Sammlung",
+  spoken: "Sprache des Textes",
   filters: "Filter",
   groups: "Dubletten",
   upload: "Fotos hinzufügen",

@@ -13,6 +13,7 @@ export default {
   drop: "Drop the picture to search by it",
   tools: "Tools",
   collection: "Collection",
+  spoken: "Language of the text",
   filters: "Filters",
   groups: "Duplicates",
   upload: "Add photographs",
