@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,20 @@ from pyarrow import parquet
 from babelclip.index import Index, IndexNotFound, Row, Settings, create_index, open_index
 from babelclip.ingest.locks import changing
 from babelclip.ingest.metadata import fit_metadata
+from babelclip.ingest.rows import with_room
 from batch.jobs import require
 from batch.output import OWN, parts, read_metadata
 
 _ROWS = 4096  # of a commit; a commit is a version of the index's table
 _COMPACTED_AFTER = 20  # commits
+_log = logging.getLogger(__name__)
 
 
 def load(folder: Path, address: str, collection: str = "") -> int:
     """Load what is there; the index is made where there is none.
+
+    A row that is too large for the index is there with an error instead of what is large, and one whose id is
+    too long not at all; the log names those.
 
     Args:
         collection: of the rows; the path of the folder unless given.
@@ -40,12 +46,22 @@ def load(folder: Path, address: str, collection: str = "") -> int:
     with _opened(folder, address) as index, changing(index.info().address):
         for path in parts(folder):
             for rows in _rows(path, collection, index.settings):
-                index.upsert(rows, space=made.job.identity.space)
-                count += len(rows)
+                kept = list(_with_room(rows, index.size_check()))
+                index.upsert(kept, space=made.job.identity.space)
+                count += len(kept)
                 commits += 1
         if commits >= _COMPACTED_AFTER:
             index.compact()
     return count
+
+
+def _with_room(rows: list[Row], why_too_large: Callable[[Row], str]) -> Iterator[Row]:
+    for row in rows:
+        kept = with_room(row, why_too_large)
+        if kept is not row and (why := why_too_large(kept)):
+            _log.warning("a row is left out: %s", why)
+        else:
+            yield kept
 
 
 def _opened(folder: Path, address: str) -> Index:

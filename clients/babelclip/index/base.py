@@ -8,7 +8,7 @@ current in one step; so nobody who searches ever meets rows of two spaces.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -163,6 +163,13 @@ class Index(Protocol):
         Raises:
             SpaceMismatch: the generation is of another space, or a vector has another dimension.
             ValueError: a row has neither vector nor error code, or a value of a field has another type.
+        """
+        ...
+
+    def size_check(self) -> Callable[[Row], str]:
+        """What tells of a row, with or without its vector yet, why `upsert` would refuse it for its size.
+
+        It gives a sentence, empty where the row is not too large, for the generation as it is now.
         """
         ...
 

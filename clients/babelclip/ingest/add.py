@@ -26,7 +26,7 @@ from babelclip.errors import (
 from babelclip.index import Index, IndexBusy, Row, Settings, row_id
 from babelclip.ingest.locks import adding
 from babelclip.ingest.pipeline import BATCH, THREADS, Prepared, embedded_rows
-from babelclip.ingest.rows import prepared
+from babelclip.ingest.rows import prepared, prepared_with_room
 from babelclip.ingest.sources.base import Entry, Source
 from babelclip.search.folder import Skipped
 
@@ -129,6 +129,7 @@ class _Run:
         self._began = time.monotonic()
         self._commits = 0
         self._settings = index.settings
+        self._why_too_large = index.size_check()
         self._space = _same_space(client, self._settings)
         self.report = AddReport(total=source.total())
         ours = {"collection": source.collection, "kind": "image"}
@@ -212,7 +213,8 @@ class _Run:
                     self.report.unchanged += 1
                     continue
                 collection = before.collection
-            yield functools.partial(prepared, entry, id_, collection, self._settings.fields, before)
+            prepare = functools.partial(prepared, entry, id_, collection, self._settings.fields, before)
+            yield functools.partial(prepared_with_room, prepare, self._why_too_large)
 
     def _commit(self, rows: list[Row]) -> None:
         if rows:

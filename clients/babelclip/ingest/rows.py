@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from babelclip.errors import IMAGE_UNDECODABLE, INVALID_ITEM
@@ -11,6 +11,8 @@ from babelclip.ingest.images import EMPTY_ITEM, ImageUnreadable, checksum_of, de
 from babelclip.ingest.metadata import clean_text, fit_metadata
 from babelclip.ingest.pipeline import Prepared
 from babelclip.ingest.sources.base import Entry, EntryUnreadable
+
+_SHOWN = 1000  # characters of a message or a source that is kept of a row that is too large
 
 
 def prepared(
@@ -48,6 +50,28 @@ def prepared(
     if before is not None and before.vector is not None and before.checksum == row.checksum:
         return Prepared(replace(row, vector=before.vector), None)
     return Prepared(row, data)
+
+
+def with_room(row: Row, why_too_large: Callable[[Row], str]) -> Row:
+    """The row; or, where it is too large for an index, one that says so, without what is large.
+
+    Args:
+        why_too_large: as `Index.size_check` gives it.
+    """
+    why = why_too_large(row)
+    if not why:
+        return row
+    code, message = row.error_code or INVALID_ITEM, (row.error_message or why)[:_SHOWN]
+    row = replace(row, caption="", metadata={}, thumbnail=b"", vector=None, error_code=code)
+    row = replace(row, error_message=message)
+    return replace(row, source=row.source[:_SHOWN]) if why_too_large(row) else row
+
+
+def prepared_with_room(prepare: Callable[[], Prepared], why_too_large: Callable[[Row], str]) -> Prepared:
+    """What `prepare` gives; the image of a row that is too large for the index need not be embedded."""
+    made = prepare()
+    row = with_room(made.row, why_too_large)
+    return made if row is made.row else Prepared(row, None)
 
 
 def described(row: Row, data: bytes) -> Row:

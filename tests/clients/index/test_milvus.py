@@ -149,8 +149,10 @@ def test_long_texts_and_pictures_come_back(milvus_address: str) -> None:
             Row(id="é" * 513, source="long", error_code="x"),
             Row(id="", source="long", error_code="x"),
         ):
+            assert "'long'" in index.size_check()(bad)
             with pytest.raises(ValueError, match="'long'"):
                 index.upsert([row, bad], space="s")
+        assert index.size_check()(row) == ""
         assert index.count() == 1
 
 

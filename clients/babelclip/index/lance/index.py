@@ -142,6 +142,10 @@ class LanceIndex:
 
         self._run(merged)
 
+    def size_check(self) -> Callable[[Row], str]:
+        """See `Index.size_check`. No row is too large for a table of LanceDB."""
+        return lambda row: ""
+
     def delete(self, ids: Iterable[str] | None = None, *, where: Filter | None = None) -> int:
         """See `Index.delete`."""
         if (ids is None) == (where is None):

@@ -38,7 +38,7 @@ from babelclip.index.milvus.filters import (
     to_expression,
 )
 from babelclip.index.milvus.generations import NLIST, Generation, Generations
-from babelclip.index.milvus.rows import VECTOR, entities_of, requests_of, row_from, selected
+from babelclip.index.milvus.rows import VECTOR, entities_of, requests_of, row_from, selected, why_too_large
 from babelclip.index.milvus.structure import bring_up_to_date, covered
 from babelclip.index.rows import check_query, check_space
 
@@ -139,6 +139,11 @@ class MilvusIndex:
                     self._client.upsert(generation.collection, entities)
 
         self._run(written)
+
+    def size_check(self) -> Callable[[Row], str]:
+        """See `Index.size_check`."""
+        settings = self.settings
+        return lambda row: why_too_large(row, settings)
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Filter | None = None) -> int:
         """See `Index.delete`."""

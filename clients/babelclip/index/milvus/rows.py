@@ -42,6 +42,7 @@ VECTOR = "vector"
 
 _TEXTS = tuple(name for name, kind in COLUMNS.items() if kind == "text" and name != "id")
 _EMPTY: Mapping[str, Any] = {"text": "", "integer": 0, "number": 0.0, "boolean": False}
+_SHOWN = 200  # characters of a source that a message repeats
 _REQUEST = 16_000_000  # bytes of rows that are sent at once, about; the server takes 64 MB
 
 
@@ -130,10 +131,31 @@ def row_from(entity: Mapping[str, Any], columns: Sequence[str]) -> Row:
     return Row(**values)
 
 
+def why_too_large(row: Row, settings: Settings) -> str:
+    """Why Milvus keeps no such row, in a sentence; empty where its id and its texts have room.
+
+    Raises:
+        ValueError: the metadata is not a JSON object, or a text is no Unicode text.
+    """
+    named = repr(row.source[:_SHOWN])
+    if not row.id or len(row.id.encode()) > MAX_ID:
+        return f"the id of {named} must have 1 to {MAX_ID:,} bytes in Milvus"
+    texts = {name: getattr(row, name) for name in _TEXTS}
+    texts |= {DECLARED + name: row.metadata.get(name) for name in settings.fields}
+    for name, text in texts.items():
+        if isinstance(text, str) and len(text.encode()) > MAX_BYTES:
+            return f"{name} of {named} has more than the {MAX_BYTES:,} bytes that Milvus keeps"
+    for what, text, names in _long_texts(row):
+        if len(_cut(text)) > len(names):
+            size = len(text.encode())
+            return f"the {what} of {named} are {size:,} bytes of text, more than Milvus keeps"
+    return ""
+
+
 def _entity(row: Row, settings: Settings) -> dict[str, Any]:
     check_vector(row, settings.dim)
-    if not row.id or len(row.id.encode()) > MAX_ID:
-        raise ValueError(f"the id of {row.source!r} must have 1 to {MAX_ID:,} bytes in Milvus")
+    if why := why_too_large(row, settings):
+        raise ValueError(why)
     entity: dict[str, Any] = {"id": row.id, EMBEDDED: row.vector is not None}
     entity[VECTOR] = np.zeros(settings.dim, np.float32) if row.vector is None else row.vector
     for name in (*_TEXTS, *INTEGERS):
@@ -146,18 +168,20 @@ def _entity(row: Row, settings: Settings) -> dict[str, Any]:
         entity[name] = _EMPTY[kind] if value is None else value
         if kind == "number":
             entity[name] = float(entity[name])
-    for name, value in entity.items():
-        if isinstance(value, str) and len(value.encode()) > MAX_BYTES:
-            raise ValueError(
-                f"{name} of {row.source!r} has more than the {MAX_BYTES:,} bytes that Milvus keeps"
-            )
-    entity.update(_parts(row, "details", details_of(row), DETAILS_PARTS))
-    entity.update(_parts(row, "thumbnail", base64.b64encode(row.thumbnail).decode(), THUMBNAIL_PARTS))
+    for _, text, names in _long_texts(row):
+        parts = _cut(text)
+        entity.update(zip(names, [*parts, *[""] * (len(names) - len(parts))], strict=True))
     return entity
 
 
-def _parts(row: Row, what: str, text: str, names: Sequence[str]) -> dict[str, str]:
-    """A text in as many columns, no character of it cut."""
+def _long_texts(row: Row) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """What may be longer than a column: what it is, its text, and the columns that hold it."""
+    yield "details", details_of(row), DETAILS_PARTS
+    yield "thumbnail", base64.b64encode(row.thumbnail).decode(), THUMBNAIL_PARTS
+
+
+def _cut(text: str) -> list[str]:
+    """A text in parts that fit into columns, no character of it cut."""
     parts = []
     left = text.encode()
     while len(left) > MAX_BYTES:
@@ -167,8 +191,4 @@ def _parts(row: Row, what: str, text: str, names: Sequence[str]) -> dict[str, st
         parts.append(left[:end].decode())
         left = left[end:]
     parts.append(left.decode())
-    if len(parts) > len(names):
-        raise ValueError(
-            f"the {what} of {row.source!r} are {len(text.encode()):,} bytes of text, more than Milvus keeps"
-        )
-    return dict(zip(names, [*parts, *[""] * (len(names) - len(parts))], strict=True))
+    return parts
