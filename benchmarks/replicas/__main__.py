@@ -21,6 +21,7 @@ import argparse
 import asyncio
 import logging
 import shutil
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -206,4 +207,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # Ends it at once, as SIGTERM does: the thread that changes the replicas would go on to its end. What was
+    # started ends by its keeper (`benchmarks.support.keeper`).
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     main()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.support import keeper
 from benchmarks.support.towers import REPOSITORY
 
 PATIENCE = 300.0  # seconds for what must happen soon
@@ -62,6 +63,7 @@ class Proxy:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=dict(program.environment)
             )
+        keeper.keep_process(self.process.pid)
         self._wait("a worker", lambda: bool(self._workers()[0]))
 
     def reload(self, configuration: str) -> None:
@@ -187,6 +189,7 @@ def running(configure: Callable[[Path], str]) -> Iterator[Proxy]:
     # A short path, for the sockets in it.
     with tempfile.TemporaryDirectory(prefix="haproxy") as made:
         folder = Path(made)
+        keeper.keep_folder(folder)
         proxy = Proxy(program, folder, configure(folder))
         try:
             yield proxy

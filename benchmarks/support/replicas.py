@@ -21,6 +21,7 @@ import httpx
 import onnx
 import psutil
 
+from benchmarks.support import keeper
 from benchmarks.support.towers import REPOSITORY
 from deploy.haproxy.endpoints import Endpoint
 
@@ -95,6 +96,7 @@ class Replica(ABC):
                 env=self.environment,
                 start_new_session=True,
             )
+        keeper.keep_process(self._process.pid)
         if modest:
             os.setpriority(os.PRIO_PROCESS, self._process.pid, START_NICE)
         give_up = time.monotonic() + PATIENCE
