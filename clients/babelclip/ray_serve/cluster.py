@@ -19,6 +19,10 @@ from babelclip.transports.ray_handles import ALONE, first_line, import_ray
 LOOPBACK = "127.0.0.1"
 # For messages on their way that are larger than 100 kB; a message has at most 32 MB.
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
+# Ray gives up a node that has not registered after 30 seconds, unless it is told another number: fewer than a
+# machine takes whose cores are busy, or that reads Ray from a slow disk. It asks for a whole number.
+START_SECONDS = 300
+_START = "RAY_raylet_start_wait_time_s"
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Cluster:
 def local_cluster(run_dir: Path) -> Iterator[Cluster]:
     """A cluster of one node, which listens on loopback, asks for a token and ends with this process.
 
-    Its logs and sockets lie in a temporary folder, as a socket's path has at most 107 letters.
+    Its logs and sockets lie in a temporary folder, as a socket's path has at most 107 letters. It may take
+    START_SECONDS to start, or what RAY_raylet_start_wait_time_s says in the environment.
 
     Raises:
         TransportError: it did not start.
@@ -53,6 +58,7 @@ def local_cluster(run_dir: Path) -> Iterator[Cluster]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Else there is an idle worker for each core from the start.
     os.environ["RAY_prestart_worker_first_driver"] = "false"  # noqa: SIM112
+    os.environ.setdefault(_START, str(START_SECONDS))
     ray = import_ray()
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     metrics_port = free_port()
