@@ -85,6 +85,24 @@ def searching(page: Page) -> Iterator[None]:
     page.wait_for_function("() => document.getElementById('results').getAttribute('aria-busy') === 'false'")
 
 
+def told(page: Any, text: str) -> None:
+    """Waits until the page says something above the results."""
+    page.locator("#note").get_by_text(text).wait_for()
+
+
+def captions(page: Any) -> list[str]:
+    """What the tiles are called, in order."""
+    found: list[str] = page.locator(".tile .name").all_text_contents()
+    return found
+
+
+def beside_main(page: Page, name: str) -> str:
+    """The address of another module of the page's."""
+    source = page.locator('script[type="module"]').get_attribute("src")
+    assert source is not None
+    return source.replace("main.js", name)
+
+
 def serious_findings(page: Page) -> list[str]:
     """What axe finds on the page as it stands that keeps people out. The page must bypass its policy."""
     if not page.evaluate("() => 'axe' in window"):

@@ -78,6 +78,22 @@ class Catalogue:
         return [body for _, path, body in self.calls if path.endswith(("/search", "/similar"))]
 
 
+def photographs() -> Catalogue:
+    """Two collections, one of them with a few photographs, a burst and a moment of a film."""
+    captions = [
+        "a dog on the beach",
+        "a dog in the snow",
+        "people on the beach",
+        "a red car",
+        "ein Hund",
+        "كلب",
+    ]
+    items = [Item(f"p{place}", f"/photos/{place}.jpg", caption) for place, caption in enumerate(captions)]
+    items[0].duplicates = ["p4", "p5"]
+    items.append(Item("film", "/films/walk.webm", "a walk", "moment", begin=63.5, end=71.0))
+    return Catalogue({"photos": items, "other": [Item("o", "o.jpg", "a dog elsewhere")]})
+
+
 def ranked(items: list[Item], query: str) -> list[tuple[float, Item]]:
     """Items by the share of the query's words in their caption, best first."""
     wanted = [word for word in query.lower().split() if not word.startswith("-")]
