@@ -25,7 +25,9 @@ def _closing(status: str, code: str, message: str) -> bytes:
 
 _NO_HTTP = _closing("400 Bad Request", MALFORMED_REQUEST, "this is no request of HTTP/1.1")
 _TOO_LARGE = _closing(
-    "431 Request Header Fields Too Large", "headers_too_large", "the head of the request has too many bytes"
+    "431 Request Header Fields Too Large",
+    "headers_too_large",
+    "the head of the request has too many bytes or fields",
 )
 _TOO_SLOW = _closing(
     "408 Request Timeout", "request_timeout", "the head of the request did not arrive in time"
@@ -39,6 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
     Attributes:
         head_bytes: that may come without an end of the headers or a byte of the body: a request line and its
             headers, but also what may stand between and after the chunks of a body.
+        most_fields: of a head and behind its body together; each costs some hundred bytes more than it has.
         head_seconds: from the connection, or the first byte of a later request, to the end of the headers.
         rest_seconds, rest_bytes: for the rest of a body after the answer to its request, thrown away so
             that a caller who writes first and reads then finds why the request was refused.
@@ -48,6 +51,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     head_bytes = 64 * 1024
+    most_fields = 256
     head_seconds = 20.0
     rest_seconds = 20.0
     rest_bytes = 256 * 1024 * 1024
@@ -106,6 +110,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._rest_timer = None
         if self._timer is None:
             self._expect_end()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of a head, or behind a body."""
+        if len(self.headers) >= self.most_fields:
+            self._refuse(_TOO_LARGE)
+            raise ConnectionAbortedError
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole."""

@@ -130,7 +130,8 @@ def _held(target: Alone, size: int, begin: bytes) -> tuple[str, str]:
         for number in range(size):
             address = target.grpc if not begin and number % 2 else target.http
             connection = opened.enter_context(connected(target, address))
-            connection.sendall(begin)
+            with contextlib.suppress(ConnectionError):  # It may be refused before it has come whole.
+                connection.sendall(begin)
             held.append(connection)
         time.sleep(min(1.0, size / 100))  # for the other caller's calls: they are what is counted
         begun = time.monotonic()
@@ -147,6 +148,11 @@ def header_bomb(target: Alone, size: int) -> tuple[str, str]:
     with connected(target) as connection:
         begin = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
         return "headers without end", poured(connection, begin, b"X: " + b"x" * 1000 + b"\r\n", 200_000_000)
+
+
+def many_headers(target: Alone, size: int) -> tuple[str, str]:
+    """Heads of 64 kB that are sixteen thousand empty headers each, and do not end."""
+    return _held(target, size, b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 16_000)
 
 
 def gzip_bomb(target: Alone, size: int) -> tuple[str, str]:
@@ -231,7 +237,17 @@ def tricks(target: Alone, size: int) -> tuple[str, str]:
 
 
 ATTACKS: tuple[Callable[[Alone, int], tuple[str, str]], ...] = (
-    *(idle, slow_heads, slow_bodies, header_bomb, gzip_bomb, endless_body, announced_body, many_values),
+    *(
+        idle,
+        slow_heads,
+        slow_bodies,
+        header_bomb,
+        many_headers,
+        gzip_bomb,
+        endless_body,
+        announced_body,
+        many_values,
+    ),
     *(smuggling, far_ahead, guessing, tricks),
     *attacks_grpc.ATTACKS,
     *attacks_collections.ATTACKS,

@@ -65,6 +65,16 @@ def test_headers_without_end_are_cut_off(front: Front, begin: bytes, part: bytes
     assert front.get("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("begin", [b"GET /healthz HTTP/1.1\r\n", CHUNKED + b"0\r\n"], ids=["head", "trailer"])
+def test_tiny_headers_have_a_bound_too(front: Front, begin: bytes) -> None:
+    """Sixteen thousand of them fit into 64 KiB, and take many times as much memory."""
+    with caller(front) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(begin + b"a:\r\n" * 16_000 + b"\r\n")
+        assert b"HTTP/1.1 200 " not in rest(connection)
+    assert front.get("/healthz").status_code == 200
+
+
 def test_large_headers_that_end_are_read(front: Front) -> None:
     """Cookies of a browser and traces of proxies pass."""
     assert front.get("/healthz", **{f"x-{number}": "x" * 1000 for number in range(40)}).status_code == 200
