@@ -84,7 +84,7 @@ def main() -> None:
         calm, _ = finish(start(url, shards, work / "calm", WORKERS))
         chance = random.Random(given.seed)
         found = disturb(url, shards, work / "out", given.kills, chance, ray=given.engine == "ray")
-        found["equal"] = found["outputs"] == calm["shards"] and same(work / "calm", work / "out")
+        found["equal"] = found["outputs"] == calm["shards"] and same(work / "out", work / "calm")
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print("result: " + json.dumps(found), flush=True)
