@@ -15,8 +15,8 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.console import Console
 
@@ -28,11 +28,12 @@ from batch.driver import ATTEMPTS, reasons
 from batch.engines.base import EngineError, Workers
 from batch.engines.local import LocalWorkers
 from batch.inputs.reading import READERS
-from batch.job import BATCH, DTYPES, MODALITIES, SHARD_SIZE, Job
-from batch.manifest import JobError
+from batch.job import BATCH, DTYPES, MODALITIES, SHARD_SIZE, Job, JobError
 from batch.model import Model, model_of
 from batch.progress import STATUS, Metrics, Progress
 from batch.shards import ShardError
+from batch.storage.base import Storage
+from batch.storage.opening import open_storage
 from batch.worker import Task
 
 # What a user can mend is said in one line; anything else is a bug, and keeps its stack trace.
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
     embed = commands.add_parser("embed", help="begin a job, or go on with it")
     embed.add_argument("input", nargs="+", help="folders, .tar, .parquet, .csv, .tsv; .txt of texts; s3://…")
-    embed.add_argument("output", type=Path, help="a folder; all workers must see it under this name")
+    embed.add_argument("output", help="a folder, or s3://…; all workers must see it under this name")
     embed.add_argument("--url", default="mar:model_store", help="mar:FOLDER[#NAME], or a server's address")
     embed.add_argument("--token-file", help="with the token of the server")
     embed.add_argument("--modality", choices=MODALITIES, default="image")
@@ -87,14 +88,14 @@ def parser() -> argparse.ArgumentParser:
     embed.add_argument("--price-per-hour", type=float, help="of a machine, for the dry run")
     embed.add_argument("--machines", type=int, default=1, help="for the dry run")
     status = commands.add_parser("status", help="how far a job is, by its status file and its outputs")
-    status.add_argument("output", type=Path)
+    status.add_argument("output")
     export = commands.add_parser("export", help="vectors as .npy, with ids beside them")
-    export.add_argument("output", type=Path)
-    export.add_argument("--npy", type=Path, required=True, metavar="FOLDER")
+    export.add_argument("output")
+    export.add_argument("--npy", required=True, metavar="FOLDER", help="or s3://…")
     load = commands.add_parser("load", help="rows into an index; again, and nothing is there twice")
-    load.add_argument("output", type=Path)
+    load.add_argument("output")
     load.add_argument("--index", required=True, metavar="ADDRESS", help="a folder, s3://…, milvus://…")
-    load.add_argument("--collection", default="", help="of the rows; default: the path of OUTPUT")
+    load.add_argument("--collection", default="", help="of the rows; default: the path or address of OUTPUT")
     return made
 
 
@@ -105,12 +106,12 @@ def main(words: Sequence[str] | None = None) -> int:
         if given.command == "embed":
             return _embed(given)
         if given.command == "status":
-            return _status(given.output)
+            return _status(open_storage(given.output))
         if given.command == "export":
-            rows = npy.export(given.output, given.npy)
+            rows = npy.export(open_storage(given.output), open_storage(given.npy))
             print(f"batch: {rows:,} vectors in {given.npy}")
         else:
-            loaded = loading.load(given.output, given.index, given.collection)
+            loaded = loading.load(open_storage(given.output), given.index, given.collection)
             print(f"batch: {loaded:,} rows in {given.index}")
     except KeyboardInterrupt:
         print("batch: interrupted; the same command goes on", file=sys.stderr)
@@ -137,16 +138,17 @@ def _embed(given: argparse.Namespace) -> int:
     )
     if given.dry_run:
         return _dry_run(given, job, model)
+    storage = open_storage(given.output)
     console = Console(stderr=True)
     metrics = None if given.metrics_port is None else Metrics(given.metrics_port)
-    progress = Progress(given.output, metrics, console)
+    progress = Progress(storage, metrics, console)
     if metrics is not None:
         print(f"batch: metrics on {metrics.address}", flush=True)
     try:
         with progress.shown():
             outcome = jobs.embed(
                 job,
-                given.output,
+                storage,
                 model,
                 lambda task: _workers(given, task),
                 hosts=given.allow_host,
@@ -197,11 +199,10 @@ def _dry_run(given: argparse.Namespace, job: Job, model: Model) -> int:
     return 0
 
 
-def _status(folder: Path) -> int:
-    found = jobs.totals(folder)
-    path = folder / STATUS
-    if path.exists():
-        run = json.loads(path.read_text(encoding="utf-8"))
+def _status(storage: Storage) -> int:
+    found = jobs.totals(storage)
+    with suppress(FileNotFoundError), storage.reading(STATUS) as file:
+        run = json.loads(file.read())
         found["run"] = {name: run[name] for name in ("state", "items_per_s", "seconds_left", "updated")}
     print(json.dumps(found, indent=2))
     return INCOMPLETE if found["failed"] else 0

@@ -10,43 +10,35 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from babelclip.atomic_files import replacing
 from batch.engines.base import Advanced, EngineError, Event, Failed, Finished, Lost, Started, Workers
-from batch.manifest import JobError, Manifest
-from batch.output import VECTORS, finished, remove_partial
+from batch.job import JobError
+from batch.manifest import Manifest
+from batch.output import VECTORS, finished
 from batch.progress import Progress
 from batch.shards import Shard
+from batch.storage.base import Storage, StorageBusy
 
 ATTEMPTS = 3
 """How often a shard is tried, unless asked otherwise, before it is set aside."""
 FAILED = "failed"
-_LOCK = ".lock"
 # Workers that are lost one after the other, with nothing done in between, after which the job ends.
 _LOST_IN_A_ROW = 10
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Held by the one job that may write to a folder; it ends with the process, however that ends.
+def locked(storage: Storage, progress: Progress) -> Iterator[None]:
+    """Held by the one job that may write there; it ends with the process, however that ends.
 
     Raises:
-        JobError: another job holds it.
-        OSError: the folder cannot be made or written to.
+        JobError: another job holds it, or has taken it since.
+        OSError: nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise JobError(f"another job writes to {folder}: wait for it, or give another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()
+        with storage.locked(progress.say):
+            yield
+    except StorageBusy as error:
+        raise JobError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -57,23 +49,22 @@ class _Attempt:
 
 
 def run(manifest: Manifest, workers: Workers, progress: Progress, *, attempts: int = ATTEMPTS) -> int:
-    """Embed what has no output yet. The folder must be locked by the caller.
+    """Embed what has no output yet. The storage must be locked by the caller.
 
     A shard that fails is tried again at the end, by another worker where there is one. After so many attempts
-    it is set aside: its reason is in the folder `failed`, and the next run tries it again.
+    it is set aside: its reason is in `failed`, and the next run tries it again.
 
     Returns:
         How many shards were set aside.
 
     Raises:
         EngineError: no worker can go on; what was finished before stays.
-        OSError: the folder cannot be written to.
+        StorageBusy: another job has taken the lock.
+        OSError: nothing can be written there.
     """
-    folder = manifest.folder
-    for name in (VECTORS, FAILED):
-        (folder / name).mkdir(exist_ok=True)
-    remove_partial(folder)
-    done = finished(folder)
+    storage = manifest.storage
+    storage.remove_partial(VECTORS)
+    done = finished(storage)
     progress.begin(manifest.count, len(done))
     if len(done) == manifest.count:
         return 0
@@ -84,7 +75,8 @@ def run(manifest: Manifest, workers: Workers, progress: Progress, *, attempts: i
             for event in workers.events():
                 course.note(event)
             progress.tell()
-    remove_partial(folder)  # Of workers that were killed.
+            storage.check_lock()
+    storage.remove_partial(VECTORS)  # Of workers that were killed.
     return course.set_aside
 
 
@@ -92,12 +84,13 @@ class _Course:
     """What is still to be done, what is under way, and who has tried what."""
 
     def __init__(self, manifest: Manifest, done: set[int], progress: Progress, attempts: int) -> None:
-        self._folder, self._progress, self._attempts = manifest.folder, progress, attempts
+        self._storage, self._progress, self._attempts = manifest.storage, progress, attempts
         self._fresh = (_Attempt(shard) for shard in manifest.shards() if shard.number not in done)
         self._next = next(self._fresh, None)
         self._again: deque[_Attempt] = deque()
         self._under_way: dict[int, _Attempt] = {}
         self._lost = 0
+        self._failures = set(_failures(manifest.storage))  # Known, so that success need not look for them.
         self.set_aside = 0
 
     @property
@@ -131,7 +124,7 @@ class _Course:
             case Finished(worker, shard, counts):
                 self._lost = 0
                 del self._under_way[worker]
-                _failure(self._folder, shard).unlink(missing_ok=True)
+                self._forget_failure(shard)
                 self._progress.finished(worker, counts)
             case Lost(_, reason):
                 self._count_lost(reason)
@@ -147,8 +140,15 @@ class _Course:
             self._again.append(attempt)
         else:
             self.set_aside += 1
-            _set_aside(self._folder, attempt, reason)
+            _set_aside(self._storage, attempt, reason)
+            self._failures.add(_failure(attempt.shard))
         self._progress.failed(worker, attempt.shard, reason, again)
+
+    def _forget_failure(self, shard: Shard) -> None:
+        name = _failure(shard)
+        if name in self._failures:
+            self._storage.remove(name)
+            self._failures.remove(name)
 
     def _count_lost(self, reason: str) -> None:
         self._lost += 1
@@ -165,23 +165,28 @@ class _Course:
         return None
 
 
-def _failure(folder: Path, shard: Shard) -> Path:
-    return folder / FAILED / f"{shard.number:07d}.json"
+def _failure(shard: Shard) -> str:
+    return f"{FAILED}/{shard.number:07d}.json"
 
 
-def _set_aside(folder: Path, attempt: _Attempt, reason: str) -> None:
+def _failures(storage: Storage) -> list[str]:
+    return sorted(f"{FAILED}/{name}" for name in storage.names(FAILED) if name.endswith(".json"))
+
+
+def _set_aside(storage: Storage, attempt: _Attempt, reason: str) -> None:
     shard = attempt.shard
     found = {"shard": shard.number, "source": shard.source, "attempts": attempt.tried, "reason": reason}
-    with replacing(_failure(folder, shard)) as (partial,):
+    with storage.writing(_failure(shard)) as (partial,):
         partial.write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 
-def set_aside(folder: Path) -> list[dict[str, object]]:
+def set_aside(storage: Storage) -> list[dict[str, object]]:
     """The shards that were set aside: number, source, attempts, reason; without those done since."""
     found = []
-    done = finished(folder)
-    for path in sorted((folder / FAILED).glob("*.json")):
-        one: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    done = finished(storage)
+    for name in _failures(storage):
+        with storage.reading(name) as file:
+            one: dict[str, object] = json.loads(file.read())
         if one["shard"] not in done:
             found.append(one)
     return found

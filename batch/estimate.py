@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from batch.job import Job
 from batch.manifest import LISTING
 from batch.model import Embedder, Model
 from batch.shards import Item, Shard
+from batch.storage.local import LocalStorage
 
 SAMPLE = 1024
 _TAR_OVERHEAD = 1024  # bytes of an item in a tar beside its own: a header, and what fills up its last block
@@ -96,7 +98,7 @@ def estimate(
     if min(sample, workers, machines) < 1:
         raise ValueError("a dry run takes at least 1 item, 1 worker and 1 machine")
     with tempfile.TemporaryDirectory(prefix="babelclip-") as scratch, Places(hosts) as places:
-        made = manifest.write(Path(scratch), job, places)
+        made = manifest.write(LocalStorage(Path(scratch)), job, places)
         embedder = model.open(job.tower, job.identity, job.threads)
         items, seconds = 0, 0.0
         size = 0
@@ -130,8 +132,9 @@ def _embedded(
 ) -> Iterator[tuple[list[Item], float]]:
     """Batches of the first shards, and the seconds that each took with its reading."""
     count = 0
+    listing = partial(made.storage.reading, LISTING)
     for shard in made.shards():
-        with batches(shard, made.job, places, made.folder / LISTING, readers) as (_, found):
+        with batches(shard, made.job, places, listing, readers) as (_, found):
             began = time.perf_counter()
             for items in found:
                 embedder.embed([item.data for item in items if not item.code])

@@ -22,6 +22,10 @@ BATCH = 128
 are decoded while it computes."""
 
 
+class JobError(Exception):
+    """A job cannot be begun or go on; the message is a sentence for people."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """What is embedded and by what; all that a vector or a row depends on.

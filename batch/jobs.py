@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from babelclip.transports.url import is_local
@@ -13,11 +12,12 @@ from batch import driver, manifest, output
 from batch.engines.base import Workers
 from batch.inputs.places import Places
 from batch.inputs.reading import READERS
-from batch.job import Job
+from batch.job import Job, JobError
 from batch.manifest import Manifest
 from batch.model import Model
 from batch.progress import Progress
 from batch.shards import Counts
+from batch.storage.base import Storage
 from batch.worker import Task
 
 Engine = Callable[[Task], Workers]
@@ -45,7 +45,7 @@ class Outcome:
 
 def embed(
     job: Job,
-    folder: Path,
+    storage: Storage,
     model: Model,
     engine: Engine,
     *,
@@ -54,41 +54,43 @@ def embed(
     attempts: int = driver.ATTEMPTS,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Begin a job, or go on with the one that the folder has.
+    """Begin a job, or go on with the one that is there.
 
     Args:
-        job: what is asked for; must be what the folder was begun with.
+        job: what is asked for; must be what was begun there.
         hosts: of the Web, that may be asked.
 
     Raises:
-        JobError: the folder is of another job, or another process is at it.
+        JobError: what is there is of another job, or another process is at it.
         EngineError: no worker can go on; what was finished stays.
         ValueError, OSError: the input cannot be cut; the output cannot be written.
     """
-    folder = Path(os.path.abspath(folder))
-    progress = progress or Progress(folder)
-    with driver.locked(folder):
-        made = _manifest(job, folder, hosts)
-        task = Task(str(folder), made.job, model, tuple(hosts), readers)
+    progress = progress or Progress(storage)
+    with driver.locked(storage, progress):
+        made = _manifest(job, storage, hosts)
+        task = Task(storage.address, made.job, model, tuple(hosts), readers)
         try:
             driver.run(made, engine(task), progress, attempts=attempts)
         except BaseException as error:
             progress.end("interrupted" if isinstance(error, KeyboardInterrupt) else "broken off", str(error))
             raise
-        failed = driver.set_aside(folder)
+        failed = driver.set_aside(storage)
         progress.end("incomplete" if failed else "finished")
     status = progress.status()
     return Outcome(made.count, progress.done, failed, progress.counts, status["seconds"])
 
 
-def _manifest(job: Job, folder: Path, hosts: Sequence[str]) -> Manifest:
+def _manifest(job: Job, storage: Storage, hosts: Sequence[str]) -> Manifest:
     job = replace(job, inputs=tuple(_absolute(one) for one in job.inputs))
-    found = manifest.read(folder)
+    found = manifest.read(storage)
     if found is not None:
         manifest.check_same(found, job)
         return found
-    with Places(hosts) as places:
-        return manifest.write(folder, job, places)
+    try:
+        with Places(hosts) as places:
+            return manifest.write(storage, job, places)
+    except FileExistsError as error:
+        raise JobError(f"another job has begun there meanwhile: {error}") from error
 
 
 def _absolute(place: str) -> str:
@@ -96,35 +98,35 @@ def _absolute(place: str) -> str:
     return place if "://" in place or is_local(place) else os.path.abspath(place)
 
 
-def require(folder: Path) -> Manifest:
-    """The manifest in a folder.
+def require(storage: Storage) -> Manifest:
+    """The manifest of a job.
 
     Raises:
         JobError: there is none.
     """
-    found = manifest.read(folder)
+    found = manifest.read(storage)
     if found is None:
-        raise manifest.JobError(f"there is no job in {folder}: it has no {manifest.MANIFEST}")
+        raise JobError(f"there is no job in {storage.address}: it has no {manifest.MANIFEST}")
     return found
 
 
-def totals(folder: Path) -> dict[str, Any]:
-    """What the outputs in a folder hold, by their own metadata; a job may be at it.
+def totals(storage: Storage) -> dict[str, Any]:
+    """What the outputs of a job hold, by their own metadata; it may be at work.
 
     Raises:
         JobError, ValueError, OSError: there is no job, or an output is none.
     """
-    made = require(folder)
+    made = require(storage)
     counts = Counts()
     finished = 0
-    for path in output.parts(folder):
-        metadata = output.read_metadata(path)
+    for name in output.parts(storage):
+        metadata = output.read_metadata(storage, name)
         counts.add(Counts(metadata["items"], metadata["failed"]))
         finished += 1
     return {
         "shards": made.count,
         "finished": finished,
-        "failed": driver.set_aside(folder),
+        "failed": driver.set_aside(storage),
         "items": counts.items,
         "errors": dict(sorted(counts.failed.items())),
         "modality": made.job.modality,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,20 +15,21 @@ from babelclip.ingest.metadata import fit_metadata
 from babelclip.ingest.rows import with_room
 from batch.jobs import require
 from batch.output import OWN, parts, read_metadata
+from batch.storage.base import Storage
 
 _ROWS = 4096  # of a commit; a commit is a version of the index's table
 _COMPACTED_AFTER = 20  # commits
 _log = logging.getLogger(__name__)
 
 
-def load(folder: Path, address: str, collection: str = "") -> int:
+def load(storage: Storage, address: str, collection: str = "") -> int:
     """Load what is there; the index is made where there is none.
 
     A row that is too large for the index is there with an error instead of what is large, and one whose id is
     too long not at all; the log names those.
 
     Args:
-        collection: of the rows; the path of the folder unless given.
+        collection: of the rows; the path or address of the output unless given.
 
     Returns:
         Rows that were written, those without a vector among them.
@@ -40,12 +39,12 @@ def load(folder: Path, address: str, collection: str = "") -> int:
         SearchIndexError: the index cannot be opened, or another process is at its last step.
         JobError, OSError, ValueError: there is no job, or an output cannot be read.
     """
-    made = require(folder)
-    collection = collection or os.path.abspath(folder)
+    made = require(storage)
+    collection = collection or storage.address
     count = commits = 0
-    with _opened(folder, address) as index, changing(index.info().address):
-        for path in parts(folder):
-            for rows in _rows(path, collection, index.settings):
+    with _opened(storage, address) as index, changing(index.info().address):
+        for name in parts(storage):
+            for rows in _rows(storage, name, collection, index.settings):
                 kept = list(_with_room(rows, index.size_check()))
                 index.upsert(kept, space=made.job.identity.space)
                 count += len(kept)
@@ -64,14 +63,14 @@ def _with_room(rows: list[Row], why_too_large: Callable[[Row], str]) -> Iterator
             yield kept
 
 
-def _opened(folder: Path, address: str) -> Index:
+def _opened(storage: Storage, address: str) -> Index:
     try:
         return open_index(address)
     except IndexNotFound:
-        first = next(parts(folder), None)
+        first = next(parts(storage), None)
         if first is None:
-            raise ValueError(f"{folder} has no output yet") from None
-        said = read_metadata(first)
+            raise ValueError(f"{storage.address} has no output yet") from None
+        said = read_metadata(storage, first)
         return create_index(
             address,
             Settings(
@@ -80,9 +79,9 @@ def _opened(folder: Path, address: str) -> Index:
         )
 
 
-def _rows(path: Path, collection: str, settings: Settings) -> Iterator[list[Row]]:
-    checksum = read_metadata(path)["checksum"][:16]
-    with parquet.ParquetFile(path) as file:
+def _rows(storage: Storage, name: str, collection: str, settings: Settings) -> Iterator[list[Row]]:
+    checksum = read_metadata(storage, name)["checksum"][:16]
+    with storage.reading(name) as opened, parquet.ParquetFile(opened) as file:
         for batch in file.iter_batches(_ROWS):
             # The last of those that have an id: an index refuses none, and keeps that.
             yield list(

@@ -8,66 +8,62 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from babelclip.atomic_files import replacing
 from batch.inputs.cutting import cut
 from batch.inputs.places import Places
-from batch.job import Job
+from batch.job import Job, JobError
 from batch.model import Identity
 from batch.shards import Shard
+from batch.storage.base import Storage
 
 MANIFEST = "manifest.jsonl"
 LISTING = "listing.jsonl"
-
-
-class JobError(Exception):
-    """A job cannot be begun or go on; the message is a sentence for people."""
 
 
 @dataclass(frozen=True)
 class Manifest:
     """One that was written. `shards` reads it again each time."""
 
-    folder: Path
+    storage: Storage
     job: Job
     count: int
 
     def shards(self) -> Iterator[Shard]:
         """All of them, by number."""
-        with (self.folder / MANIFEST).open(encoding="utf-8") as lines:
+        with self.storage.reading(MANIFEST) as lines:
             next(lines)
             for line in lines:
-                yield Shard.of_line(line)
+                yield Shard.of_line(line.decode())
 
 
-def read(folder: Path) -> Manifest | None:
-    """The manifest in a folder; None where there is none.
+def read(storage: Storage) -> Manifest | None:
+    """The manifest that is there; None where there is none.
 
     Raises:
         JobError: it is none of this format.
+        OSError: it cannot be read.
     """
-    path = folder / MANIFEST
-    if not path.exists():
-        return None
     try:
-        with path.open(encoding="utf-8") as lines:
-            job = Job.of_line(next(lines))
-            return Manifest(folder, job, sum(1 for _ in lines))
+        with storage.reading(MANIFEST) as lines:
+            job = Job.of_line(next(lines).decode())
+            return Manifest(storage, job, sum(1 for _ in lines))
+    except FileNotFoundError:
+        return None
     except (ValueError, StopIteration) as error:
-        raise JobError(f"{path} cannot be read: {error}") from error
+        raise JobError(f"{MANIFEST} of {storage.address} cannot be read: {error}") from error
 
 
-def write(folder: Path, job: Job, places: Places) -> Manifest:
-    """Cut the input and write down what it was cut into; all or nothing.
+def write(storage: Storage, job: Job, places: Places) -> Manifest:
+    """Cut the input and write down what it was cut into; all or nothing, and only once.
 
     Raises:
         ValueError, OSError: the input cannot be cut, see `batch.inputs.cutting.cut`.
+        FileExistsError: another job has begun there meanwhile.
     """
     count = 0
     with (
-        replacing(folder / LISTING, folder / MANIFEST) as (listing, manifest),
+        storage.creating(LISTING, MANIFEST) as (listing, manifest),
         listing.open("wb") as paths,
         manifest.open("w", encoding="utf-8") as lines,
     ):
@@ -75,7 +71,7 @@ def write(folder: Path, job: Job, places: Places) -> Manifest:
         for shard in cut(job.inputs, job.modality, job.shard_size, places, paths):
             lines.write(shard.line())
             count += 1
-    return Manifest(folder, job, count)
+    return Manifest(storage, job, count)
 
 
 def check_same(manifest: Manifest, asked: Job) -> None:
@@ -86,7 +82,7 @@ def check_same(manifest: Manifest, asked: Job) -> None:
     """
     job = manifest.job
     ours, theirs = job.identity, asked.identity
-    where = f"{manifest.folder} was begun with"
+    where = f"{manifest.storage.address} was begun with"
     instead = "go on with that, or embed into another folder"
     if ours.space != theirs.space:
         raise JobError(

@@ -6,18 +6,18 @@ metadata/metadata_0000000.parquet        id, image_path, caption of the same row
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow.compute
 from pyarrow import parquet
 
-from babelclip.atomic_files import replacing
 from batch.jobs import require
 from batch.output import parts
+from batch.storage.base import Storage
 
 
-def export(folder: Path, target: Path) -> int:
+def export(storage: Storage, target: Storage) -> int:
     """Write the vectors of all outputs that are there; what was written before is written again, the same.
 
     Returns:
@@ -26,21 +26,19 @@ def export(folder: Path, target: Path) -> int:
     Raises:
         JobError, OSError, ValueError: there is no job, or a file cannot be read or written.
     """
-    job = require(folder).job
+    job = require(storage).job
     prefix = "text" if job.modality == "text" else "img"
-    vectors_folder, metadata_folder = target / f"{prefix}_emb", target / "metadata"
-    for one in (vectors_folder, metadata_folder):
-        one.mkdir(parents=True, exist_ok=True)
     rows = 0
-    for path in parts(folder):
-        number = path.stem.removeprefix("part-")
-        table = parquet.read_table(path, columns=["id", "source", "vector", "caption"])
+    for name in parts(storage):
+        number = PurePosixPath(name).stem.removeprefix("part-")
+        with storage.reading(name) as part:
+            table = parquet.read_table(part, columns=["id", "source", "vector", "caption"])
         table = table.filter(pyarrow.compute.is_valid(table["vector"])).combine_chunks()
         flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         vectors = np.asarray(flat, dtype=job.dtype).reshape(table.num_rows, job.identity.dim)
         named = table.drop_columns(["vector"]).rename_columns(["id", "image_path", "caption"])
-        first = vectors_folder / f"{prefix}_emb_{number}.npy"
-        with replacing(first, metadata_folder / f"metadata_{number}.parquet") as (array, metadata):
+        written = (f"{prefix}_emb/{prefix}_emb_{number}.npy", f"metadata/metadata_{number}.parquet")
+        with target.writing(*written) as (array, metadata):
             with array.open("wb") as file:
                 np.save(file, vectors, allow_pickle=False)
             parquet.write_table(named, metadata)

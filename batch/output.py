@@ -15,7 +15,6 @@ place, so that the same shard gives the same bytes.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from babelclip.embeddings import Embeddings
 from babelclip.index.base import row_id
 from batch.job import Job
 from batch.shards import Counts, Item, Shard
+from batch.storage.base import Storage
 
 VECTORS = "vectors"
 METADATA = b"babelclip"
@@ -38,32 +38,22 @@ _NAME = re.compile(r"part-(\d{7,})\.parquet")
 _PLAIN = ("id", "source", "error", "message", "caption")
 
 
-def part_path(folder: Path, number: int) -> Path:
-    """Where the output of a shard is, or will be."""
-    return folder / VECTORS / f"part-{number:07d}.parquet"
+def part_name(number: int) -> str:
+    """What the output of a shard is called, or will be."""
+    return f"{VECTORS}/part-{number:07d}.parquet"
 
 
-def finished(folder: Path) -> set[int]:
+def finished(storage: Storage) -> set[int]:
     """The numbers of the shards whose output is there."""
-    try:
-        names = os.listdir(folder / VECTORS)
-    except FileNotFoundError:
-        return set()
-    return {int(match[1]) for match in map(_NAME.fullmatch, names) if match}
+    return {int(match[1]) for match in map(_NAME.fullmatch, storage.names(VECTORS)) if match}
 
 
-def parts(folder: Path) -> Iterator[Path]:
-    """The outputs that are there, by number."""
-    return (part_path(folder, number) for number in sorted(finished(folder)))
+def parts(storage: Storage) -> Iterator[str]:
+    """The names of the outputs that are there, by number."""
+    return (part_name(number) for number in sorted(finished(storage)))
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what writers that were killed have left. Nobody may be writing."""
-    for path in (folder / VECTORS).glob(".*.partial"):
-        path.unlink(missing_ok=True)
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(storage: Storage, name: str) -> dict[str, Any]:
     """What an output says of itself; its rows are not read.
 
     Raises:
@@ -71,10 +61,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
     """
     try:
-        found = parquet.read_metadata(path).metadata or {}
+        with storage.reading(name) as file:
+            found = parquet.read_metadata(file).metadata or {}
         metadata: dict[str, Any] = json.loads(found[METADATA])
     except (pyarrow.ArrowException, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is no output of a shard: {error}") from error
+        raise ValueError(f"{name} of {storage.address} is no output of a shard: {error}") from error
     return metadata
 
 

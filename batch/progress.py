@@ -14,18 +14,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from babelclip.atomic_files import replacing
 from batch.shards import Counts, Shard
+from batch.storage.base import Storage
 
 STATUS = "status.json"
-_EVERY = 1.0  # seconds between two writings of the status
 LOOPBACK = "127.0.0.1"
 
 
@@ -34,12 +32,12 @@ class Progress:
     """What the driver tells; who looks is told by `status`, the bar and the metrics.
 
     Args:
-        folder: of the output.
+        storage: of the output.
         metrics: counts for Prometheus, too.
         console: where failures are said; None for nowhere.
     """
 
-    folder: Path
+    storage: Storage
     metrics: Metrics | None = None
     console: Console | None = None
     state: str = "starting"
@@ -84,11 +82,13 @@ class Progress:
         self.set_aside += not again
         if self.metrics is not None:
             self.metrics.failed(again)
+        what = "is tried again" if again else "is set aside"
+        self.say(f"shard {shard.number} {what}: {reason}")
+
+    def say(self, text: str) -> None:
+        """A line for people."""
         if self.console is not None:
-            what = "is tried again" if again else "is set aside"
-            self.console.print(
-                f"shard {shard.number} {what}: {reason}", markup=False, highlight=False, soft_wrap=True
-            )
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def end(self, state: str, reason: str = "") -> None:
         """The job is at its end."""
@@ -97,7 +97,7 @@ class Progress:
         self.tell(now=True)
 
     def tell(self, *, now: bool = False) -> None:
-        """Bring the bar up to date, and about once a second the status file."""
+        """Bring the bar up to date, and as often as the storage has it the status file."""
         if self._bar is not None:
             bar, task = self._bar
             status = self.status()
@@ -111,8 +111,8 @@ class Progress:
                 left="" if left is None else f"{_duration(left)} left",
                 codes=f"failed: {codes}" if codes else "",
             )
-        if now or time.monotonic() - self._written >= _EVERY:
-            with replacing(self.folder / STATUS) as (partial,):
+        if now or time.monotonic() - self._written >= self.storage.status_seconds:
+            with self.storage.writing(STATUS) as (partial,):
                 partial.write_text(json.dumps(self.status()) + "\n", encoding="utf-8")
             self._written = time.monotonic()
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pyarrow
 
-from babelclip.atomic_files import replacing
 from babelclip.embeddings import Embeddings
 from babelclip.errors import BabelclipError, TransportError
 from babelclip.ingest.metadata import clean_text
@@ -20,8 +19,9 @@ from batch.inputs.reading import READERS, Checksum, batches
 from batch.job import Job
 from batch.manifest import LISTING
 from batch.model import Embedder, Model
-from batch.output import PartWriter, part_path
+from batch.output import PartWriter, part_name
 from batch.shards import Counts, Item, Shard, ShardError
+from batch.storage.opening import open_storage
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -41,12 +41,12 @@ class Task:
     """What every worker of a job is told.
 
     Attributes:
-        folder: of the output; all workers see it under this name.
+        output: the address of its storage; all workers see it under this one.
         hosts: of the Web, that may be asked.
         readers: threads that read images.
     """
 
-    folder: str
+    output: str
     job: Job
     model: Model
     hosts: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Worker:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._folder = Path(task.folder)
+        self._storage = open_storage(task.output)
         self._places = Places(task.hosts)
         self._embedder: Embedder = task.model.open(task.job.tower, task.job.identity, task.job.threads)
 
@@ -76,28 +76,28 @@ class Worker:
             ShardError: the shard cannot be embedded, here or now; nothing is written.
             OutputFull, WorkerLost: as they say; nothing is written either.
         """
-        path = part_path(self._folder, shard.number)
         try:
-            # A name of its own: a worker that was given up for dead may still be writing.
-            with replacing(path, tag=uuid4().hex) as (partial,):
-                return self._write(shard, partial, progress)
+            # Shared: a worker that was given up for dead may still be writing.
+            with self._storage.writing(part_name(shard.number), shared=True) as (path,):
+                return self._write(shard, path, progress)
         except TransportError as error:
             raise WorkerLost(sentence(error)) from error
         except OSError as error:
             if error.errno in _FULL:
-                raise OutputFull(f"nothing can be written to {self._folder}: {error.strerror}") from error
+                said = f"nothing can be written to {self._storage.address}: {error.strerror}"
+                raise OutputFull(said) from error
             raise ShardError(sentence(error)) from error
         except (BabelclipError, pyarrow.ArrowException, ValueError, ImportError) as error:
             raise ShardError(sentence(error)) from error
 
-    def _write(self, shard: Shard, partial: Path, progress: Progress) -> Counts:
+    def _write(self, shard: Shard, path: Path, progress: Progress) -> Counts:
         task = self._task
         checksum = Checksum()
         logit_scale = 1.0
-        listing = self._folder / LISTING
+        listing = partial(self._storage.reading, LISTING)
         with (
             batches(shard, task.job, self._places, listing, task.readers) as (columns, found),
-            PartWriter(partial, task.job, columns) as writer,
+            PartWriter(path, task.job, columns) as writer,
         ):
             for items in found:
                 checksum.add(items)

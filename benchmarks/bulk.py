@@ -38,6 +38,7 @@ from pyarrow import parquet
 from babelclip.model_store.archives import read_pair
 from batch import output
 from batch.estimate import processes
+from batch.storage.local import LocalStorage
 from benchmarks.ingest import pictures
 from benchmarks.support import report, towers
 from benchmarks.support.options import make_parser, parse
@@ -123,7 +124,7 @@ def agreement(theirs: Path, ours: Path) -> float:
     from benchmarks.peers.clip_inference import read
 
     known = read(theirs)
-    rows = parquet.read_table(output.part_path(ours, 0), columns=["source", "vector"]).to_pylist()
+    rows = parquet.read_table(ours / output.part_name(0), columns=["source", "vector"]).to_pylist()
     names = [row["source"].rpartition("#")[2].removesuffix(".jpg") for row in rows]
     pairs = _unit([known[name] for name in names]) * _unit([row["vector"] for row in rows])
     return float(pairs.sum(axis=1).min())
@@ -198,14 +199,14 @@ def rate(result: dict[str, Any]) -> float:
 def killed(url: str, shards: list[Path], out: Path, workers: int) -> dict[str, Any]:
     """A run that is killed once half of the outputs are there, and the one after it."""
     process = start(url, shards, out, workers)
-    while len(output.finished(out)) < len(shards) // 2:
+    while len(output.finished(LocalStorage(out))) < len(shards) // 2:
         if process.poll() is not None:
             raise SystemExit("embedding ended before it was killed")
         time.sleep(0.01)
     process.kill()
     process.communicate()
-    done = output.finished(out)
-    kept = sum(output.read_metadata(output.part_path(out, number))["items"] for number in done)
+    done = output.finished(LocalStorage(out))
+    kept = sum(output.read_metadata(LocalStorage(out), output.part_name(number))["items"] for number in done)
     status = json.loads((out / "status.json").read_text(encoding="utf-8"))
     rest, _ = finish(start(url, shards, out, workers))
     assert rest["embedded"] == len(shards) - len(done)
@@ -218,8 +219,8 @@ def killed(url: str, shards: list[Path], out: Path, workers: int) -> dict[str, A
 def same(some: Path, whole: Path) -> bool:
     """Whether outputs are equal to the byte to those of the same shards in another folder."""
     return all(
-        output.part_path(some, number).read_bytes() == output.part_path(whole, number).read_bytes()
-        for number in output.finished(some)
+        (some / output.part_name(number)).read_bytes() == (whole / output.part_name(number)).read_bytes()
+        for number in output.finished(LocalStorage(some))
     )
 
 

@@ -146,8 +146,8 @@ class _Body(io.RawIOBase):
         return len(taken)
 
 
-def file_system(place: str) -> tuple[Any, str]:
-    """Of fsspec, for an address of an object store, and the path in it.
+def file_system(place: str, **options: Any) -> tuple[Any, str]:
+    """Of fsspec with its options, for an address of an object store, and the path in it.
 
     Raises:
         ImportError: fsspec, or the package for the store, is not installed.
@@ -156,7 +156,7 @@ def file_system(place: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise ImportError("object stores need fsspec: install the dependency group search") from error
-    system, path = url_to_fs(place)
+    system, path = url_to_fs(place, **options)
     return system, str(path)
 
 

@@ -7,11 +7,11 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import pyarrow
 
@@ -28,6 +28,8 @@ from batch.shards import Item, Shard, ShardError
 
 Some = TypeVar("Some")
 
+Opened = Callable[[], AbstractContextManager[BinaryIO]]
+"""Opens a file to read."""
 READERS = 8
 """Threads that read images of folders and of tables of paths, unless asked otherwise: they mostly wait."""
 _BATCH_BYTES = 64_000_000
@@ -36,9 +38,12 @@ _AHEAD = 2  # batches that are read while one is embedded
 
 @contextmanager
 def batches(
-    shard: Shard, job: Job, places: Places, listing: Path, readers: int = READERS
+    shard: Shard, job: Job, places: Places, listing: Opened, readers: int = READERS
 ) -> Iterator[tuple[pyarrow.Schema, Iterator[list[Item]]]]:
     """The columns that the input has beside images and texts, and the items in batches, always the same ones.
+
+    Args:
+        listing: of the manifest, with the paths of folders.
 
     Raises:
         ShardError: the shard cannot be read to its end, or is another than when the manifest was written.
@@ -59,7 +64,7 @@ def batches(
 
 
 def _items(
-    shard: Shard, job: Job, places: Places, listing: Path, pool: ThreadPoolExecutor, readers: int
+    shard: Shard, job: Job, places: Places, listing: Opened, pool: ThreadPoolExecutor, readers: int
 ) -> tuple[pyarrow.Schema, Iterator[Item]]:
     if shard.kind == "tar":
         return pyarrow.schema([("metadata", pyarrow.string())]), _tar(shard, places)
@@ -77,8 +82,8 @@ def _tar(shard: Shard, places: Places) -> Iterator[Item]:
         yield from tar_items(file, name)
 
 
-def _listed(shard: Shard, listing: Path) -> Iterator[str]:
-    with listing.open("rb") as lines:
+def _listed(shard: Shard, listing: Opened) -> Iterator[str]:
+    with listing() as lines:
         lines.seek(shard.begin)
         for line in islice(lines, shard.count):
             yield json.loads(line)

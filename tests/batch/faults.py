@@ -18,9 +18,9 @@ from typing import Any
 
 import psutil
 
-from batch import output
 from benchmarks.bulk import finish, make_shards, same, start
 from benchmarks.support import towers
+from tests.batch.support import finished
 
 WORKERS = 2
 SHARD = 500  # images
@@ -61,7 +61,7 @@ def disturb(
                 continue
         driver.communicate()
         if driver.returncode == 0:
-            return {"killed": killed, "starts": starts, "outputs": len(output.finished(out))}
+            return {"killed": killed, "starts": starts, "outputs": len(finished(out))}
         if driver.returncode > 1:  # 1: a shard was hit too often; the next run tries it again
             raise SystemExit(f"the driver ended with status {driver.returncode}")
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from pyarrow import parquet
 
+import batch.output
 from babelclip.embeddings import Embeddings
 from babelclip.errors import TransportError
 from babelclip.item_errors import ItemError
@@ -27,6 +28,7 @@ from batch.job import Job
 from batch.jobs import Outcome
 from batch.model import Embedder, Identity
 from batch.output import parts
+from batch.storage.opening import open_storage
 
 DIM = 8
 PATIENCE = 120.0
@@ -123,11 +125,12 @@ def image_job(*inputs: str | Path, model: MemoryModel | None = None, **fields: A
 
 
 def embed(
-    job: Job, folder: Path, processes: int = 1, model: MemoryModel | None = None, **options: Any
+    job: Job, output: Path | str, processes: int = 1, model: MemoryModel | None = None, **options: Any
 ) -> Outcome:
     """The job, by processes of this machine."""
     model = model or MemoryModel()
-    return jobs.embed(job, folder, model, lambda task: LocalWorkers(task, processes), readers=2, **options)
+    storage = open_storage(output)
+    return jobs.embed(job, storage, model, lambda task: LocalWorkers(task, processes), readers=2, **options)
 
 
 def make_tar(path: Path, members: Mapping[str, bytes]) -> Path:
@@ -155,11 +158,22 @@ def make_shards(folder: Path, count: int, items: int = 4, **replaced: bytes) -> 
     ]
 
 
-def rows(folder: Path) -> list[dict[str, Any]]:
+def finished(output: Path | str) -> set[int]:
+    """The numbers of the shards whose output is there."""
+    return batch.output.finished(open_storage(output))
+
+
+def rows(output: Path | str) -> list[dict[str, Any]]:
     """All rows of all outputs, in order."""
-    return [row for path in parts(folder) for row in parquet.read_table(path).to_pylist()]
+    found = contents(output).values()
+    return [row for data in found for row in parquet.read_table(io.BytesIO(data)).to_pylist()]
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of all outputs by name."""
-    return {path.name: path.read_bytes() for path in parts(folder)}
+def contents(output: Path | str) -> dict[str, bytes]:
+    """The bytes of all outputs by name, in order."""
+    storage = open_storage(output)
+    found = {}
+    for name in parts(storage):
+        with storage.reading(name) as file:
+            found[name.rpartition("/")[2]] = file.read()
+    return found

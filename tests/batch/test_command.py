@@ -12,7 +12,6 @@ from pyarrow import parquet
 import handlers.base  # noqa: F401  (so that this process has the repository's and no archive's)
 from babelclip.index import open_index
 from batch.__main__ import main
-from batch.output import parts
 from batch.progress import Metrics
 from batch.shards import Counts
 from tests.batch.support import contents, make_tar, rows
@@ -158,5 +157,5 @@ def test_metrics_are_served_on_loopback() -> None:
 
 def test_outputs_are_named_by_their_shards(embedded: Path) -> None:
     """A folder of Parquet that any reader of data sets takes as one."""
-    assert [path.name for path in parts(embedded / "out")] == ["part-0000000.parquet", "part-0000001.parquet"]
+    assert list(contents(embedded / "out")) == ["part-0000000.parquet", "part-0000001.parquet"]
     assert parquet.read_table(embedded / "out" / "vectors").num_rows == 10

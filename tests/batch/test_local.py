@@ -11,9 +11,9 @@ import pytest
 from batch import driver
 from batch.driver import FAILED
 from batch.engines.base import EngineError
-from batch.job import Job
-from batch.manifest import JobError
-from batch.output import VECTORS, finished
+from batch.job import Job, JobError
+from batch.output import VECTORS
+from batch.storage.local import LocalStorage
 from tests.batch.support import (
     BAD,
     FULL,
@@ -22,6 +22,7 @@ from tests.batch.support import (
     MemoryModel,
     contents,
     embed,
+    finished,
     image_job,
     make_shards,
     rows,
@@ -126,7 +127,7 @@ def test_a_full_disk_ends_the_job_and_loses_nothing(tmp_path: Path) -> None:
         embed(job, tmp_path / "out")
     assert finished(tmp_path / "out") == {0}
     assert not list((tmp_path / "out" / VECTORS).glob(".*"))
-    assert not list((tmp_path / "out" / FAILED).iterdir())
+    assert not list((tmp_path / "out" / FAILED).glob("*"))
     assert embed(job, tmp_path / "out").embedded == 2
     assert contents(tmp_path / "out") == undisturbed(job, tmp_path / "calm")
 
@@ -146,4 +147,4 @@ def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path: Path) -> None:
     make_shards(tmp_path / "in", 2)
     with pytest.raises(EngineError, match="no such model"):
         embed(image_job(tmp_path / "in"), tmp_path / "out", model=MemoryModel(missing=True))
-    assert driver.set_aside(tmp_path / "out") == []
+    assert driver.set_aside(LocalStorage(tmp_path / "out")) == []

@@ -8,8 +8,8 @@ import pytest
 
 from batch import manifest
 from batch.inputs.places import Places
-from batch.job import Job
-from batch.manifest import JobError
+from batch.job import Job, JobError
+from batch.storage.local import LocalStorage
 from tests.batch.support import image_job, make_shards
 
 
@@ -20,8 +20,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     (folder / "caf\udce9.jpg").touch()
     make_shards(tmp_path / "shards", 2)
     job = image_job(folder, tmp_path / "shards", dtype="float16", threads=2)
-    written = manifest.write(tmp_path, job, Places())
-    found = manifest.read(tmp_path)
+    written = manifest.write(LocalStorage(tmp_path), job, Places())
+    found = manifest.read(LocalStorage(tmp_path))
     assert found == written
     assert found is not None
     assert found.job == job
@@ -32,8 +32,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_an_input_that_cannot_be_cut_leaves_nothing(tmp_path: Path) -> None:
     """The next run begins anew, with whatever input it is given."""
     with pytest.raises(ValueError, match="nothing to embed"):
-        manifest.write(tmp_path, image_job(*make_shards(tmp_path / "in", 1), tmp_path / "*.tar"), Places())
-    assert manifest.read(tmp_path) is None
+        manifest.write(
+            LocalStorage(tmp_path), image_job(*make_shards(tmp_path / "in", 1), tmp_path / "*.tar"), Places()
+        )
+    assert manifest.read(LocalStorage(tmp_path)) is None
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
@@ -50,13 +52,13 @@ def test_another_model_is_refused(change: dict[str, Any], said: str, tmp_path: P
     job = image_job("a.tar")
     other = replace(job, identity=replace(job.identity, **change))
     with pytest.raises(JobError, match=said + ".*embed into another folder"):
-        manifest.check_same(manifest.Manifest(tmp_path, job, 1), other)
+        manifest.check_same(manifest.Manifest(LocalStorage(tmp_path), job, 1), other)
 
 
 def test_another_input_or_setting_is_refused(tmp_path: Path) -> None:
     """All that rows depend on is as the job was begun."""
     job = image_job("a.tar")
-    made = manifest.Manifest(tmp_path, job, 1)
+    made = manifest.Manifest(LocalStorage(tmp_path), job, 1)
     manifest.check_same(made, job)
     for change in ({"inputs": ("b.tar",)}, {"batch": 3}, {"dtype": "float16"}, {"threads": 4}):
         with pytest.raises(JobError, match="was begun with " + next(iter(change))):
@@ -68,7 +70,7 @@ def test_a_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
     for text in ("", "{}\n", '{"format": 1}\n', "[]\n", "no json\n"):
         (tmp_path / manifest.MANIFEST).write_text(text, encoding="utf-8")
         with pytest.raises(JobError, match="cannot be read"):
-            manifest.read(tmp_path)
+            manifest.read(LocalStorage(tmp_path))
 
 
 @pytest.mark.parametrize("change", [{"dtype": "int8"}, {"batch": 0}, {"modality": "sound"}])

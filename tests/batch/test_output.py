@@ -10,8 +10,9 @@ from pyarrow import parquet
 from babelclip.embeddings import Embeddings
 from babelclip.index import row_id
 from babelclip.item_errors import ItemError
-from batch.output import PartWriter, finished, part_path, read_metadata
+from batch.output import PartWriter, finished, part_name, read_metadata
 from batch.shards import Item, Shard
+from batch.storage.local import LocalStorage
 from tests.batch.support import DIM, image_job
 
 
@@ -42,7 +43,7 @@ def test_rows_are_those_of_the_input(dtype: str, tmp_path: Path) -> None:
     assert rows[0]["input_source"] == "camera"
     assert [row["error"] for row in rows] == [None, "unreadable_file", "image_undecodable"]
     assert [row["vector"] is None for row in rows] == [False, True, True]
-    metadata = read_metadata(path)
+    metadata = read_metadata(LocalStorage(tmp_path), "part.parquet")
     assert metadata["space"] == "in-memory"
     assert metadata["archive"] == "0" * 64
     assert metadata["checksum"] == "c" * 64
@@ -51,16 +52,16 @@ def test_rows_are_those_of_the_input(dtype: str, tmp_path: Path) -> None:
 
 def test_the_finished_ones_show_by_their_names(tmp_path: Path) -> None:
     """What is half written, or something else, is no output."""
-    assert finished(tmp_path) == set()
+    assert finished(LocalStorage(tmp_path)) == set()
     (tmp_path / "vectors").mkdir()
     for name in (
-        part_path(tmp_path, 3).name,
+        Path(part_name(3)).name,
         ".part-0000004.parquet.x.partial",
         "notes.txt",
         "part-5.parquet",
     ):
         (tmp_path / "vectors" / name).touch()
-    assert finished(tmp_path) == {3}
+    assert finished(LocalStorage(tmp_path)) == {3}
 
 
 def test_what_is_no_output_is_said(tmp_path: Path) -> None:
@@ -69,4 +70,4 @@ def test_what_is_no_output_is_said(tmp_path: Path) -> None:
     (tmp_path / "none.parquet").write_bytes(b"nothing")
     for name in ("other", "none"):
         with pytest.raises(ValueError, match="is no output of a shard"):
-            read_metadata(tmp_path / f"{name}.parquet")
+            read_metadata(LocalStorage(tmp_path), f"{name}.parquet")

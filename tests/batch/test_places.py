@@ -11,6 +11,7 @@ import pytest
 from batch.inputs.places import Places
 from batch.inputs.reading import batches
 from batch.shards import Shard
+from batch.storage.local import LocalStorage
 from tests.batch.support import image_job, make_shards
 
 
@@ -45,7 +46,9 @@ def test_a_shard_of_an_allowed_host_is_read(server: str, tmp_path: Path) -> None
     place = f"http://{server}/000.tar"
     with (
         Places([server]) as places,
-        batches(Shard(0, "tar", place), image_job(), places, tmp_path) as (_, found),
+        batches(
+            Shard(0, "tar", place), image_job(), places, partial(LocalStorage(tmp_path).reading, "listing")
+        ) as (_, found),
     ):
         items = [item for group in found for item in group]
     assert [item.source for item in items] == [f"{place}#{n:03d}.jpg" for n in range(4)]

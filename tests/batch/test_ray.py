@@ -17,9 +17,19 @@ from batch.engines.base import EngineError
 from batch.engines.ray import RayWorkers
 from batch.job import Job
 from batch.jobs import Outcome
-from batch.output import finished
+from batch.storage.opening import open_storage
 from batch.worker import Task
-from tests.batch.support import KILL, WAIT, MemoryModel, contents, embed, image_job, make_shards, wait_for
+from tests.batch.support import (
+    KILL,
+    WAIT,
+    MemoryModel,
+    contents,
+    embed,
+    finished,
+    image_job,
+    make_shards,
+    wait_for,
+)
 from tests.places import REPOSITORY
 
 pytestmark = pytest.mark.slow  # starts a cluster, and kills
@@ -31,23 +41,23 @@ HOST = "127.0.0.2"
 NODE = {"node_ip_address": HOST, "object_store_memory": 80_000_000}
 DRIVER = """
 import sys
-from pathlib import Path
 from batch import jobs
 from batch.engines.ray import RayWorkers
+from batch.storage.opening import open_storage
 from tests.batch.support import MemoryModel, image_job
 jobs.embed(
     image_job(sys.argv[1]),
-    Path(sys.argv[2]),
+    open_storage(sys.argv[2]),
     MemoryModel(),
     lambda task: RayWorkers(task, address=sys.argv[3], actors=1),
 )
 """
 ALONE = """
 import json, os, sys
-from pathlib import Path
 import psutil
 from batch import jobs
 from batch.engines.ray import RayWorkers
+from batch.storage.opening import open_storage
 from tests.batch.support import MemoryModel, image_job
 listening, modes = set(), set()
 
@@ -63,7 +73,10 @@ class Watched(RayWorkers):
         return super().events()
 
 outcome = jobs.embed(
-    image_job(sys.argv[1]), Path(sys.argv[2]), MemoryModel(), lambda task: Watched(task, actors=1)
+    image_job(sys.argv[1]),
+    open_storage(sys.argv[2]),
+    MemoryModel(),
+    lambda task: Watched(task, actors=1),
 )
 assert "RAY_AUTH_MODE" not in os.environ
 print(json.dumps({"embedded": outcome.embedded, "modes": list(modes), "listening": sorted(listening)}))
@@ -109,7 +122,7 @@ def embed_by_ray(job: Job, folder: Path, model: MemoryModel | None = None, **opt
     def engine(task: Task) -> RayWorkers:
         return RayWorkers(task, **{"actors": 2, **options})
 
-    return jobs.embed(job, folder, model, engine, readers=2)
+    return jobs.embed(job, open_storage(folder), model, engine, readers=2)
 
 
 def test_actors_give_the_bytes_of_processes(cluster: Any, tmp_path: Path) -> None:

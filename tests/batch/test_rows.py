@@ -1,5 +1,6 @@
 """Rows of tables as items."""
 
+from functools import partial
 from pathlib import Path
 
 import pyarrow
@@ -11,6 +12,7 @@ from batch.inputs.places import Places
 from batch.inputs.reading import batches
 from batch.job import Job
 from batch.shards import Item, Shard, ShardError
+from batch.storage.local import LocalStorage
 from tests.batch.support import image_job
 
 
@@ -20,7 +22,9 @@ def items_of(path: Path, job: Job, listing: Path) -> tuple[pyarrow.Schema, list[
     with listing.open("wb") as paths:
         shards = list(cut([str(path)], job.modality, job.shard_size, Places(), paths))
     for shard in shards:
-        with batches(shard, job, Places(), listing, 2) as (schema, groups):
+        with batches(
+            shard, job, Places(), partial(LocalStorage(listing.parent).reading, listing.name), 2
+        ) as (schema, groups):
             found += [item for group in groups for item in group]
     return schema, found
 
@@ -91,6 +95,8 @@ def test_a_file_that_has_changed_is_refused(tmp_path: Path) -> None:
     shard = Shard(0, "lines", str(tmp_path / "t.txt"), count=2, rows=2, size=3)
     with (
         pytest.raises(ShardError, match="has changed"),
-        batches(shard, image_job(modality="text"), Places(), tmp_path / "listing"),
+        batches(
+            shard, image_job(modality="text"), Places(), partial(LocalStorage(tmp_path).reading, "listing")
+        ),
     ):
         pass

@@ -1,0 +1,1 @@
+"""Where the files of a job lie: a folder that all workers see, or an object store."""
