@@ -15,10 +15,10 @@ from typing import Any, BinaryIO, cast
 from babelclip.client.calls import LARGEST_MESSAGE
 from babelclip.errors import IMAGE_TOO_MANY_BYTES
 from babelclip.ingest.metadata import clean_text
+from babelclip.ingest.sources.webdataset import MOST_NOTES, caption_and_metadata, samples
 from babelclip.search.folder import SUFFIXES
 from batch.shards import Item, ShardError
 
-_MOST_NOTES = 1_000_000  # bytes of a caption or of metadata
 _BLOCK = 512
 
 
@@ -30,18 +30,10 @@ def tar_items(file: BinaryIO, name: str) -> Iterator[Item]:
         OSError: it cannot be read.
     """
     watched = _LastBytes(file)
-    sample: list[tuple[str, bytes, int]] = []
     try:
         with tarfile.open(fileobj=cast("Any", watched), mode="r|", bufsize=1 << 20) as archive:
-            for member in archive:
-                cast("Any", archive).members = []  # Else it keeps them all.
-                if not member.isfile():
-                    continue
-                if sample and _key(member.name) != _key(sample[0][0]):
-                    yield from _sample(name, sample)
-                    sample = []
-                sample.append((member.name, _data(archive, member), member.size))
-            yield from _sample(name, sample)
+            for sample in samples(archive):
+                yield from _sample(name, [(one.name, _data(archive, one), one.size) for one in sample])
             _check_end(archive, watched, name)
     except (tarfile.TarError, EOFError) as error:
         raise ShardError(f"{name} is no tar to its end: {error}") from error
@@ -71,7 +63,7 @@ def _check_end(archive: tarfile.TarFile, watched: _LastBytes, name: str) -> None
 
 def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     suffix = PurePosixPath(member.name).suffix.lower()
-    most = _MOST_NOTES if suffix in (".txt", ".json") else LARGEST_MESSAGE if suffix in SUFFIXES else -1
+    most = MOST_NOTES if suffix in (".txt", ".json") else LARGEST_MESSAGE if suffix in SUFFIXES else -1
     if member.size > most:
         return b""
     stream = archive.extractfile(member)
@@ -84,10 +76,7 @@ def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def _sample(name: str, members: list[tuple[str, bytes, int]]) -> Iterator[Item]:
     """The images of a sample, each with the sample's caption and metadata."""
     by_suffix = {PurePosixPath(member).suffix.lower(): data for member, data, _ in members}
-    caption = by_suffix.get(".txt", b"").decode("utf-8", "replace").strip()
-    metadata = _object(by_suffix.get(".json", b""))
-    if not caption:
-        caption = next((v for key in ("caption", "text") if isinstance(v := metadata.get(key), str)), "")
+    caption, metadata = caption_and_metadata(by_suffix)
     columns = {"metadata": json.dumps(metadata) if metadata else None}
     for member, data, size in members:
         if PurePosixPath(member).suffix.lower() not in SUFFIXES:
@@ -97,17 +86,3 @@ def _sample(name: str, members: list[tuple[str, bytes, int]]) -> Iterator[Item]:
             code, message = IMAGE_TOO_MANY_BYTES, f"the image has {size:,} bytes"
         source = clean_text(f"{name}#{member}")
         yield Item(source, data, clean_text(caption), columns, code, message)
-
-
-def _key(member: str) -> str:
-    """WebDataset's: up to the first dot of the name."""
-    folder, slash, name = member.rpartition("/")
-    return folder + slash + name.partition(".")[0]
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

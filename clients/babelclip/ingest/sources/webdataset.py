@@ -7,7 +7,8 @@ import glob
 import json
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from babelclip.ingest.sources.base import Entry, EntryUnreadable, fingerprint_of
 from babelclip.search.folder import SUFFIXES, Skipped
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_MOST_NOTES = 1_000_000  # bytes of a caption or of metadata
+MOST_NOTES = 1_000_000
+"""Bytes of a caption or of metadata; larger ones are not read."""
 _MOST_SHARDS = 1_000_000
 
 
@@ -94,36 +96,47 @@ def read_member(shard: Path, member: str) -> bytes:
         raise EntryUnreadable(UNREADABLE_FILE, f"cannot read {member} of {shard}: {error}") from error
 
 
+def samples(archive: tarfile.TarFile) -> Iterator[Iterator[tarfile.TarInfo]]:
+    """The files of a tar by sample, as they lie in it; each sample is to be taken before the next one."""
+    for _, members in groupby(_files(archive), lambda member: _key(member.name)):
+        yield members
+
+
+def caption_and_metadata(notes: Mapping[str, bytes]) -> tuple[str, dict[str, Any]]:
+    """Of a sample: what its `.txt` holds, or else says `caption` or `text` in its `.json`, and all of that.
+
+    Args:
+        notes: the bytes of these files by suffix, as far as they are there.
+    """
+    caption = notes.get(".txt", b"").decode("utf-8", "replace").strip()
+    metadata = _object(notes.get(".json", b""))
+    if not caption:
+        caption = next((v for key in ("caption", "text") if isinstance(v := metadata.get(key), str)), "")
+    return caption, metadata
+
+
+def _files(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for member in archive:
+        archive.members = []  # type: ignore[attr-defined]  # Else it keeps them all.
+        if member.isfile():
+            yield member
+
+
 def _entries(shard: Path) -> Iterator[Entry]:
-    sample: list[tarfile.TarInfo] = []
     with tarfile.open(shard, "r:") as archive:
-        for member in archive:
-            if not member.isfile():
-                continue
-            if sample and _key(member.name) != _key(sample[0].name):
-                yield from _sample(shard, archive, sample)
-                sample = []
-            sample.append(member)
-            archive.members = []  # type: ignore[attr-defined]  # Else it keeps them all.
-        yield from _sample(shard, archive, sample)
+        for sample in samples(archive):
+            yield from _sample(shard, archive, list(sample))
 
 
 def _sample(shard: Path, archive: tarfile.TarFile, members: list[tarfile.TarInfo]) -> Iterator[Entry]:
     """The images of a sample, each with the sample's caption and metadata."""
-    caption, metadata = "", dict[str, Any]()
+    notes: dict[str, bytes] = {}
     for member in members:
         suffix = Path(member.name).suffix.lower()
-        if suffix in (".txt", ".json") and member.size <= _MOST_NOTES:
+        if suffix in (".txt", ".json") and member.size <= MOST_NOTES:
             stream = archive.extractfile(member)
-            notes = b"" if stream is None else stream.read()
-            if suffix == ".txt":
-                caption = notes.decode("utf-8", "replace").strip()
-            else:
-                metadata = _object(notes)
-    if not caption:
-        caption = next(
-            (metadata[key] for key in ("caption", "text") if isinstance(metadata.get(key), str)), ""
-        )
+            notes[suffix] = b"" if stream is None else stream.read()
+    caption, metadata = caption_and_metadata(notes)
     for member in members:
         if Path(member.name).suffix.lower() in SUFFIXES:
             notes_print = fingerprint_of(caption, metadata)
