@@ -137,10 +137,12 @@ def _unit(rows: list[Any]) -> NDArray[np.float32]:
 
 
 def start(
-    url: str, shards: list[Path], out: Path, workers: int, *, ray: bool = False
+    url: str, shards: list[Path], out: Path, workers: int, *, ray: bool = False, address: str = ""
 ) -> subprocess.Popen[str]:
-    """`python -m batch embed`."""
+    """`python -m batch embed`; with Ray on the cluster at the address, or on one of its own."""
     engine = ["--engine", "ray", "--num-actors"] if ray else ["--processes"]
+    if address:
+        engine = ["--address", address, *engine]
     command = [sys.executable, "-m", "batch", "embed", *map(str, shards), str(out), "--url", url]
     return subprocess.Popen(
         [*command, *engine, str(workers)], cwd=towers.REPOSITORY, stdout=subprocess.PIPE, text=True

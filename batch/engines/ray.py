@@ -21,6 +21,7 @@ from typing import Any
 
 from babelclip.errors import BabelclipError
 from batch.engines.base import EngineError, Event, Failed, Finished, Lost, Started
+from batch.engines.head import Head
 from batch.shards import Counts, Shard, ShardError
 from batch.worker import OutputFull, Task, Worker, WorkerLost, sentence
 
@@ -113,6 +114,7 @@ class RayWorkers:
             **(resources or {}),
         }
         self._owned = False
+        self._head: Head | None = None
         self._actors: dict[int, _Actor] = {}
         self._next = 0
 
@@ -126,6 +128,7 @@ class RayWorkers:
 
     def _begin(self) -> None:
         self._connect()
+        self._head = Head(self._address or "hand", self._ray.nodes)
         options: dict[str, Any] = {
             "num_cpus": self._needs["CPU"],
             "num_gpus": self._needs["GPU"],
@@ -163,6 +166,8 @@ class RayWorkers:
         calls = {one.call: number for number, one in self._actors.items() if one.call is not None}
         if not calls:
             return []
+        if self._head is not None:
+            self._head.check()
         ready, _ = self._ray.wait(list(calls), num_returns=1, timeout=_SECONDS)
         return [event for call in ready for event in self._heard(calls[call])]
 

@@ -19,6 +19,7 @@ from batch.job import Job
 from batch.jobs import Outcome
 from batch.storage.opening import open_storage
 from batch.worker import Task
+from tests.batch.ray_cluster import HOST, NODE
 from tests.batch.support import (
     KILL,
     WAIT,
@@ -36,9 +37,6 @@ pytestmark = pytest.mark.slow  # starts a cluster, and kills
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
-# Of loopback; 127.0.0.1 itself Ray takes for this machine's outer address when a driver joins.
-HOST = "127.0.0.2"
-NODE = {"node_ip_address": HOST, "object_store_memory": 80_000_000}
 DRIVER = """
 import sys
 from batch import jobs
