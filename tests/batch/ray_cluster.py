@@ -37,9 +37,11 @@ _REAPER = "reaper"  # of Ray's own: ends what its starter left
 
 @dataclass(frozen=True)
 class RunningCluster:
-    """Attributes:
-    address: of the cluster.
-    head, nodes: processes by what they are, such as `raylet` and, of the head, `gcs_server`.
+    """One that runs.
+
+    Attributes:
+        address: of the cluster.
+        head, nodes: processes by what they are, such as `raylet` and, of the head, `gcs_server`.
     """
 
     address: str

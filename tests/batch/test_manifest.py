@@ -39,6 +39,15 @@ def test_an_input_that_cannot_be_cut_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+def test_a_manifest_is_written_once(tmp_path: Path) -> None:
+    """Of two jobs that begin at once the second one is refused, and the first one's shards stay."""
+    storage = LocalStorage(tmp_path / "out")
+    first = manifest.write(storage, image_job(*make_shards(tmp_path / "in", 2)), Places())
+    with pytest.raises(FileExistsError, match="is there already"):
+        manifest.write(storage, image_job(*make_shards(tmp_path / "other", 1)), Places())
+    assert manifest.read(storage) == first
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
