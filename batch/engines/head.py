@@ -33,17 +33,17 @@ class Head:
         threading.Thread(target=self._watch, name="head", daemon=True).start()
 
     @property
-    def silent(self) -> float:
-        """Seconds since it answered."""
-        return time.monotonic() - self._answered
+    def gone(self) -> bool:
+        """Whether it has been silent for too long."""
+        return time.monotonic() - self._answered > PATIENCE
 
     def check(self) -> None:
         """Whether it is there.
 
         Raises:
-            EngineError: it has been silent for too long.
+            EngineError: it is gone.
         """
-        if self.silent > PATIENCE:
+        if self.gone:
             raise EngineError(
                 f"the head of the Ray cluster at {self._address} has not answered for {PATIENCE:.0f} s: what"
                 " is finished stays, and with a cluster there again the same command goes on"

@@ -143,8 +143,11 @@ class RayWorkers:
             self._start()
 
     def __exit__(self, *raised: object) -> None:
-        for one in self._actors.values():
-            self._ray.kill(one.handle)
+        if self._head is not None:
+            self._head.close()
+        if self._head is None or not self._head.gone:  # Who would have to be told is the head.
+            for one in self._actors.values():
+                self._ray.kill(one.handle)
         self._actors.clear()
         if self._owned:
             self._ray.shutdown()

@@ -86,7 +86,7 @@ class Lease:
             if time.monotonic() > end:
                 return
             if time.monotonic() > end - LOST_AFTER + EVERY:
-                say(f"{_who(before)} has left a lock: waiting {LOST_AFTER:.0f} s whether it is alive")
+                say(f"{_who(before)} has left a lock: waiting {LOST_AFTER:.0f} s to see whether it is alive")
                 say = _nobody
             time.sleep(_LOOKS)
             now = self._objects.read(_name(number))
