@@ -30,7 +30,8 @@ class Head:
         self._address, self._ask = address, ask
         self._answered = time.monotonic()
         self._end = threading.Event()
-        threading.Thread(target=self._watch, name="head", daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, name="head", daemon=True)
+        self._thread.start()
 
     @property
     def gone(self) -> bool:
@@ -50,8 +51,9 @@ class Head:
             )
 
     def close(self) -> None:
-        """Ask no longer. A question that waits is not waited for."""
+        """Ask no longer; a question that is under way is waited for, but not for long."""
         self._end.set()
+        self._thread.join(_EVERY)
 
     def _watch(self) -> None:
         while not self._end.wait(_EVERY):
