@@ -26,11 +26,11 @@ from tests.places import REPOSITORY
 # Of loopback; 127.0.0.1 itself Ray takes for this machine's outer address when a driver joins.
 HOST = "127.0.0.2"
 NODE = {"node_ip_address": HOST, "object_store_memory": 80_000_000}
-_QUICK = {  # A node that does not answer is given up after seconds, not after more than a minute.
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "1000",
-    "RAY_health_check_failure_threshold": "3",
+_SETTINGS = {
+    "RAY_raylet_start_wait_time_s": "300",  # A machine that runs tests is busy.
+    # A node that does not answer is given up after some twenty seconds, not after more than a minute.
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "2",
 }
 _REAPER = "reaper"  # of Ray's own: ends what its starter left
 
@@ -68,7 +68,7 @@ def running_cluster(*nodes: dict[str, Any]) -> Iterator[RunningCluster]:
         path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "clients")])
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.batch.ray_cluster", json.dumps(nodes), folder],
-            env={**os.environ, **_QUICK, "PYTHONPATH": path, "RAY_TMPDIR": folder},
+            env={**os.environ, **_SETTINGS, "PYTHONPATH": path, "RAY_TMPDIR": folder},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -99,8 +99,9 @@ def main() -> None:
 
     cluster: Any = Cluster()
     wanted, folder = json.loads(sys.argv[1]), sys.argv[2]
-    head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": folder}
-    made = [cluster.add_node(**NODE, **options) for options in (head, *wanted)]
+    # Any free port: an agent of a head that was killed keeps the usual one for a while.
+    head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": folder, "dashboard_agent_listen_port": 0}
+    made = [cluster.add_node(wait=False, **NODE, **options) for options in (head, *wanted)]
     nodes = [
         {kind: infos[0].process.pid for kind, infos in node.all_processes.items() if kind != _REAPER}
         for node in made

@@ -94,7 +94,9 @@ def driver(tmp_path: Path, cluster: RunningCluster, **needs: float) -> Iterator[
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def undisturbed(tmp_path: Path) -> dict[str, bytes]:
