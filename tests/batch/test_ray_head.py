@@ -17,7 +17,7 @@ from batch.engines import head
 from batch.engines.base import EngineError
 from batch.engines.head import Head
 from tests.batch.ray_cluster import RunningCluster, running_cluster, silence
-from tests.batch.support import WAIT, contents, embed, finished, image_job, make_shards, wait_for
+from tests.batch.support import PATIENCE, WAIT, contents, embed, finished, image_job, make_shards, wait_for
 from tests.places import REPOSITORY
 
 pytest.importorskip("ray", reason="ray is not installed")
@@ -30,8 +30,8 @@ head.PATIENCE = 5.0
 command.model_of = lambda url, token_file: MemoryModel()
 sys.exit(command.main(sys.argv[1:]))
 """
-ENDS = 60.0
-"""Seconds, of which the patience with a head is 5: a driver does not hang."""
+ENDS = PATIENCE
+"""Seconds, of which the patience with a head is 5: a driver does not hang for good."""
 
 
 def test_a_head_that_answers_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
