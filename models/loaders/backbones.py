@@ -169,7 +169,7 @@ def _openai_state(path: Path) -> dict[str, Tensor]:
 
     Loading such a program can do anything, so it must be the one that OpenAI published, to the byte.
     """
-    due, found = openai_sha256(), _sha256(path)
+    due, found = openai_sha256(), sha256(path)
     if found != due:
         raise CheckpointError(
             f"{path}: its SHA-256 is {found}, and OpenAI's {VISION_MODEL}.pt has {due}; a TorchScript "
@@ -186,7 +186,7 @@ def openai_sha256() -> str:
 
 
 def _check(path: Path, due: str) -> None:
-    found = _sha256(require(path))
+    found = sha256(require(path))
     if found != due:
         raise CheckpointError(
             f"{path}: its SHA-256 is {found}, and that of the version known here is {due}: install the "
@@ -194,6 +194,7 @@ def _check(path: Path, due: str) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

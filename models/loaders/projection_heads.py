@@ -38,7 +38,7 @@ DIM = 512
 LAYERS = 3  # of the published heads
 # The published heads were trained without a learned scale; their search multiplies cosines by this.
 LOGIT_SCALE = 100.0
-ABOUT = "heads.json"  # what our own training says of heads: models, the scale that they learned
+ABOUT = "heads.json"  # what our own training says of heads: a name, models, the scale that they learned
 
 
 class ProjectionHead(nn.Module):
@@ -111,7 +111,7 @@ def load(folder: Path) -> Checkpoint:
     heads = {tower: _head(folder, tower, widths) for tower in HEADS}
     scale = _logit_scale(folder / ABOUT)
     meta = {
-        "name": archive_name(folder),
+        "name": _name(folder),
         "space": space_of(folder),
         "dim": DIM,
         "logit_scale": scale,
@@ -129,6 +129,17 @@ def load(folder: Path) -> Checkpoint:
     inputs = Inputs(texts.input, images.input)
     towers = DualEncoder(text, vision, inputs, nn.Parameter(torch.tensor(scale).log()))
     return Checkpoint(folder / names["text"], towers.eval(), texts.tokenizer, meta)
+
+
+def _name(folder: Path) -> str:
+    """Of the archives: what heads.json says, else the folder's."""
+    about = read_json(folder / ABOUT) if (folder / ABOUT).exists() else {}
+    found = about.get("name", archive_name(folder))
+    if not isinstance(found, str) or archive_name(Path(found)) != found:
+        raise CheckpointError(
+            f"{folder / ABOUT}: name must be lower-case letters, digits, dots and dashes, not {found!r}"
+        )
+    return found
 
 
 def _logit_scale(about: Path) -> float:

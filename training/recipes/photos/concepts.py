@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from training.datasets.rows import DataError
 from training.recipes.mini import data
 from training.recipes.photos.languages import language_of
-from training.recipes.photos.wordnet import Finder, Synset, ancestors
+from training.recipes.photos.wordnet import WORDNET, Finder, Synset, ancestors
 
 COLUMNS = ("synset", "language", "lemma", "source", "licence")
 CLASSES = 1000
+LICENCES = {"ImageNet": "WordNet-3.0", "WordNet": WORDNET.licence, "CLDR": "Unicode-3.0"}
+"""Of names, by their source."""
 LARGEST_SHARE = 0.25  # of the classes; what covers more, such as "entity", says nothing
 MOST_LETTERS = 60  # of a name; what is longer explains
 
@@ -142,18 +144,34 @@ def read_table(path: Path, rows: Mapping[str, int]) -> list[Name]:
     Raises:
         DataError: it cannot be read, or lacks a column.
     """
+    return [
+        Name(text, language, rows[line["synset"]], line["source"] or "unknown")
+        for line in _lines(path)
+        if line["synset"] in rows and (language := language_of(line["language"] or ""))
+        for text in _texts(line["lemma"] or "")
+    ]
+
+
+def sources_of(names: Iterable[Name], table: Path | None = None) -> dict[str, str]:
+    """Where the names are from, each source with its licence.
+
+    Raises:
+        DataError: the table is not of the form.
+    """
+    told = (
+        {line["source"] or "unknown": line["licence"] or "unknown" for line in _lines(table)} if table else {}
+    )
+    return {source: (LICENCES | told)[source] for source in sorted({name.source for name in names})}
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             lacking = set(COLUMNS) - set(table.fieldnames or ())
             if lacking:
                 raise DataError(f"{path} lacks the column {min(lacking)}; its first line must name {COLUMNS}")
-            return [
-                Name(text, language, rows[line["synset"]], line["source"] or "unknown")
-                for line in table
-                if line["synset"] in rows and (language := language_of(line["language"] or ""))
-                for text in _texts(line["lemma"] or "")
-            ]
+            return list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 

@@ -1,6 +1,7 @@
-"""What the frozen models make of texts and images: computed once, kept in the run's folder."""
+"""What the frozen models make of texts and images: computed once, kept in a folder that runs may share."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,35 @@ from torch import Tensor, nn
 from models.dual_encoder import TextTower
 from models.files.weights import CheckpointError, fingerprint
 from models.loaders import backbones
+from models.loaders.backbones import TextBackbone
 from training import frozen_vectors
 from training.evaluation.embedding import token_arrays
 
 BATCH = 64
+PART = 8192  # texts in a file: what a run that was stopped computes again at most
+
+
+class FrozenTexts:
+    """The text model of a name, read when the first text needs it."""
+
+    def __init__(self, models: Path, name: str) -> None:
+        self.models, self.name = models, name
+
+    @cached_property
+    def backbone(self) -> TextBackbone:
+        """The model.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        return backbones.read_text(self.models, self.name)
+
+    def pooled(self, texts: list[str]) -> Tensor:
+        """float32 [N, width]."""
+        read = self.backbone
+        tower = TextTower(read.encoder, read.pooling, nn.Identity())
+        limits = {"max_tokens": read.input.max_tokens, "pad_id": read.input.pad_id}
+        return tower.pooled(*token_arrays(read.tokenizer, texts, **limits))
 
 
 def of_texts(models: Path, name: str, texts: Sequence[str], folder: Path) -> NDArray[np.float32]:
@@ -24,24 +50,26 @@ def of_texts(models: Path, name: str, texts: Sequence[str], folder: Path) -> NDA
         CheckpointError: the model cannot be read.
     """
     files, rule = backbones.text_files(models, name)
-    digest = frozen_vectors.digest_of(fingerprint(files, rule=rule), texts)
-    path = folder / f"texts-{digest}.npy"
+    made_by = fingerprint(files, rule=rule)
+    frozen = FrozenTexts(models, name)
     # Like lengths together: little padding.
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), texts[i]))
-    read = None if path.exists() else backbones.read_text(models, name)
+    parts = [order[start : start + PART] for start in range(0, len(order), PART)]
+    rows = [_part(frozen, made_by, [texts[i] for i in part], folder) for part in parts]
+    found = np.empty((len(texts), rows[0].shape[1]), np.float32)
+    found[order] = np.concatenate(rows)
+    return found
+
+
+def _part(frozen: FrozenTexts, made_by: str, texts: list[str], folder: Path) -> NDArray[np.float32]:
+    """The rows of one file, in the order of these texts."""
+    path = folder / f"texts-{frozen_vectors.digest_of(made_by, texts)}.npy"
 
     def embed(part: range) -> Tensor:
-        assert read is not None, "vectors that are there are not computed"
-        wanted = [texts[order[i]] for i in part]
-        limits = {"max_tokens": read.input.max_tokens, "pad_id": read.input.pad_id}
-        tower = TextTower(read.encoder, read.pooling, nn.Identity())
-        return tower.pooled(*token_arrays(read.tokenizer, wanted, **limits))
+        return frozen.pooled(texts[part.start : part.stop])
 
-    width = np.load(path, mmap_mode="r").shape[1] if read is None else read.width
-    rows = frozen_vectors.vectors(path, len(texts), width, embed, batch=BATCH)
-    found = np.empty(rows.shape, np.float32)
-    found[order] = rows
-    return found
+    width = np.load(path, mmap_mode="r").shape[1] if path.exists() else frozen.backbone.width
+    return frozen_vectors.vectors(path, len(texts), width, embed, batch=BATCH)
 
 
 def classifier_of(models: Path, name: str) -> tuple[Tensor, Tensor]:

