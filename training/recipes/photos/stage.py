@@ -107,7 +107,7 @@ class NamesStage(Stage[Batch]):
         counts = np.bincount(names.language[learning], minlength=names.language.max() + 1)
         weight = counts[names.language[learning]].astype(float) ** (SMOOTHING - 1)
         self.chances = weight / weight.sum()
-        self.means = language_means(names)
+        self.means, self.known = language_means(names), np.unique(names.language[learning])
         self.of_thing = [
             np.flatnonzero(names.thing == thing) for thing in np.unique(names.thing[names.thing >= 0])
         ]
@@ -120,13 +120,11 @@ class NamesStage(Stage[Batch]):
         """The batch of a step from 0, a function of the step and the seed alone."""
         chance = np.random.default_rng((self.recipe.seed, step))
         rows = chance.choice(self.rows_of_names, self.recipe.batch, p=self.chances)
-        known = np.unique(self.names.language[self.rows_of_names])
-        other = chance.choice(known, len(rows))
+        other = chance.choice(self.known, len(rows))
         moves = self.means[other] - self.means[self.names.language[rows]]
         moves[chance.random(len(rows)) >= MOVED] = 0
-        chosen: Any = (
-            chance.choice(len(self.of_thing), self.recipe.pairs, replace=False) if self.of_thing else []
-        )
+        things = len(self.of_thing)
+        chosen: Any = chance.choice(things, min(self.recipe.pairs, things), replace=False) if things else []
         pairs = [chance.choice(self.of_thing[thing], 2) for thing in chosen]
         return Batch(
             torch.from_numpy(rows),

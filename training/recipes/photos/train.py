@@ -76,7 +76,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     flag("--steps", type=positive, default=3000)
     flag("--batch", type=positive, default=512, help="names in a step")
     flag("--things", type=count, default=400, help="emoji whose names in all locales learn to agree")
-    flag("--pairs", type=count, default=256, help="pairs of names of one emoji in a step")
+    flag("--pairs", type=count, default=256, help="pairs of names of one emoji in a step, at most --things")
     flag("--pair-weight", type=float, default=0.3, help="of their loss")
     flag("--layers", type=count, default=1, help="residual layers of the text head")
     flag("--neutral", type=count, default=0, help="directions between languages that the head does not see")
