@@ -1,12 +1,13 @@
 """What a text tower costs beside its speed: time until it serves, memory, size of the archive.
 
     python -m benchmarks.footprint [--model metaclip-2] [--variants bfloat16 …] [--cold] [--quick]
+    python -m benchmarks.footprint --source training/recipes/photos/checkpoint --variants int8-lean
 
 The tower is XLM-R base in its true shape, with 250,002 tokens, or that of the smallest Meta CLIP 2 worldwide,
-with 901,629. Each variant is exported, started by scripts/serve, and embeds 2,000 texts in 20 languages at
-concurrency 16, and then full batches of the longest texts, which need the most memory that any can. Resident
-memory is the worker's, mapped files included. With --cold the kernel's cache of files is dropped before each
-start, which needs root.
+with 901,629, or that of any checkpoint. Each variant is exported, started by scripts/serve, and embeds 2,000
+texts in 20 languages at concurrency 16, and then full batches of the longest texts, which need the most
+memory that any can. Resident memory is the worker's, mapped files included. With --cold the kernel's cache of
+files is dropped before each start, which needs root.
 """
 
 import asyncio
@@ -38,6 +39,7 @@ VARIANTS = {
     "bfloat16-trimmed": TRIMMED,
     "bfloat16-trimmed-lean": replace(TRIMMED, low_memory=True),
     "int8": replace(BFLOAT16, dtype="int8"),
+    "int8-lean": replace(BFLOAT16, dtype="int8", low_memory=True),
     "int8-trimmed-lean": replace(TRIMMED, dtype="int8", low_memory=True),
 }
 MODELS = ("xlm-r-base", "metaclip-2")
@@ -110,20 +112,22 @@ def source(model: str) -> Path:
 def main() -> None:
     parser = make_parser("footprint", __doc__)
     parser.add_argument("--model", choices=MODELS, default=MODELS[0])
+    parser.add_argument("--source", type=Path, help="a checkpoint to measure, whatever export takes")
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS))
     parser.add_argument(
         "--cold", action="store_true", help="drop the kernel's cache of files before each start"
     )
     options = parse(parser, {"variants": ["bfloat16-trimmed-lean"]})
-    made = towers.MINI if options.quick else source(options.model)
+    made = towers.MINI if options.quick else options.source or source(options.model)
+    name_of_model = str(options.source or options.model)
     found = {}
     for name in options.variants:
         found[name] = measure(made, name, cold=options.cold)
         print(f"{name}: {found[name]}", flush=True)
     columns = ["variant", "ready s", "archive MB", "alone ms", "texts/s", "MB at start", "of texts", "most"]
     rows = [[name, *one.values()] for name, one in found.items()]
-    report.table(f"{options.model}, text tower", columns, rows)
-    report.finish("footprint", found, {"cold": options.cold, "languages": LANGUAGES, "model": options.model})
+    report.table(f"{name_of_model}, text tower", columns, rows)
+    report.finish("footprint", found, {"cold": options.cold, "languages": LANGUAGES, "model": name_of_model})
 
 
 if __name__ == "__main__":
