@@ -97,6 +97,16 @@ def test_the_scale_is_the_learned_one_where_training_tells_it(source: Path) -> N
         registry.load(source)
 
 
+def test_the_archives_have_the_name_that_training_tells(source: Path) -> None:
+    """Heads in a folder called checkpoint are served under a name that says what they are."""
+    assert registry.load(source).meta["name"] == source.name.lower()
+    (source / "heads.json").write_text('{"name": "photos"}')
+    assert registry.load(source).meta["name"] == "photos"
+    (source / "heads.json").write_text('{"name": "../elsewhere"}')
+    with pytest.raises(CheckpointError, match=r"name must be lower-case letters, .* not '\.\./elsewhere'"):
+        registry.load(source)
+
+
 def test_heads_by_the_names_of_training_are_found_if_they_are_the_only_ones(source: Path) -> None:
     """text-NAME.ckpt and vision-NAME.ckpt serve as well; of several none is guessed."""
     space = registry.space_of(source)
