@@ -25,11 +25,13 @@ import torch
 
 from babelclip import Client
 from handlers.runtime.machine import usable_cores
+from models import outputs
 from models.files.weights import CheckpointError
 from models.loaders import registry
 from training.datasets.rows import DataError
 from training.evaluation.embedding import Embedder, LoadedModel, Picture, ServedModel
 from training.evaluation.errors import EvaluationError
+from training.recipes.photos import sheet
 
 COMMAND = "training.recipes.photos.questions"
 FILE = "questions.tsv"
@@ -104,6 +106,13 @@ def ask(model: Embedder, questions: Sequence[Question], photographs: Sequence[Pa
     ]
 
 
+def row_of(answer: Answer, folder: Path) -> sheet.Row:
+    """The answer as it is drawn."""
+    asked = answer.question
+    found = [(folder / name, name in asked.right) for name in answer.files]
+    return sheet.Row(asked.meaning, f"asked in {asked.language}", found)
+
+
 def result_of(answers: Sequence[Answer]) -> dict[str, float]:
     """The figures of the last line."""
     right = sum(answer.is_right() for answer in answers)
@@ -146,9 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--url", help="a served model instead: http://, grpc:// or mar:STORE")
     parser.add_argument("--folder", type=Path, default=SAMPLES, help="photographs with questions.tsv")
+    parser.add_argument("--sheet", type=Path, help="draw the answers into this PNG")
     options = parser.parse_args(arguments)
     if (options.checkpoint is None) == (options.url is None):
         parser.error("name either CHECKPOINT or --url")
+    outputs.check(COMMAND, "--sheet", options.sheet)
     torch.set_num_threads(min(usable_cores(), torch.get_num_threads()))
     try:
         questions, photographs = read(options.folder)
@@ -160,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         asked = answer.question
         verdict = "right" if answer.is_right() else "wrong"
         print(f"{verdict}  {asked.language}  {asked.text} ({asked.meaning}): {', '.join(answer.files)}")
+    if options.sheet:
+        sheet.draw([row_of(answer, options.folder) for answer in answers], options.sheet)
     print("result: " + json.dumps(result_of(answers)))
 
 

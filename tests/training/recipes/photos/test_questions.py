@@ -78,7 +78,10 @@ def test_every_committed_photograph_has_a_licence_and_a_source() -> None:
 
 def test_the_command_asks_a_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects the documented command: any source that export takes is asked and measured."""
-    questions.main([str(MINI), "--folder", str(folder)])
+    drawn = folder / "made" / "sheet.png"
+    questions.main([str(MINI), "--folder", str(folder), "--sheet", str(drawn)])
+    with Image.open(drawn) as image:
+        assert image.format == "PNG"
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert json.loads(lines[-1].removeprefix("result: "))["questions"] == 3
