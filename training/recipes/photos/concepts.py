@@ -6,7 +6,7 @@ its kinds. A name is a text in a language with its target. Names come from
     ImageNet's own lemmas, which timm carries, in English
     WordNet's hypernyms of the classes, in English
     a table of names in other languages, `synset language lemma source licence`, where one is given
-    CLDR's names of emoji in more than a hundred locales, where the English one is a name of one target alone
+    CLDR's names of emoji in more than a hundred locales, where the English one most often means a target
 
 Classes are by their synset, in the order of the classifier's rows.
 """
@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from training.datasets.rows import DataError
 from training.recipes.mini import data
 from training.recipes.photos.languages import language_of
-from training.recipes.photos.wordnet import WORDNET, Finder, Synset, ancestors
+from training.recipes.photos.wordnet import WORDNET, Finder, Synset, WordNet, ancestors
 
 COLUMNS = ("synset", "language", "lemma", "source", "licence")
 CLASSES = 1000
 LICENCES = {"ImageNet": "WordNet-3.0", "WordNet": WORDNET.licence, "CLDR": "Unicode-3.0"}
 """Of names, by their source."""
 LARGEST_SHARE = 0.25  # of the classes; what covers more, such as "entity", says nothing
+FREQUENT = 2  # senses of a word: bananas are plants first, and fruit then
 MOST_LETTERS = 60  # of a name; what is longer explains
 
 
@@ -82,7 +83,7 @@ def imagenet() -> list[ImageNetClass]:
 
 def gather(
     classes: list[ImageNetClass],
-    nouns: Mapping[str, Synset],
+    wordnet: WordNet,
     table: Path | None = None,
     emoji: Path | None = None,
     locales: Sequence[str] = (),
@@ -90,7 +91,6 @@ def gather(
     """All targets and names.
 
     Args:
-        nouns: WordNet's, see `wordnet.read_nouns`.
         table: names in other languages; see the module.
         emoji: the data set of `training.recipes.mini.dataset`, for CLDR's names.
         locales: of CLDR's names; none: all.
@@ -100,42 +100,46 @@ def gather(
     """
     targets = list(np.eye(len(classes), dtype=np.float32))
     names = [Name(text, "en", row, "ImageNet") for row, one in enumerate(classes) for text in one.names]
-    for kind in hypernyms(classes, nouns):
+    own = synsets_of(classes, wordnet.nouns)
+    rows = dict(own)
+    for offset, kinds in hypernyms(own, wordnet.nouns, int(LARGEST_SHARE * len(classes))).items():
         target = np.zeros(len(classes), np.float32)
-        target[kind.classes] = 1 / len(kind.classes)
-        names += [Name(text, "en", len(targets), "WordNet") for text in kind.words]
+        target[kinds] = 1 / len(kinds)
+        rows[offset] = len(targets)
+        names += [Name(text, "en", len(targets), "WordNet") for text in wordnet.nouns[offset].words]
         targets.append(target)
     if table is not None:
         names += read_table(table, {one.synset: row for row, one in enumerate(classes)})
     if emoji is not None:
-        names += cldr_names(emoji, names, locales)
+        names += cldr_names(emoji, rows, wordnet.senses, locales)
     return Concepts(classes, np.stack(targets), list(dict.fromkeys(names)))
 
 
-@dataclass(frozen=True)
-class Hypernym:
-    words: tuple[str, ...]
-    classes: list[int]
-
-
-def hypernyms(classes: list[ImageNetClass], nouns: Mapping[str, Synset]) -> list[Hypernym]:
-    """What at least two classes are kinds of, each with the rows of its kinds, in WordNet's order."""
-    nouns = dict(nouns)
+def synsets_of(classes: list[ImageNetClass], nouns: dict[str, Synset]) -> dict[str, int]:
+    """The rows of the classes by their offsets in this version of WordNet, where it has them."""
     finder = Finder(nouns)
+    found = ((finder.find(one.names, one.definition), row) for row, one in enumerate(classes))
+    return {offset: row for offset, row in found if offset is not None}
+
+
+def hypernyms(own: Mapping[str, int], nouns: dict[str, Synset], most: int) -> dict[str, list[int]]:
+    """What classes are kinds of: offsets in ascending order, each with the rows of its kinds, at most `most`.
+
+    What only one class is a kind of counts where it is its very next hypernym: a horse is what ImageNet has
+    sorrels of, and no odd-toed ungulate is.
+    """
     below: dict[str, list[int]] = {}
-    own = {}
-    for row, one in enumerate(classes):
-        offset = finder.find(one.names, one.definition)
-        if offset is not None:
-            own[offset] = row
-            for ancestor in ancestors(nouns, offset):
-                below.setdefault(ancestor, []).append(row)
-    found = []
-    for offset in sorted(below):
-        rows = sorted({*below[offset], *([own[offset]] if offset in own else [])})
-        if 2 <= len(rows) <= LARGEST_SHARE * len(classes) and offset not in own:
-            found.append(Hypernym(nouns[offset].words, rows))
-    return found
+    for offset, row in own.items():
+        for ancestor in ancestors(nouns, offset):
+            below.setdefault(ancestor, []).append(row)
+    next_ones = {hypernym for offset in own for hypernym in nouns[offset].hypernyms}
+    return {
+        offset: sorted(below[offset])
+        for offset in sorted(below)
+        if offset not in own
+        and len(below[offset]) <= most
+        and (len(below[offset]) > 1 or offset in next_ones)
+    }
 
 
 def read_table(path: Path, rows: Mapping[str, int]) -> list[Name]:
@@ -183,17 +187,26 @@ def _texts(lemma: str) -> Iterable[str]:
             yield text
 
 
-def cldr_names(emoji: Path, english: list[Name], locales: Sequence[str] = ()) -> list[Name]:
-    """Names in these locales, or all, of the emoji whose English name is that of one target alone."""
-    meant: dict[str, set[int]] = {}
-    for name in english:
-        if name.language == "en":
-            meant.setdefault(name.text.lower(), set()).add(name.target)
-    joined = {
-        character: next(iter(meant[text]))
-        for character, caption in data.read_locale(emoji, "en").items()
-        if len(meant.get(text := caption["name"].lower(), ())) == 1
-    }
+def cldr_names(
+    emoji: Path,
+    rows: Mapping[str, int],
+    senses: Mapping[str, Sequence[str]],
+    locales: Sequence[str] = (),
+) -> list[Name]:
+    """Names in these locales, or all, of the emoji whose English name most often means a target.
+
+    Args:
+        rows: of targets, by the offset of their synset.
+        senses: offsets of what a word means, the most frequent first. Rare ones do not count: a computer
+            mouse is the fourth thing that "mouse" means, and the emoji shows the first.
+    """
+    joined = {}
+    for character, caption in data.read_locale(emoji, "en").items():
+        meant = [
+            rows[offset] for offset in senses.get(caption["name"].lower(), ())[:FREQUENT] if offset in rows
+        ]
+        if meant:
+            joined[character] = meant[0]
     return [
         Name(captions[character]["name"], locale, target, "CLDR")
         for locale in locales or data.locales_of(emoji)

@@ -154,8 +154,8 @@ def prepare(options: argparse.Namespace) -> NamesStage:
     unknown = sorted(set(options.locales) - set(data.locales_of(root)))
     if unknown:
         raise RunError(f"the data has no locale {', '.join(unknown)}")
-    nouns = wordnet.fetch_nouns(options.data.with_name("packages"))
-    found = concepts.gather(concepts.imagenet(), nouns, options.names, root, options.locales)
+    words = wordnet.fetch_wordnet(options.data.with_name("packages"))
+    found = concepts.gather(concepts.imagenet(), words, options.names, root, options.locales)
     weight, _ = features.classifier_of(options.models_dir, options.model_visual_name)
     if len(weight) != len(found.classes):
         raise RunError(

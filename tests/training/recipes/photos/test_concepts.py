@@ -6,18 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.recipes.photos.nouns import NOUNS
+from tests.training.recipes.photos.nouns import INDEX, NOUNS
 from training.datasets.rows import DataError
 from training.recipes.photos import concepts
 from training.recipes.photos.concepts import ImageNetClass, Name
 from training.recipes.photos.languages import language_of
-from training.recipes.photos.wordnet import read_nouns
+from training.recipes.photos.wordnet import WordNet, read_nouns, read_senses
 
 CLASSES = [
     ImageNetClass("n00000001", ("pug", "pug-dog"), "small compact"),
     ImageNetClass("n00000002", ("toy",), "any of several breeds"),
     *(ImageNetClass(f"n0000001{i}", (f"thing {i}",), "unknown to WordNet") for i in range(8)),
 ]
+WORDS = WordNet(read_nouns(NOUNS.splitlines()), read_senses(INDEX.splitlines()))
 TABLE = """synset	language	lemma	source	licence
 n00000001	deu	Mops	Wiktionary	CC BY-SA
 n00000001	fra	carlin|chien_carlin	WOLF	CeCILL-C
@@ -35,10 +36,10 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def emoji(tmp_path: Path) -> Path:
-    """CLDR's names of three emoji: a class alone, a hypernym, and what no target is called."""
+    """CLDR's names of a class, of a hypernym, of what seldom means a class, and of none of them."""
     named = {
-        "en": {"🐶": "Pug", "🐕": "animal", "☕": "hot beverage"},
-        "ja": {"🐶": "パグ", "🐕": "動物", "☕": "温かい飲み物"},
+        "en": {"🐶": "Pug", "🐕": "dog", "🧸": "toy", "☕": "hot beverage"},
+        "ja": {"🐶": "パグ", "🐕": "犬", "🧸": "おもちゃ", "☕": "温かい飲み物"},
     }
     (tmp_path / "emoji" / "captions").mkdir(parents=True)
     for locale, names in named.items():
@@ -49,25 +50,27 @@ def emoji(tmp_path: Path) -> Path:
 
 def test_names_of_every_source_mean_classes(table: Path, emoji: Path) -> None:
     """Protects what is learned: each name has its language and target, a hypernym means all its kinds."""
-    found = concepts.gather(CLASSES, read_nouns(NOUNS.splitlines()), table, emoji)
+    found = concepts.gather(CLASSES, WORDS, table, emoji)
     assert np.array_equal(found.targets[: len(CLASSES)], np.eye(len(CLASSES)))
     assert np.allclose(found.targets.sum(1), 1)
     animal = next(name for name in found.names if name.text == "animal")
     assert found.targets[animal.target].tolist() == [0.5, 0.5, *[0] * 8]
+    dog = next(name for name in found.names if name.text == "dog")
+    assert found.targets[dog.target].tolist() == [1, *[0] * 9], "its one kind is a class"
     assert Name("Mops", "de", 0, "Wiktionary") in found.names
     assert {name.text for name in found.of_language("fr")} == {"carlin", "chien carlin"}
     assert {(name.text, name.target) for name in found.of_language("ja")} == {
         ("パグ", 0),
-        ("動物", animal.target),
-    }
+        ("犬", dog.target),
+    }, "a toy is seldom a breed of dogs"
     assert found.languages() == ["de", "en", "fr", "ja"]
 
 
 def test_the_recipe_works_without_a_table(emoji: Path) -> None:
     """Protects people who have the packages alone: CLDR's names are there, and nothing else is missed."""
-    found = concepts.gather(CLASSES, {}, None, emoji)
+    found = concepts.gather(CLASSES, WORDS, None, emoji)
     assert found.languages() == ["en", "ja"]
-    assert len(found.targets) == len(CLASSES), "without WordNet there are no hypernyms"
+    assert concepts.sources_of(found.names) == concepts.LICENCES
 
 
 @pytest.mark.parametrize("text", ["synset\tlemma\nn1\tMops\n", "", "\x00"])

@@ -11,7 +11,7 @@ import torch
 from models.loaders import registry
 from models.loaders.concept_memory import ConceptMemory
 from tests.models import backbones
-from tests.training.recipes.photos.nouns import NOUNS
+from tests.training.recipes.photos.nouns import INDEX, NOUNS
 from training import devices, states
 from training.recipes.photos import features, stage, train, wordnet
 
@@ -28,8 +28,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def command(models: Path, emoji_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The flags of a run of four steps, after the run's folder."""
-    nouns = wordnet.read_nouns(NOUNS.splitlines())
-    monkeypatch.setattr(wordnet, "fetch_nouns", lambda cache: nouns)
+    words = wordnet.WordNet(wordnet.read_nouns(NOUNS.splitlines()), wordnet.read_senses(INDEX.splitlines()))
+    monkeypatch.setattr(wordnet, "fetch_wordnet", lambda cache: words)
     table = tmp_path / "names.tsv"
     table.write_text(TABLE, encoding="utf-8")
     numbers = {"--steps": 4, "--save-every": 2, "--batch": 16, "--pairs": 2, "--threads": 1}
@@ -50,7 +50,8 @@ def test_a_run_leaves_a_checkpoint_and_goes_on_exactly(
     folder = tmp_path / "whole" / "checkpoint"
     told = json.loads((folder / "heads.json").read_text())
     assert told["step"] == 4
-    assert told["sources"] == {"ImageNet": "WordNet-3.0", "Wiktionary": "CC BY-SA"}
+    due = {"ImageNet": "WordNet-3.0", "WordNet": "WordNet-3.1", "Wiktionary": "CC BY-SA"}
+    assert told["sources"] == due
     assert (told["--layers"], told["--vision-share"]) == (1, 0.5)
     assert told["files"].keys() == {"e5-small-q4.bin", "efficientnet-lite0.pth", "names.tsv"}
     for name in (backbones.VISION, backbones.TEXT):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.recipes.photos.nouns import NOUNS
-from training.recipes.photos.wordnet import Finder, WordNetError, ancestors, read_nouns
+from tests.training.recipes.photos.nouns import INDEX, NOUNS
+from training.recipes.photos.wordnet import Finder, WordNetError, ancestors, read_nouns, read_senses
 
 
 def test_words_glosses_and_hypernyms_are_read() -> None:
@@ -18,6 +18,15 @@ def test_words_glosses_and_hypernyms_are_read() -> None:
     assert nouns["00000020"].hypernyms == ("00000010",)
     assert nouns["00000030"].gloss == 'small compact breed; "a pug"'
     assert sorted(ancestors(nouns, "00000030")) == ["00000010", "00000020", "00000040"]
+
+
+def test_senses_are_read_the_most_frequent_first() -> None:
+    """Protects what a name means: the order of the index is that of frequency, and words have blanks."""
+    senses = read_senses(INDEX.splitlines())
+    assert senses["toy"] == ("00000050", "00000077", "00000040")
+    assert senses["domestic dog"] == ("00000020",)
+    with pytest.raises(WordNetError, match="line 1 is no word"):
+        read_senses(["toy n 2 2 @ ~ 2 0 00000050"])
 
 
 @pytest.mark.parametrize(
@@ -44,3 +53,5 @@ def test_any_line_is_a_noun_or_refused(line: str) -> None:
     """Protects the parser: a line is read or named as no noun, whatever it holds."""
     with contextlib.suppress(WordNetError):
         assert len(read_nouns([line])) <= 1
+    with contextlib.suppress(WordNetError):
+        assert len(read_senses([line])) <= 1
