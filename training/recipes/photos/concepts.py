@@ -12,6 +12,7 @@ Classes are by their synset, in the order of the classifier's rows.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,7 @@ def gather(
     table: Path | None = None,
     emoji: Path | None = None,
     locales: Sequence[str] = (),
+    least: int = 1,
 ) -> Concepts:
     """All targets and names.
 
@@ -94,6 +96,7 @@ def gather(
         table: names in other languages; see the module.
         emoji: the data set of `training.recipes.mini.dataset`, for CLDR's names.
         locales: of CLDR's names; none: all.
+        least: names that a language must have; those of others are left out.
 
     Raises:
         DataError: the table is not of the form.
@@ -112,7 +115,9 @@ def gather(
         names += read_table(table, {one.synset: row for row, one in enumerate(classes)})
     if emoji is not None:
         names += cldr_names(emoji, rows, wordnet.senses, locales)
-    return Concepts(classes, np.stack(targets), list(dict.fromkeys(names)))
+    names = list(dict.fromkeys(names))
+    known = Counter(name.language for name in names)
+    return Concepts(classes, np.stack(targets), [name for name in names if known[name.language] >= least])
 
 
 def synsets_of(classes: list[ImageNetClass], nouns: dict[str, Synset]) -> dict[str, int]:

@@ -48,7 +48,7 @@ NAME = "photos"
 """Of the archives."""
 HELD_OUT = 10  # one in so many pairs of a class and a language is not learned from
 LEARNED_BY = ("--batch", "--things", "--pairs", "--pair-weight", "--layers", "--neutral", "--lr", "--power")
-LEARNED_BY += ("--text-scale", "--seed")
+LEARNED_BY += ("--text-scale", "--least-names", "--seed")
 """What a run that is resumed must not change."""
 TOLD = ("--steps", "--vision-scale", "--vision-share")
 """What else the checkpoint says of its run."""
@@ -64,6 +64,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     flag("run", type=Path, help="folder of the run: features, states, log and checkpoint")
     flag("--data", type=Path, default=Path("data/emoji"), help="for CLDR's names; built when absent")
     flag("--names", type=Path, help="a table of other names: synset, language, lemma, source, licence")
+    flag("--least-names", type=positive, default=100, help="that a language must have to be learned from")
     flag("--locales", nargs="+", default=[], help="of CLDR's names (default: all in the data)")
     flag("--features", type=Path, help="what the frozen text model makes of names (default: RUN/features)")
     flag("--models-dir", type=Path, default=Path("models/public"), help="see `python -m training`")
@@ -155,7 +156,9 @@ def prepare(options: argparse.Namespace) -> NamesStage:
     if unknown:
         raise RunError(f"the data has no locale {', '.join(unknown)}")
     words = wordnet.fetch_wordnet(options.data.with_name("packages"))
-    found = concepts.gather(concepts.imagenet(), words, options.names, root, options.locales)
+    found = concepts.gather(
+        concepts.imagenet(), words, options.names, root, options.locales, options.least_names
+    )
     weight, _ = features.classifier_of(options.models_dir, options.model_visual_name)
     if len(weight) != len(found.classes):
         raise RunError(

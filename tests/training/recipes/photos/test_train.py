@@ -32,7 +32,8 @@ def command(models: Path, emoji_root: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(wordnet, "fetch_wordnet", lambda cache: words)
     table = tmp_path / "names.tsv"
     table.write_text(TABLE, encoding="utf-8")
-    numbers = {"--steps": 4, "--save-every": 2, "--batch": 16, "--pairs": 2, "--threads": 1}
+    numbers = {"--steps": 4, "--save-every": 2, "--batch": 16, "--pairs": 2, "--least-names": 1}
+    numbers |= {"--threads": 1}
     places = {"--models-dir": models, "--data": emoji_root, "--names": table}
     return [str(word) for pair in (places | numbers).items() for word in pair]
 
