@@ -95,7 +95,7 @@ def gather(
     Args:
         table: names in other languages; see the module.
         emoji: the data set of `training.recipes.mini.dataset`, for CLDR's names.
-        locales: of CLDR's names; none: all.
+        locales: of the table's and CLDR's names; none: all.
         least: names that a language must have; those of others are left out.
 
     Raises:
@@ -112,7 +112,8 @@ def gather(
         names += [Name(text, "en", len(targets), "WordNet") for text in wordnet.nouns[offset].words]
         targets.append(target)
     if table is not None:
-        names += read_table(table, {one.synset: row for row, one in enumerate(classes)})
+        told = read_table(table, {one.synset: row for row, one in enumerate(classes)})
+        names += [name for name in told if not locales or name.language in locales]
     if emoji is not None:
         names += cldr_names(emoji, rows, wordnet.senses, locales)
     names = list(dict.fromkeys(names))

@@ -1,5 +1,6 @@
 """What the frozen models make of texts and images: computed once, kept in a folder that runs may share."""
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -46,30 +47,42 @@ class FrozenTexts:
 def of_texts(models: Path, name: str, texts: Sequence[str], folder: Path) -> NDArray[np.float32]:
     """float32 [N, width]: the pooled state of each text, in order, by the text model of that name.
 
+    What the folder has of them from this or another run is not computed again.
+
     Raises:
         CheckpointError: the model cannot be read.
     """
     files, rule = backbones.text_files(models, name)
-    made_by = fingerprint(files, rule=rule)
-    frozen = FrozenTexts(models, name)
+    kept = folder / fingerprint(files, rule=rule)
+    kept.mkdir(parents=True, exist_ok=True)
+    known = _known(kept)
     # Like lengths together: little padding.
-    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), texts[i]))
-    parts = [order[start : start + PART] for start in range(0, len(order), PART)]
-    rows = [_part(frozen, made_by, [texts[i] for i in part], folder) for part in parts]
-    found = np.empty((len(texts), rows[0].shape[1]), np.float32)
-    found[order] = np.concatenate(rows)
+    lacking = sorted({text for text in texts if text not in known}, key=lambda text: (len(text), text))
+    frozen = FrozenTexts(models, name)
+    for start in range(0, len(lacking), PART):
+        _compute(frozen, lacking[start : start + PART], kept)
+    known = _known(kept)
+    return np.stack([known[text] for text in texts])
+
+
+def _known(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """What is in the folder: the row of each text."""
+    found = {}
+    for path in sorted(folder.glob("*.npy")):
+        texts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        found.update(zip(texts, np.load(path, mmap_mode="r"), strict=True))
     return found
 
 
-def _part(frozen: FrozenTexts, made_by: str, texts: list[str], folder: Path) -> NDArray[np.float32]:
-    """The rows of one file, in the order of these texts."""
-    path = folder / f"texts-{frozen_vectors.digest_of(made_by, texts)}.npy"
+def _compute(frozen: FrozenTexts, texts: list[str], folder: Path) -> None:
+    """Add a file of rows, beside the texts that they are of."""
+    path = folder / f"{frozen_vectors.digest_of(texts)}.npy"
+    path.with_suffix(".json").write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
 
     def embed(part: range) -> Tensor:
         return frozen.pooled(texts[part.start : part.stop])
 
-    width = np.load(path, mmap_mode="r").shape[1] if path.exists() else frozen.backbone.width
-    return frozen_vectors.vectors(path, len(texts), width, embed, batch=BATCH)
+    frozen_vectors.vectors(path, len(texts), frozen.backbone.width, embed, batch=BATCH)
 
 
 def classifier_of(models: Path, name: str) -> tuple[Tensor, Tensor]:

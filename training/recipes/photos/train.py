@@ -8,7 +8,7 @@ both towers recall (`training.recipes.photos.features`); the text head learns wh
 that names of one thing agree in all languages (`training.recipes.photos.stage`). Names come from ImageNet's
 lemmas, WordNet's hypernyms, CLDR's names of emoji and, with --names, a table of others
 (`training.recipes.photos.concepts`). What the frozen text model makes of them is computed once and kept, in
-RUN/features or, for several runs on the same names, in the folder of --features.
+RUN/features or, for several runs that share names, in the folder of --features.
 
 RUN/checkpoint is what `python -m export` takes. A run is resumed by the same command, from its last state.
 """
@@ -65,7 +65,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     flag("--data", type=Path, default=Path("data/emoji"), help="for CLDR's names; built when absent")
     flag("--names", type=Path, help="a table of other names: synset, language, lemma, source, licence")
     flag("--least-names", type=positive, default=100, help="that a language must have to be learned from")
-    flag("--locales", nargs="+", default=[], help="of CLDR's names (default: all in the data)")
+    flag("--locales", nargs="+", default=[], help="of names, beside English (default: all)")
     flag("--features", type=Path, help="what the frozen text model makes of names (default: RUN/features)")
     flag("--models-dir", type=Path, default=Path("models/public"), help="see `python -m training`")
     flag(

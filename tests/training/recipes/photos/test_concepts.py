@@ -64,6 +64,8 @@ def test_names_of_every_source_mean_classes(table: Path, emoji: Path) -> None:
         ("犬", dog.target),
     }, "a toy is seldom a breed of dogs"
     assert found.languages() == ["de", "en", "fr", "ja"]
+    some = concepts.gather(CLASSES, WORDS, table, emoji, ["ja"])
+    assert some.languages() == ["en", "ja"]
     some = concepts.gather(CLASSES, WORDS, table, emoji, least=2)
     assert some.languages() == ["en", "fr", "ja"], "of German there is one name"
 
