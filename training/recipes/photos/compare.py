@@ -46,7 +46,7 @@ class Remembering(nn.Module):
         digest = hashlib.sha256()
         for tensor in (*inputs, *named.values()):
             digest.update(f"{tensor.dtype}{[*tensor.shape]}".encode())
-            digest.update(tensor.contiguous().numpy())
+            digest.update(tensor.numpy().tobytes())
         key = digest.digest()
         if key not in self.answers:
             self.answers[key] = self.encoder(*inputs, **named)

@@ -67,7 +67,7 @@ def of_texts(models: Path, name: str, texts: Sequence[str], folder: Path) -> NDA
 
 def _known(folder: Path) -> dict[str, NDArray[np.float32]]:
     """What is in the folder: the row of each text."""
-    found = {}
+    found: dict[str, NDArray[np.float32]] = {}
     for path in sorted(folder.glob("*.npy")):
         texts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         found.update(zip(texts, np.load(path, mmap_mode="r"), strict=True))

@@ -202,7 +202,8 @@ def language_neutral(names: Names, directions: int) -> Tensor:
     counts = np.bincount(names.language[~names.held_out], minlength=names.language.max() + 1)
     means = torch.from_numpy(language_means(names)[counts >= ENOUGH_NAMES])
     components = torch.linalg.svd(means - means.mean(0), full_matrices=False)[2][:directions]
-    return torch.eye(width) - components.T @ components
+    found: Tensor = torch.eye(width) - components.T @ components
+    return found
 
 
 def starting_projection(names: Names, targets: Tensor, concepts: Tensor, ridge: float) -> Tensor:

@@ -47,8 +47,10 @@ COMMAND = "training.recipes.photos.train"
 NAME = "photos"
 """Of the archives."""
 HELD_OUT = 10  # one in so many pairs of a class and a language is not learned from
-LEARNED_BY = ("--batch", "--things", "--pairs", "--pair-weight", "--layers", "--neutral", "--lr", "--power")
-LEARNED_BY += ("--text-scale", "--least-names", "--seed")
+LEARNED_BY = (
+    *("--batch", "--things", "--pairs", "--pair-weight", "--layers", "--neutral", "--lr", "--power"),
+    *("--text-scale", "--least-names", "--seed"),
+)
 """What a run that is resumed must not change."""
 TOLD = ("--steps", "--vision-scale", "--vision-share")
 """What else the checkpoint says of its run."""
