@@ -1,5 +1,6 @@
 """Heads on the packages' models, exported: both forms pass the gate, and workers serve the same vectors."""
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
+from babelclip.cli.main import app
 from export import golden
 from export.options import Options
 from export.pipeline import export
@@ -17,7 +20,10 @@ from handlers.clip_vision import VisionHandler
 from models.loaders import registry
 from tests.handlers.worker import Worker, http
 from tests.models import backbones
+from tests.places import PHOTOS
+from tests.shared import run_export
 from training.datasets.decoding import decode
+from training.recipes.photos import questions
 
 pytestmark = pytest.mark.slow  # exports
 
@@ -52,3 +58,18 @@ def test_both_towers_are_exported_and_served(tmp_path: Path) -> None:
     torch.testing.assert_close(served_by(store, "text", TextHandler, calls), due, atol=1e-4, rtol=0)
     calls = [http(data, "image/png", **binary) for data in pictures]
     torch.testing.assert_close(served_by(store, "vision", VisionHandler, calls), seen, atol=1e-3, rtol=0)
+
+
+def test_the_committed_heads_are_served_small_and_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects the documented commands: archives of the size that is told, and photographs for questions."""
+    run_export(PHOTOS, "--store", tmp_path, "--dtype", "int8", "--lean")
+    assert all(path.stat().st_size < 240e6 for path in tmp_path.glob("photos-*.mar"))
+    url = f"mar:{tmp_path}"
+    questions.main(["--url", url])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix("result: "))
+    assert found["share"] >= 0.65
+    done = CliRunner().invoke(app, ["search", str(questions.SAMPLES), "кофе", "--top", "1", "--url", url])
+    assert done.exit_code == 0, done.output
+    assert "coffee.jpg" in done.output
