@@ -20,7 +20,6 @@ from tests.places import REPOSITORY
 needs("lancedb", reason="a gateway's collections are kept by LanceDB")
 
 
-
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """A gateway with a collection that no test changes, and those that tests make."""
