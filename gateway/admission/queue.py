@@ -151,7 +151,7 @@ class TowerQueue:
         self.spare.begin_next()
 
     def _room(self) -> int:
-        return 0 if self._requests else max(0, self._limit() - self.at_tower)
+        return 0 if self._requests else max(0, self._limit("") - self.at_tower)
 
     def _whose_turn(self) -> str | None:
         """The key that has had least of those that wait and for which the tower has room."""

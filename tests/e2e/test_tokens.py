@@ -202,7 +202,7 @@ def expired(
             yield settings.addresses, keys
         finally:
             server.stop()
-            server.wait(PATIENCE)
+            assert not server.running()
 
 
 def read_keys(path: Path) -> dict[str, str]:

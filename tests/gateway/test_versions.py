@@ -161,7 +161,8 @@ def test_a_candidate_must_be_served_and_another_one(tmp_path: Path, what: str) -
     """A share for a version that is not there, or that all have, is refused; 0 ends it without asking."""
 
     async def run() -> None:
-        models = switched(Engine(OLD, NEW), tmp_path, **{what: TrafficSplit("9.0", 0.5)})
+        candidate: dict[str, Any] = {what: TrafficSplit("9.0", 0.5)}
+        models = switched(Engine(OLD, NEW), tmp_path, **candidate)
         change = getattr(models.towers["clip"], what)
         with pytest.raises(ModelNotFound):
             await change("8.0", 0.5)

@@ -43,7 +43,7 @@ def test_rows_over_the_limits_of_milvus_fail_alone(tmp_path: Path) -> None:
         report = add(index, client, TableSource(tmp_path / "list.parquet"))
         assert (report.embedded, report.failed, len(server.images())) == (2, 3, 2)
         rows = {row.source: row for part in index.scan() for row in part}
-        found = [rows[row["path"]] for row in table]
+        found = [rows[str(row["path"])] for row in table]
         assert [row.error_code for row in found] == ["", *["invalid_item"] * 3, ""]
         assert [("caption" in row.error_message, "title" in row.error_message) for row in found[1:3]] == [
             (True, False),

@@ -39,7 +39,7 @@ def test_who_has_gone_is_forgotten() -> None:
     callers = Callers(0.0)
     period(callers, 0.1, a=3, b=40)
     period(callers, 2.1, b=40)
-    assert (callers.modest, len(callers)) == ({"a"}, 2)
+    assert (callers.modest, len(callers)) == (frozenset("a"), 2)
     period(callers, 4.1, b=40)
     assert (callers.modest, len(callers)) == (frozenset(), 1)
 
