@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -26,6 +27,7 @@ from gateway.rpc.collections import CollectionCalls
 from gateway.rpc.health import Health
 from gateway.rpc.malformed import refusing_malformed
 from gateway.rpc.open_streams import OpenStreams
+from gateway.rpc.relay import Relay, tls_context
 from gateway.rpc.scores import ScoreCalls
 from gateway.rpc.service import CALLER, SERVICE, Embedder
 from gateway.rpc.session import Session
@@ -77,7 +79,11 @@ class RpcServer:
         collections: Collections | None = None,
     ) -> None:
         self._host, self._port = settings.host, settings.grpc_port
-        self._credentials = _credentials(settings)
+        self._shared_port = settings.workers > 1
+        tls = tls_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
+        self._scheme = "grpc" if tls is None else "grpcs"
+        self._relay = Relay(tls)
+        self._folder = ""
         self._open_streams = OpenStreams(_Guard.OPEN)
         self._server = grpc.aio.server(
             interceptors=[
@@ -91,8 +97,6 @@ class RpcServer:
                 ("grpc.max_send_message_length", -1),
                 # Each costs memory before its key is known; a caller with more waits for its own.
                 ("grpc.max_concurrent_streams", MOST_STREAMS),
-                # Two gateways on a port would share its calls without anybody knowing.
-                ("grpc.so_reuseport", int(settings.workers > 1)),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 # A call that is under way is finished on the old connection, however long it takes.
@@ -130,16 +134,18 @@ class RpcServer:
         Raises:
             OSError: the port is taken or may not be; the message names it.
         """
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        try:
-            if self._credentials is None:
-                port = self._server.add_insecure_port(f"{host}:{self._port}")
-            else:
-                port = self._server.add_secure_port(f"{host}:{self._port}", self._credentials)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {self._host} port {self._port} for gRPC") from error
+        self._folder = tempfile.mkdtemp(prefix="grpc-")
+        path = f"{self._folder}/socket"
+        self._server.add_insecure_port(f"unix:{path}")
         await self._server.start()
-        return f"{'grpc' if self._credentials is None else 'grpcs'}://{host}:{port}"
+        try:
+            # Two gateways on a port would share its calls without anybody knowing.
+            port = await self._relay.start(path, self._host, self._port, shared=self._shared_port)
+        except OSError as error:
+            await self.stop(0)
+            raise OSError(f"cannot listen on {self._host} port {self._port} for gRPC") from error
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{self._scheme}://{host}:{port}"
 
     def tell(self, *, ready: bool) -> None:
         """What the health service says from now on, of the server and of the service."""
@@ -147,18 +153,15 @@ class RpcServer:
 
     async def stop(self, grace: float) -> None:
         """Take no more calls, and give those under way `grace` seconds."""
+        self._relay.close()
         self._health.end()
         stopping = asyncio.ensure_future(self._server.stop(grace))
         await asyncio.wait((stopping,), timeout=min(grace, FAREWELL))
         self._open_streams.end()
         await stopping
-
-
-def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    if not settings.tls_certificate:
-        return None
-    key, certificate = Path(settings.tls_key).read_bytes(), Path(settings.tls_certificate).read_bytes()
-    return grpc.ssl_server_credentials([(key, certificate)])
+        self._relay.stop()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class _Identify(grpc.aio.ServerInterceptor):

@@ -1,9 +1,11 @@
 """Attacks over HTTP/2 and gRPC; `tests.gateway.attacks` runs them."""
 
 import contextlib
+import socket
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -16,6 +18,7 @@ from tests.gateway.attack_tools import FLOOD_PATIENCE, PATIENCE
 from tests.gateway.frames import frame
 
 BEARER = b"authorization"
+_MOST_FRAME = 16_384  # bytes of a frame's payload, unless a server allows more
 # Frames that no client sends, each on a connection of its own (RFC 9113, sections 4 to 6).
 BROKEN = {
     "no preface": b"GET / HTTP/1.1\r\n\r\n",
@@ -91,13 +94,41 @@ def continuation(target: Alone, size: int) -> tuple[str, str]:
 
 def packed_headers(target: Alone, size: int) -> tuple[str, str]:
     """HTTP/2: a header of 4 kB that is named ten thousand times, with a byte each."""
-    kept = b"\x40" + frames.header(b"x", b"y" * 4000)[1:]
-    parts = []
-    for stream in range(1, 2 * size, 2):
-        block = (frames.call_headers() + kept if stream == 1 else frames.call_headers()) + b"\xbe" * 10_000
-        parts.append(frame(frames.HEADERS, frames.END_HEADERS, stream, block))
-    sent, end = frames.flood(target.grpc, parts, 1, FLOOD_PATIENCE)
+    sent, end = frames.flood(target.grpc, _packed(size, 10_000, 4000), 1, FLOOD_PATIENCE)
     return f"{size:,} heads of 40 MB in 10 kB", f"{end} after {sent:,} bytes"
+
+
+def packed_headers_first(target: Alone, size: int) -> tuple[str, str]:
+    """HTTP/2: a header of a byte that is named 250,000 times, by one who acknowledges no settings."""
+    heads = min(size, 50)
+    sent, end = frames.flood(target.grpc, _packed(heads, 250_000, 0), 1, FLOOD_PATIENCE, polite=False)
+    return f"{heads:,} heads of 8 MB in 250 kB", f"{end} after {sent:,} bytes"
+
+
+def packed_headers_by_many(target: Alone, size: int) -> tuple[str, str]:
+    """HTTP/2: both, on 16 connections at once."""
+
+    def attack(number: int) -> str:
+        one = packed_headers if number % 2 else packed_headers_first
+        return one(target, size)[1].partition(" after")[0]
+
+    with ThreadPoolExecutor(16) as pool:
+        ended = Counter(pool.map(attack, range(16)))
+    return "16 connections", ", ".join(f"{count} × {end}" for end, count in sorted(ended.items()))
+
+
+def _packed(heads: int, names: int, value: int) -> list[bytes]:
+    """Calls whose heads name a header with a value of so many bytes, each time by a byte."""
+    kept = b"\x40" + frames.header(b"x", b"y" * value)[1:]
+    parts = []
+    for stream in range(1, 2 * heads, 2):
+        block = frames.call_headers() + (kept if stream == 1 else b"") + b"\xbe" * names
+        pieces = [block[start : start + _MOST_FRAME] for start in range(0, len(block), _MOST_FRAME)]
+        for place, piece in enumerate(pieces):
+            kind = frames.CONTINUATION if place else frames.HEADERS
+            flags = frames.END_HEADERS if place == len(pieces) - 1 else 0
+            parts.append(frame(kind, flags, stream, piece))
+    return parts
 
 
 def empty_data(target: Alone, size: int) -> tuple[str, str]:
@@ -132,15 +163,11 @@ def half_open(target: Alone, size: int) -> tuple[str, str]:
     """gRPC: calls with a key whose message never comes."""
     with contextlib.ExitStack() as left:
         for _ in range(max(1, size // 500)):
-            connection = left.enter_context(frames.connected(target.grpc, PATIENCE))
-            connection.sendall(frames.PREFACE + frame(frames.SETTINGS))
+            connection = left.enter_context(frames.opened(target.grpc, PATIENCE))
             for stream in range(1, 2 * min(size, 500), 2):
                 connection.sendall(frame(frames.HEADERS, frames.END_HEADERS, stream, _head(target)))
             # It is answered after all of these: they have been read.
-            connection.sendall(frame(frames.PING, payload=b"the last"))
-            seen = b""
-            while b"the last" not in seen:
-                seen += connection.recv(65536)
+            _ask_last(connection)
     return f"{size:,} calls", "wait, and are given up with the connection"
 
 
@@ -204,19 +231,25 @@ def unread_answers(target: Alone, size: int) -> tuple[str, str]:
     """gRPC: calls whose answers nobody takes (CVE-2019-9517)."""
     request = pb.EmbedItemsRequest(items=[pb.Item(text="a")] * 500).SerializeToString()
     message = b"\0" + struct.pack(">I", len(request)) + request
-    with frames.connected(target.grpc, PATIENCE) as connection:
-        no_window = frame(frames.SETTINGS, payload=b"\0\4\0\0\0\0")
-        connection.sendall(frames.PREFACE + no_window)
+    with frames.opened(target.grpc, PATIENCE) as connection:
+        connection.sendall(frame(frames.SETTINGS, payload=b"\0\4\0\0\0\0"))  # no window
         for stream in range(1, 2 * min(size, 500), 2):
             connection.sendall(
                 frame(frames.HEADERS, frames.END_HEADERS, stream, _head(target))
                 + frame(frames.DATA, frames.END_STREAM, stream, message)
             )
-        connection.sendall(frame(frames.PING, payload=b"the last"))
-        seen = b""
-        while b"the last" not in seen:
-            seen += connection.recv(65536)
+        _ask_last(connection)
     return f"{min(size, 500)} calls of 500 items", "answers wait, and are thrown away with the connection"
+
+
+def _ask_last(connection: socket.socket) -> None:
+    """Wait for the answer to a PING, which comes when all that was sent before has been read."""
+    connection.sendall(frame(frames.PING, payload=b"the last"))
+    seen = b""
+    while b"the last" not in seen:
+        more = connection.recv(65536)
+        assert more, "the connection was closed"
+        seen += more
 
 
 def _head(target: Alone) -> bytes:
@@ -241,7 +274,8 @@ def _embed(
 
 
 ATTACKS = (
-    *(pings, settings_flood, rapid_reset, made_you_reset, continuation, packed_headers, empty_data),
+    *(pings, settings_flood, rapid_reset, made_you_reset, continuation, empty_data),
+    *(packed_headers, packed_headers_first, packed_headers_by_many),
     *(broken_frames, half_open, watches, metadata, packed_message, large_message, lying_message),
     unread_answers,
 )

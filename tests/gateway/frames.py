@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, END_HEADERS = 1, 4
+ACK = 1
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
@@ -36,14 +37,38 @@ def connected(address: str, patience: float) -> Iterator[socket.socket]:
         yield connection
 
 
-def flood(address: str, parts: list[bytes], most: int, patience: float) -> tuple[int, str]:
+@contextlib.contextmanager
+def opened(address: str, patience: float) -> Iterator[socket.socket]:
+    """A connection on which both have said and acknowledged their settings, as clients do."""
+    with connected(address, patience) as connection:
+        acknowledge(connection)
+        yield connection
+
+
+def acknowledge(connection: socket.socket) -> None:
+    """Begin a connection as clients do: with settings, and the acknowledgement of the server's."""
+    connection.sendall(PREFACE + frame(SETTINGS))
+    if not connection.recv(65536):  # It begins with the server's settings.
+        raise ConnectionError("the server has closed the connection")
+    connection.sendall(frame(SETTINGS, ACK))
+
+
+def flood(
+    address: str, parts: list[bytes], most: int, patience: float, *, polite: bool = True
+) -> tuple[int, str]:
     """Send the parts over and over → bytes that were sent, and how it ended: `cut off`, `held back` by a
     server that reads no more for `patience` seconds, since nobody reads what it answers, or `all taken`.
+
+    Args:
+        polite: acknowledge the server's settings before.
     """
     sent = 0
     with connected(address, patience) as connection:
         try:
-            connection.sendall(PREFACE + frame(SETTINGS))
+            if polite:
+                acknowledge(connection)
+            else:
+                connection.sendall(PREFACE + frame(SETTINGS))
             connection.setblocking(False)
             while sent < most:
                 for part in parts:

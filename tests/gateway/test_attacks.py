@@ -14,6 +14,8 @@ pytestmark = pytest.mark.slow  # starts gateways as processes
 KEEPS = importlib.util.find_spec("lancedb") is not None
 SIZE = 50  # connections, or as much of other things as takes a second
 MOST_MEGABYTES = 150.0
+# Of those that unpack to much in gRPC's own code, where no caller's key is known yet.
+MOST = {"packed_headers": 64.0, "packed_headers_first": 64.0, "packed_headers_by_many": 256.0}
 
 EXPECTED = {
     "slow_bodies": f"{SIZE} × 401",
@@ -26,6 +28,8 @@ EXPECTED = {
     "far_ahead": "cut off",
     "guessing": f"{SIZE} × 401",
     "broken_frames": "closed",
+    "packed_headers_first": "cut off",
+    "packed_headers_by_many": "cut off",
     "watches": "OK",
     "metadata": "RESOURCE_EXHAUSTED",
     "packed_message": "RESOURCE_EXHAUSTED",
@@ -56,7 +60,7 @@ def test_others_are_served_meanwhile(target: Alone, attack: Callable[[Alone, int
     found = run(target, attack, SIZE)
     assert not found.failed
     assert found.answered
-    assert found.grown < MOST_MEGABYTES
+    assert found.grown < MOST.get(attack.__name__, MOST_MEGABYTES)
     assert EXPECTED.get(attack.__name__, "") in found.came_back
 
 

@@ -33,9 +33,9 @@ def test_one_who_watches_and_does_not_read_holds_nobody_up(tmp_path: Path) -> No
     """Without a byte taken of what it is told, others see each change of state, and the gateway stops."""
     engine = Engine()
     with ExitStack() as left, gateway(engine, tmp_path, probe_seconds=0.05) as front:
-        connection = left.enter_context(frames.connected(front.addresses.grpc, PATIENCE))
+        connection = left.enter_context(frames.opened(front.addresses.grpc, PATIENCE))
         # A window of 0 bytes: no message can be sent to it.
-        connection.sendall(frames.PREFACE + frames.frame(frames.SETTINGS, payload=b"\0\4\0\0\0\0"))
+        connection.sendall(frames.frame(frames.SETTINGS, payload=b"\0\4\0\0\0\0"))
         head = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, frames.call_headers(path=WATCH))
         connection.sendall(head + frames.frame(frames.DATA, frames.END_STREAM, 1, b"\0\0\0\0\0"))
         with stub(front) as health:
