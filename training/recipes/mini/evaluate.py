@@ -9,30 +9,42 @@ was ever trained on; the names were. The data set is fetched and built when it i
 Beside the model stand two baselines: a random ranking, and the nearest drawing, in which the emoji's
 drawings of the training families, averaged, look for the held-out drawing by the cosine of their pixels. The
 second knows every language perfectly and sees only pixels.
+
+With --url a served model, such as that of archives in 8-bit integers, is measured beside the checkpoint that
+it was exported from, and how much lower its R@10 is:
+
+    python -m training.recipes.mini.evaluate training/recipes/mini/checkpoint --url mar:model_store
 """
 
 import argparse
+import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from babelclip import Client
 from handlers.runtime.machine import usable_cores
 from models import checkpoint, outputs
 from models.dual_encoder import DualEncoder
 from models.files.npm_packages import PackageError
+from training.evaluation.embedding import Embedder, Picture, ServedModel
+from training.evaluation.errors import EvaluationError
 from training.recipes.mini import data
 from training.recipes.mini.dataset import HELD_OUT_FAMILY, TRAIN_FAMILIES, ensure
 
 CUTS = (1, 5, 10)
 BATCH = 512
+MAX_DROP = 0.005  # of R@10 in the mean of the locales, between a checkpoint and what is served of it
 
 
 @torch.inference_mode()
@@ -51,6 +63,14 @@ def embed_texts(model: DualEncoder, tokenizer: Tokenizer, texts: list[str]) -> T
         part = order[start : start + BATCH]
         parts.append(model.text(*data.pad([rows[i] for i in part], model.config.text.max_tokens)))
     return torch.cat(parts)[torch.tensor(order).argsort()]
+
+
+def encoded(pixels: Tensor) -> Iterator[Picture]:
+    """uint8 [N, size, size, 3] as PNGs, which are decoded to the same pixels."""
+    for number, image in enumerate(pixels.numpy()):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        yield Picture(f"drawing {number}", buffer.getvalue())
 
 
 def recalls(rank: Tensor) -> dict[str, float]:
@@ -93,11 +113,26 @@ def nearest_drawing(root: Path, held_out: Tensor, size: int) -> dict[str, float]
     return recalls(rank_of(scores, torch.eye(len(held_out), dtype=torch.bool)))
 
 
-def evaluate(folder: Path, root: Path, locales: list[str] | None = None) -> dict[str, Any]:
-    """The whole report: per locale, its mean and worst, and the baselines."""
+def evaluate(
+    folder: Path, root: Path, locales: list[str] | None = None, served: Embedder | None = None
+) -> dict[str, Any]:
+    """The whole report: per locale, its mean and worst, and the baselines.
+
+    With `served`, that model's vectors are measured; it must be of the checkpoint's space.
+
+    Raises:
+        CheckpointError, EvaluationError: the sentence says what is wrong.
+    """
     loaded = checkpoint.load(folder)
     held_out = data.load_drawings(root, (HELD_OUT_FAMILY,), loaded.model.config.vision.size)
-    image = embed_images(loaded.model, held_out.pixels)
+    if served is None:
+        image = embed_images(loaded.model, held_out.pixels)
+    else:
+        image = served.embed_images(encoded(held_out.pixels))
+        if served.space != loaded.meta["space"]:
+            raise EvaluationError(
+                f"{served.pretrained} serves the space {served.space}, {folder} is {loaded.meta['space']}"
+            )
     label_of = {emoji: label for label, emoji in enumerate(data.read_concepts(root))}
     rows = {}
     for locale in track(
@@ -105,7 +140,10 @@ def evaluate(folder: Path, root: Path, locales: list[str] | None = None) -> dict
     ):
         captions = data.read_locale(root, locale)
         names = [str(caption["name"]) for caption in captions.values()]
-        text = embed_texts(loaded.model, loaded.tokenizer, names)
+        if served is None:
+            text = embed_texts(loaded.model, loaded.tokenizer, names)
+        else:
+            text = served.embed_texts(names)
         rows[locale] = one_locale(text, image, [label_of[emoji] for emoji in captions], names)
     count = len(held_out.label)
     return {
@@ -146,6 +184,20 @@ def compared(rows: dict[str, dict[str, Any]], held_out: list[str]) -> dict[str, 
     }
 
 
+def dropped(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """How much lower text → image R@10 is in the second of two reports: in the mean, and where most."""
+    drops = {
+        locale: row["text_to_image"]["r10"] - after["locales"][locale]["text_to_image"]["r10"]
+        for locale, row in before["locales"].items()
+    }
+    worst = max(drops, key=drops.__getitem__)
+    return {
+        "r10_drop_mean": round(sum(drops.values()) / len(drops), 4),
+        "r10_drop_most": round(drops[worst], 4),
+        "drop_most_locale": worst,
+    }
+
+
 def show(report: dict[str, Any]) -> None:
     columns = [f"{way} R@{k}" for way in ("text→image", "image→text") for k in CUTS]
     table = Table("", *columns, title=f"{report['dataset']}: {report['candidates']} candidates")
@@ -164,6 +216,21 @@ def show(report: dict[str, Any]) -> None:
     Console(width=120).print(table)
 
 
+def evaluate_served(options: argparse.Namespace) -> dict[str, Any]:
+    """The report of the model behind --url.
+
+    Raises:
+        EvaluationError: it cannot be reached, or is of another space.
+    """
+    try:
+        client = Client(options.url)
+    except (ImportError, ValueError) as error:
+        raise EvaluationError(f"--url {options.url}: {error}") from error
+    with client:
+        served = ServedModel(client, options.url)
+        return evaluate(options.checkpoint, options.data, options.locales, served)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -172,14 +239,25 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/emoji"), help="built when absent")
     parser.add_argument("--locales", nargs="+", help="only these (default: all)")
     parser.add_argument("--held-out", nargs="+", metavar="LOCALE", help="compare these with the others")
+    parser.add_argument("--url", help="what is served of the checkpoint: http://, grpc:// or mar:STORE")
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        default=MAX_DROP,
+        help=f"with --url: how much lower its R@10 may be in the mean (default: {MAX_DROP})",
+    )
     parser.add_argument("--output", type=Path, help="write the whole report as JSON")
     options = parser.parse_args()
     outputs.check("training.recipes.mini.evaluate", "--output", options.output)
     # Those of the container, which torch does not look at, or fewer, where OMP_NUM_THREADS says so.
     torch.set_num_threads(min(usable_cores(), torch.get_num_threads()))
+    drop: dict[str, Any] = {}
     try:
         report = evaluate(options.checkpoint, ensure(options.data), options.locales)
-    except (PackageError, checkpoint.CheckpointError) as error:
+        if options.url:
+            before, report = report, evaluate_served(options)
+            drop = dropped(before, report)
+    except (PackageError, checkpoint.CheckpointError, EvaluationError) as error:
         sys.exit(f"training.recipes.mini.evaluate: {error}")
     unknown = sorted(set(options.held_out or ()) - set(report["locales"]))
     if unknown:
@@ -202,7 +280,9 @@ def main() -> None:
     }
     if options.held_out:
         result |= compared(report["locales"], options.held_out)
-    print("result: " + json.dumps(result))
+    print("result: " + json.dumps(result | drop))
+    if drop and drop["r10_drop_mean"] > options.max_drop:
+        sys.exit(f"training.recipes.mini.evaluate: R@10 fell by more than {options.max_drop:g} in the mean")
 
 
 if __name__ == "__main__":
