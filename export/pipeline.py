@@ -32,7 +32,7 @@ def export(source: Path, store: Path, options: Options, repository: Path | None 
     if repository is None:
         manifest.check_version(store, name, options.version)
     store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=store, prefix=".export-") as scratch:
+    with tempfile.TemporaryDirectory(dir=store, prefix=f".export-{os.getpid()}-") as scratch:
         work = Path(scratch, name)
         # Vision first: it is freed before the text tower's table, the largest tensor, is copied about.
         vision, shortcut = towers.export_vision(loaded, work / "vision", options)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,6 +67,9 @@ def export(source: str, store: Path, words: list[str], stop: threading.Event) ->
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            # It may have been killed, or interrupted just when the folder was made.
+            for left in store.glob(f".export-{process.pid}-*"):
+                shutil.rmtree(left, ignore_errors=True)
             return
     if process.returncode < 0:
         raise LaunchError(f"the export of {source} {how_it_ended(process.returncode)}")
