@@ -12,6 +12,7 @@ const field = document.getElementById("field");
 const chips = document.getElementById("chips");
 const clear = document.getElementById("clear");
 let calls = null;
+let shownQuery = ""; // of the state, as the field last had it: what was typed since then is not in the state yet
 let shownChips = "";
 let pictureUrl = "";
 
@@ -24,6 +25,7 @@ export function bindEntry(given) {
   const enter = () => {
     clearTimeout(pause);
     if (field.value === calls.state().query) return;
+    shownQuery = field.value;
     calls.go({ query: field.value, item: "" }, { replace: !settled });
     settled = false;
     clearTimeout(settle);
@@ -60,6 +62,10 @@ export function bindEntry(given) {
     field.focus();
   });
   bindPictures();
+  // Somebody may have typed before this script was there.
+  shownQuery = calls.state().query;
+  if (field.value) typed();
+  else field.value = shownQuery;
 }
 
 function empty() {
@@ -107,9 +113,9 @@ async function take(file) {
 
 /** The field and the chips as the state has them. */
 export function showChips(state, collection) {
-  if (field.value !== state.query && !(document.activeElement === field && field.value.trim() === state.query.trim())) {
-    field.value = state.query;
-  }
+  // What is typed while anything else is shown anew, as the collections once they are read, must not be lost.
+  if (state.query !== shownQuery) field.value = state.query;
+  shownQuery = state.query;
   clear.hidden = !field.value;
   const wanted = JSON.stringify([state.picture, state.like, collection, document.documentElement.lang]);
   if (wanted === shownChips) return;

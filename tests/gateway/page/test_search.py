@@ -21,7 +21,7 @@ from tests.gateway.page.browser import (
 from tests.gateway.page.catalogue import Catalogue, decoded, drawing, photographs, serving
 
 if TYPE_CHECKING:
-    from playwright.sync_api import FilePayload
+    from playwright.sync_api import FilePayload, Route
 
 pytestmark = pytest.mark.slow  # starts a browser
 
@@ -48,6 +48,25 @@ def test_it_searches_as_one_types(browser: Browser, shop: Catalogue) -> None:
         told(page, "2 results fit")
         assert captions(page)[:2] == ["a dog in the snow", "a dog on the beach"]
         page.locator("#live").get_by_text("2 results fit", exact=True).wait_for(state="attached")
+
+
+@pytest.mark.parametrize("late", ["**/entry.js*", "**/v1/collections"])
+def test_what_is_typed_while_the_page_loads_is_searched_for(
+    browser: Browser, shop: Catalogue, late: str
+) -> None:
+    """Neither the scripts nor the collections, however late they come, empty the field that was written into."""
+    held: list[Route] = []
+    with opened(browser, f"{shop.address}/ui/?q=zebra") as page:
+        page.route(late, lambda route: held.append(route))
+        page.goto(f"{shop.address}/ui/?q=car", wait_until="commit")
+        page.locator("#field").fill("dog")
+        while not held:
+            page.wait_for_timeout(10)
+        with searching(page):
+            held[0].continue_()
+        told(page, "2 results fit")
+        assert page.locator("#field").input_value() == "dog"
+        assert captions(page)[0] == "a dog on the beach"
 
 
 def test_a_search_that_is_superseded_is_given_up(browser: Browser, shop: Catalogue) -> None:
