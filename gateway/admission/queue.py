@@ -24,7 +24,8 @@ _FAST_SECONDS = 0.05
 # TorchServe's queue of a tower holds 200 requests, and more than one gateway may fill it.
 _MOST = 192
 # A tower that is slow has fewer: what it has is what the next caller must wait for, whoever that is.
-_SLOW_SECONDS = 0.5
+# With half of it its batches are so small that it embeds less.
+_SLOW_SECONDS = 1.0
 # Fewer still where several keys call. So many until the tower's rate and its time for one item are known, and
 # from so many on it is busy enough to tell its rate.
 _SHARED = 16
@@ -188,7 +189,7 @@ class TowerQueue:
             # That of one item is not known yet where only large requests have come.
             wanted = max(_IN_FLIGHT, round(_IN_FLIGHT * rate * (alone or 0.0)))
             if not several:
-                wanted = max(wanted, int(rate * _SLOW_SECONDS))
+                wanted = max(wanted, int((self._rate.best or rate) * _SLOW_SECONDS))
         return max(min(wanted, self._at_once), self._fast())
 
     def _hangs(self) -> bool:

@@ -8,15 +8,25 @@ import math
 _MEMORY = 5.0
 # Less than so many seconds tell nothing.
 _ENOUGH = 0.25
+# The best is that of this period and the one before, of so many seconds each.
+_PERIOD = 30.0
 
 
 class Rate:
-    """A mean over the last seconds in which the tower was busy; others say only how much was asked for."""
+    """A mean over the last seconds in which the tower was busy; others say only how much was asked for.
+
+    Attributes:
+        best: the largest of the last minute or half of one. What a tower is given at a time comes of this: of
+            the rate itself it would come to less and less, as a tower with less at a time is slower.
+    """
 
     def __init__(self) -> None:
+        self.best: float | None = None
         self._items = 0.0
         self._seconds = 0.0
         self._since: float | None = None
+        self._period_best = 0.0
+        self._until: float | None = None
 
     @property
     def per_second(self) -> float | None:
@@ -31,3 +41,14 @@ class Rate:
             self._items = self._items * kept + items
             self._seconds = self._seconds * kept + passed
         self._since = now if busy else None
+        if (rate := self.per_second) is not None:
+            self._note(rate, now)
+
+    def _note(self, rate: float, now: float) -> None:
+        if self._until is None:
+            self._until = now + _PERIOD
+        if now >= self._until:
+            self.best, self._period_best = max(self._period_best, rate), 0.0
+            self._until = now + _PERIOD
+        self._period_best = max(self._period_best, rate)
+        self.best = max(self.best or 0.0, rate)

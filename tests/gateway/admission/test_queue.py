@@ -90,12 +90,12 @@ def test_what_a_slow_tower_has_is_what_its_workers_compute_and_as_much_again(alo
     turns.finish_all()
 
 
-def test_one_key_has_what_a_tower_embeds_in_half_a_second() -> None:
+def test_one_key_has_what_a_tower_embeds_in_a_second() -> None:
     """Batches stay large where the tower is not slow, and nobody waits long behind them."""
     turns = Turns()
     turns.second = 1 / 40
     served(turns, alone=1 / 40)
-    assert turns.queue.at_tower == 20
+    assert turns.queue.at_tower == 40
     turns.enter("modest", 1)
     while ("modest", 1) not in turns.had:
         turns.finish()
@@ -320,3 +320,18 @@ def test_a_rate_is_of_the_time_in_which_a_tower_was_busy() -> None:
     for second in range(100, 130):
         rate.done(200, float(second), busy=True)
     assert 190 < rate.per_second < 210
+
+
+def test_the_best_rate_outlasts_a_worse_one_for_a_while() -> None:
+    """A slower minute makes it less, and a few slow seconds do not."""
+    rate = Rate()
+    for second in range(20):
+        rate.done(50, float(second), busy=True)
+    before = rate.best
+    for second in range(20, 40):
+        rate.done(10, float(second), busy=True)
+    assert rate.best == before
+    for second in range(40, 120):
+        rate.done(10, float(second), busy=True)
+    assert rate.best is not None
+    assert 9 < rate.best < 12
