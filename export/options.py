@@ -19,7 +19,7 @@ class Options:
     version: str = "1.0"
     """TorchServe's version of both archives."""
     dtype: str = "float32"
-    """Of the stored weights. bfloat16 halves them, int8 quarters the matrices of matmuls."""
+    """Of the stored weights. bfloat16 halves them, int8 quarters matrices of matmuls and tables."""
     forms: tuple[str, ...] = ("pt2", "onnx")
     """The forms of each program in the archives."""
     languages: tuple[str, ...] = ()
