@@ -2,67 +2,30 @@
 
 import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
-from PIL import Image
-from torch import Tensor
 
-from tests.miniature import COLOURS, NAMES
+from tests.miniature import NAMES
 from tests.places import MINI
+from tests.training.recipes.photos.seer import Seer, coloured
 from tests.training.stages.heads.flags import flags, options
 from training.datasets.rows import DataError
-from training.evaluation.embedding import Picture
 from training.recipes.photos import captions, evaluate, photographs
 from training.stages.heads import inputs as heads_inputs
-
-RGB = {"red": (255, 0, 0), "blue": (0, 0, 255), "green": (0, 128, 0), "yellow": (255, 255, 0)}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two photographs whose captions name what they show, and one whose captions do not agree."""
-    made = tmp_path / "photographs"
-    made.mkdir()
-    rows = [
-        ("red", ["A red circle on a wall", "two Red Circles", "something else"]),
-        ("green", ["a green square", "the green square and a red circle", "green squares"]),
-        ("blue", ["a blue circle", "a thing", "another"]),
-    ]
-    for colour, _ in rows:
-        Image.new("RGB", (32, 32), RGB[colour]).save(made / f"{colour}.png")
-    told = [{"file": f"{colour}.png", "captions": texts, "license": "CC BY 2.0"} for colour, texts in rows]
-    (made / "captions.json").write_text(json.dumps(told))
-    return made
-
-
-class Seer:
-    """Knows colours by sight and by every name, except that in German all names mean red."""
-
-    name, pretrained, space = "seer", "", "0"
-
-    def embed_texts(self, texts: list[str]) -> Tensor:
-        rows = []
-        for text in texts:
-            meant = [
-                RGB[COLOURS[emoji]]
-                for locale in ("en", "ja")
-                for emoji, name in NAMES[locale].items()
-                if name in text
-            ]
-            rows.append(meant[0] if meant else RGB["red"])
-        return F.normalize(torch.tensor(rows).float() - 90, dim=-1)
-
-    def embed_images(self, pictures: Iterable[Picture]) -> Tensor:
-        rows = []
-        for picture in pictures:
-            with Image.open(picture.name) as image:
-                rows.append(np.asarray(image.convert("RGB")).mean((0, 1)))
-        return F.normalize(torch.from_numpy(np.stack(rows)).float() - 90, dim=-1)
+    return coloured(
+        tmp_path / "photographs",
+        [
+            ("red", "red", ["A red circle on a wall", "two Red Circles", "something else"]),
+            ("green", "green", ["a green square", "the green square and a red circle", "green squares"]),
+            ("blue", "blue", ["a blue circle", "a thing", "another"]),
+        ],
+    )
 
 
 def test_a_photograph_shows_what_two_captions_name(folder: Path) -> None:
