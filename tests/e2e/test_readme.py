@@ -13,7 +13,7 @@ from tests.e2e.gateways import Gateway, started
 from tests.e2e.support import Server
 from tests.places import REPOSITORY
 
-SECTIONS = ("Call it", "Call it from Python", "Search and compare", "Search a folder of photographs")
+SECTIONS = ("Call it", "Call it from Python", "Search and compare")
 
 
 def wire_blocks() -> list[tuple[str, str]]:
@@ -52,7 +52,7 @@ def blocks() -> list[tuple[str, str]]:
 
 def test_the_sections_hold_commands() -> None:
     """Protects the test below from passing because a heading was renamed."""
-    languages = ["bash", "python", "python", "bash", "bash", "python"]
+    languages = ["bash", "python", "python", "bash"]
     assert [language for language, _ in blocks()] == languages
     assert [language for language, _ in gateway_blocks()] == ["python"] * 2
     assert [language for language, _ in wire_blocks()] == ["bash", "bash", "python", "bash", "bash"]
@@ -79,6 +79,7 @@ def test_a_readers_commands_work(
         ".run/key_file.json": str(server.token_file),
         ".venv/bin/": f"{Path(sys.executable).parent}/",
         "mar:model_store": f"mar:{store}",
+        'model="photos"': 'model="mini"',  # what the server of these tests serves
         ".run/vectors": str(tmp_path / "vectors"),
     }
     for written, actual in here.items():
@@ -90,6 +91,6 @@ def test_a_readers_commands_work(
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"error":' not in done.stdout
-    # A space, a version of the model, or a drawing.
-    said = (server.space, f"mini@{server.version}", "training/recipes/mini/samples", "1f3")
+    # A space, a version of the model, or a picture.
+    said = (server.space, f"mini@{server.version}", "training/recipes/photos/samples", "1f3")
     assert any(word in done.stdout for word in said) or "InMemoryTransport" in code  # which needs no server
