@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import io
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,9 +18,8 @@ from babelclip.fetching import Hosts
 from babelclip.ingest.sources.addresses import AddressReader, is_web_address, not_allowed
 from babelclip.ingest.sources.base import named_path, read_path
 from babelclip.ingest.sources.object_store import is_store, read_object
+from babelclip.ingest.sources.ranges import numbered
 
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_MOST = 1_000_000  # of a range
 _SECONDS = 60.0  # without a byte
 
 
@@ -166,14 +164,12 @@ def expand(place: str) -> Iterator[str]:
     Raises:
         ValueError: the range is none, or too long.
     """
-    match = _RANGE.search(place)
-    if match is not None:
-        first, last, width = int(match[1]), int(match[2]), len(match[1])
-        if not 0 <= last - first < _MOST:
-            raise ValueError(f"{match[0]} is no range of at most {_MOST:,}")
-        for number in range(first, last + 1):
-            yield from expand(f"{place[: match.start()]}{number:0{width}d}{place[match.end() :]}")
-    elif not any(mark in place for mark in "*?[") or is_web_address(place) or os.path.lexists(place):
+    for one in numbered(place):
+        yield from _matching(one)
+
+
+def _matching(place: str) -> Iterator[str]:
+    if not any(mark in place for mark in "*?[") or is_web_address(place) or os.path.lexists(place):
         yield place
     elif is_store(place):
         system, path = file_system(place)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import glob
 import json
-import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -15,12 +14,11 @@ from typing import Any
 from babelclip.client.calls import LARGEST_MESSAGE
 from babelclip.errors import IMAGE_TOO_MANY_BYTES, UNREADABLE_FILE
 from babelclip.ingest.sources.base import Entry, EntryUnreadable, fingerprint_of, path_fingerprint, path_name
+from babelclip.ingest.sources.ranges import numbered
 from babelclip.search.folder import SUFFIXES, Skipped
 
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 MOST_NOTES = 1_000_000
 """Bytes of a caption or of metadata; larger ones are not read."""
-_MOST_SHARDS = 1_000_000
 
 
 class WebDatasetSource:
@@ -68,18 +66,8 @@ class WebDatasetSource:
 
 
 def expanded(shards: str) -> list[Path]:
-    """`a-{000..002}.tar` → three paths; `*` and `?` as a shell has them; sorted."""
-    match = _RANGE.search(shards)
-    if match is None:
-        return [Path(one) for one in sorted(glob.glob(shards))]
-    first, last, width = int(match[1]), int(match[2]), len(match[1])
-    if not 0 <= last - first < _MOST_SHARDS:
-        raise ValueError(f"{match[0]} is no range of at most {_MOST_SHARDS:,} shards")
-    return [
-        path
-        for number in range(first, last + 1)
-        for path in expanded(f"{shards[: match.start()]}{number:0{width}d}{shards[match.end() :]}")
-    ]
+    """`a-{000..002}.tar` → three paths, of those that are there; `*` and `?` as a shell has them."""
+    return [Path(one) for place in numbered(shards) for one in sorted(glob.glob(place))]
 
 
 def read_member(shard: Path, member: str) -> bytes:
