@@ -24,8 +24,8 @@ from pathlib import Path
 from babelclip.errors import ManifestError
 from babelclip.model_store.manifest import read_manifest
 from serving import LaunchError, gateway, ray_engine, sources
-from serving.child import Child, ChildFailed
-from serving.launching import Stopped, say, show_any_letter, stop_on_signals
+from serving.child import Child
+from serving.launching import Stopped, exit_status, say, show_any_letter, stop_on_signals
 from serving.options import REPOSITORY, STORE, add_gateway_options
 
 START = "KUBERAY_GEN_RAY_START_CMD"
@@ -139,16 +139,7 @@ def main(arguments: list[str]) -> int:
     show_any_letter()
     options = parse_options(arguments)
     stop = stop_on_signals()
-    try:
-        run(options, stop)
-    except Stopped:
-        say("ray_gateway: stopped")
-    except ChildFailed:
-        return 1
-    except LaunchError as problem:
-        print(f"ray_gateway: {problem}", file=sys.stderr, flush=True)
-        return 1
-    return 0
+    return exit_status("ray_gateway", lambda: run(options, stop))
 
 
 if __name__ == "__main__":

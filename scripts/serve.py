@@ -31,8 +31,8 @@ from typing import Any
 from babelclip.errors import ManifestError
 from babelclip.model_store.manifest import read_manifest
 from serving import LaunchError, gateway, ray_engine, sources
-from serving.child import Child, ChildFailed
-from serving.launching import Stopped, say, show_any_letter, stop_on_signals
+from serving.child import Child
+from serving.launching import Stopped, exit_status, say, show_any_letter, stop_on_signals
 from serving.options import (
     REPOSITORY,
     STORE,
@@ -167,16 +167,7 @@ def main(arguments: list[str]) -> int:
     show_any_letter()
     options = parse_options(arguments)
     stop = stop_on_signals()
-    try:
-        run(options, stop)
-    except Stopped:
-        say("serve: stopped")
-    except ChildFailed:
-        return 1
-    except LaunchError as problem:
-        print(f"serve: {problem}", file=sys.stderr, flush=True)
-        return 1
-    return 0
+    return exit_status("serve", lambda: run(options, stop))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from babelclip.model_store.manifest import Entry
 from serving import LaunchError
 from serving.environment import check_paths, forget_proxies
 from serving.java import find_java
-from serving.launching import Stopped, say, show_any_letter, stop_on_signals
+from serving.launching import Stopped, exit_status, say, show_any_letter, stop_on_signals
 from serving.options import REPOSITORY, add_engine_options
 from serving.ports import check_ports
 from serving.process import RunFolder, TorchServe
@@ -176,14 +176,7 @@ def main(arguments: list[str]) -> int:
     stop = stop_on_signals()
     if options.until_eof:
         threading.Thread(target=wait_for_eof, args=(stop,), daemon=True).start()
-    try:
-        run(options, stop)
-    except Stopped:
-        say("serve: stopped")
-    except LaunchError as problem:
-        print(f"serve: {problem}", file=sys.stderr, flush=True)
-        return 1
-    return 0
+    return exit_status("serve", lambda: run(options, stop))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,11 @@ import io
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
+
+from serving import LaunchError
+from serving.child import ChildFailed
 
 
 class Stopped(Exception):
@@ -37,3 +41,17 @@ def stop_on_signals() -> threading.Event:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Under nohup a closed terminal ends nothing.
         signal.signal(signal.SIGHUP, ask_to_stop)
     return stop
+
+
+def exit_status(name: str, work: Callable[[], object]) -> int:
+    """Do the work of a launcher; return its exit status, after a line that says why it ended or failed."""
+    try:
+        work()
+    except Stopped:
+        say(f"{name}: stopped")
+    except ChildFailed:
+        return 1
+    except LaunchError as problem:
+        print(f"{name}: {problem}", file=sys.stderr, flush=True)
+        return 1
+    return 0
