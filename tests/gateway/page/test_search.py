@@ -54,7 +54,7 @@ def test_it_searches_as_one_types(browser: Browser, shop: Catalogue) -> None:
 def test_what_is_typed_while_the_page_loads_is_searched_for(
     browser: Browser, shop: Catalogue, late: str
 ) -> None:
-    """Neither the scripts nor the collections, however late they come, empty the field that was written into."""
+    """Neither the scripts nor the collections, however late they come, empty the field."""
     held: list[Route] = []
     with opened(browser, f"{shop.address}/ui/?q=zebra") as page:
         page.route(late, lambda route: held.append(route))
