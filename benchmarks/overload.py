@@ -27,6 +27,7 @@ from benchmarks.support.options import make_parser, parse
 from benchmarks.support.server import serving
 
 CALLERS = 64
+FEWEST = 10  # requests that are to arrive after the warm-up
 # How the senders say that the gateway has refused a request because there is too much.
 REFUSALS = ("HTTP 429", "gRPC RESOURCE_EXHAUSTED")
 
@@ -72,7 +73,8 @@ class Overload:
         return self._found(outcomes, sender)
 
     async def offered(self, gateway: Gateway, rate: float, seconds: float) -> dict[str, Any]:
-        """What came of requests that arrived at this rate."""
+        """What came of requests that arrived at this rate; for longer where so few would tell nothing."""
+        seconds = max(seconds, FEWEST / rate)
         sender = self._sender(gateway)
         try:
             outcomes = await load.open_loop(
@@ -86,7 +88,7 @@ class Overload:
         self, modest: Gateway, greedy: Gateway, share: float, rate: float
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """What came of a modest key beside a greedy one, and of the greedy one."""
-        seconds = self._options.fair_seconds
+        seconds = max(self._options.fair_seconds, FEWEST / share)
         both = (self.offered(modest, share, seconds), self.offered(greedy, rate, seconds))
         of_modest, of_greedy = await asyncio.gather(*both)
         return of_modest, of_greedy

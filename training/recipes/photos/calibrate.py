@@ -100,7 +100,7 @@ def calibrate(model: Embedder, folder: Path, root: Path, locales: Sequence[str])
 
 def result_of(made: SearchCalibration) -> dict[str, float]:
     """The figures of the last line."""
-    found = {}
+    found: dict[str, float] = {}
     for kind, curve in (("text", made.text), ("image", made.image)):
         assert curve is not None
         found |= {f"{kind}_half": round(-curve.offset / curve.slope, 4), f"{kind}_pairs": curve.pairs}
