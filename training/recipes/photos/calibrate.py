@@ -35,7 +35,7 @@ from training.evaluation.embedding import Embedder, LoadedModel, Picture
 from training.evaluation.errors import EvaluationError
 from training.recipes.mini import data
 from training.recipes.mini.dataset import ensure
-from training.recipes.photos import evaluate, photographs, questions
+from training.recipes.photos import evaluate, questions
 from training.recipes.photos.photographs import Photograph
 
 COMMAND = "training.recipes.photos.calibrate"
@@ -83,12 +83,7 @@ def calibrate(model: Embedder, folder: Path, root: Path, locales: Sequence[str])
         DataError: a folder is not of its form, a locale is not in the data, or too little belongs together.
         EvaluationError: an image cannot be decoded.
     """
-    unknown = sorted(set(locales) - set(data.locales_of(root)))
-    if unknown:
-        raise DataError(f"the data has no locale {', '.join(unknown)}")
-    captioned = photographs.read_captioned(folder)
-    english = {key: str(row["name"]) for key, row in data.read_locale(root, "en").items()}
-    shown = photographs.things_in(captioned, english)
+    captioned, shown = evaluate.read_shown(folder, root, locales)
     images = evaluate.embed(model, captioned)
     try:
         text = of_texts(model, images, shown, root, locales)

@@ -49,6 +49,26 @@ def embed(model: Embedder, images: Sequence[Photograph]) -> Tensor:
     return model.embed_images(Picture(str(one.path), one.path.read_bytes()) for one in images)
 
 
+def read_shown(
+    folder: Path, root: Path, locales: Sequence[str] = ()
+) -> tuple[list[Photograph], list[set[str]]]:
+    """The photographs of a folder, and the things that each shows, which CLDR has names of.
+
+    Raises:
+        DataError: the folder is not of its form, or the data lacks one of these locales.
+    """
+    unknown = sorted(set(locales) - set(data.locales_of(root)))
+    if unknown:
+        raise DataError(f"the data has no locale {', '.join(unknown)}")
+    captioned = photographs.read_captioned(folder)
+    return captioned, photographs.things_in(captioned, english_names(root))
+
+
+def english_names(root: Path) -> dict[str, str]:
+    """CLDR's, by emoji."""
+    return {key: str(row["name"]) for key, row in data.read_locale(root, "en").items()}
+
+
 def zero_shot(
     model: Embedder, images: Tensor, shown: list[set[str]], names: dict[str, str]
 ) -> dict[str, float]:
@@ -125,12 +145,8 @@ def evaluate(
             things that have a name.
         EvaluationError: an image cannot be decoded.
     """
-    unknown = sorted(set(locales) - set(data.locales_of(root)))
-    if unknown:
-        raise DataError(f"the data has no locale {', '.join(unknown)}")
-    captioned = photographs.read_captioned(folder)
-    english = {key: str(row["name"]) for key, row in data.read_locale(root, "en").items()}
-    shown = photographs.things_in(captioned, english)
+    captioned, shown = read_shown(folder, root, locales)
+    english = english_names(root)
     images = embed(model, captioned)
     measured = by_locale(model, images, shown, root, least, ["en", *locales] if locales else ())
     if "en" not in measured:
